@@ -1,0 +1,69 @@
+"""The corpora, simulated, open and licensed: `load` is the only door."""
+
+import importlib
+import os
+from types import ModuleType
+
+from uncertain_affect.corpora.base import (
+    ActionUnits,
+    AffectTraces,
+    AffectVideos,
+    Corpus,
+    CorpusError,
+    Dialogues,
+    Expressions,
+)
+from uncertain_affect.paths import data_root
+
+__all__ = [
+    "KNOWN",
+    "ActionUnits",
+    "AffectTraces",
+    "AffectVideos",
+    "Corpus",
+    "CorpusError",
+    "Dialogues",
+    "Expressions",
+    "available",
+    "is_available",
+    "load",
+]
+
+# One module per corpus, imported when it is asked for. Each has load(root, **options) and is_available(root),
+# where root is the data root.
+KNOWN = ("ferplus",)
+
+
+def load(name: str, root: str | os.PathLike | None = None, **options) -> Corpus:
+    """The corpus `name`, in one of the five shapes of `uncertain_affect.corpora.base`.
+
+    Args:
+        name: one of `KNOWN`.
+        root: the data root, which holds one folder per corpus; default `$UNCERTAIN_AFFECT_DATA`, else `data`
+            in the checkout.
+        options: those of the corpus's own `load`.
+
+    Raises:
+        CorpusError: the name is unknown, or a file is missing, truncated or malformed.
+    """
+    return _module(name).load(data_root(root), **options)
+
+
+def is_available(name: str, root: str | os.PathLike | None = None) -> bool:
+    """Whether the files of corpus `name` are there. Looks, but does not read them: `load` can still fail.
+
+    Raises:
+        CorpusError: the name is unknown.
+    """
+    return _module(name).is_available(data_root(root))
+
+
+def available(root: str | os.PathLike | None = None) -> list[str]:
+    """The names of the corpora whose files are there."""
+    return [name for name in KNOWN if is_available(name, root)]
+
+
+def _module(name: str) -> ModuleType:
+    if name not in KNOWN:
+        raise CorpusError(f"no corpus is called {name!r}", cure=f"Known: {', '.join(KNOWN)}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,138 @@
+"""Frozen image features, cached: histograms of oriented gradients, or a face network at a tap point."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from skimage.feature import hog
+from tqdm import tqdm
+
+from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, TAPS, WEIGHTS_URL, load_inception_resnet_v1
+from uncertain_affect.paths import data_root
+
+KINDS = ("hog", *PUBLISHED_WEIGHTS)
+
+# Part of every cache key: raise it when the same arguments come to give other features.
+RECIPE = 1
+
+
+class WeightsMissing(FileNotFoundError):
+    """The weight file of a face network is not there; the message says where it comes from and belongs."""
+
+
+def hog_features(images) -> np.ndarray:
+    """Histograms of oriented gradients, float32 (N, D), of grey images, uint8 (N, H, W).
+
+    Dalal & Triggs (2005): cells of 8x8 pixels, 9 unsigned orientations, overlapping blocks of 2x2 cells each
+    normalised by L2-Hys; a 48x48 face gives 5 x 5 blocks x 4 cells x 9 = 900 numbers.
+
+    Raises ValueError for anything but uint8 images of at least 16x16 pixels.
+    """
+    images = _grey_images(images)
+    return np.stack(
+        [
+            hog(image, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), block_norm="L2-Hys").astype(
+                np.float32
+            )
+            for image in tqdm(images, desc="HOG", disable=None, leave=False)
+        ]
+    )
+
+
+def frozen_features(images, kind: str = "hog", tap: str = "mixed_7a", **options) -> np.ndarray:
+    """Frozen features, float32 (N, D), of grey images, uint8 (N, H, W), computed once and then cached.
+
+    The cache is addressed by content: images, kind, tap, preparation of the input, checksum of the weights.
+
+    Args:
+        kind: "hog" (`hog_features`, which needs no weights), or the corpus of faces on which
+            Inception-ResNet-v1 was trained: "casia-webface" (UncNet's choice) or "vggface2".
+        tap: where the network is tapped (`models.backbones.TAPS`); UncNet's is "mixed_7a". No effect on HOG.
+        options: of `tapped_features`, for the networks.
+
+    Raises:
+        ValueError: an unknown kind or tap, images that are not uint8 (N, H, W), weights of another network.
+        WeightsMissing: the network's weight file is absent.
+    """
+    if kind != "hog":
+        return tapped_features(images, kind, [tap], **options)[tap]
+    images = _grey_images(images)
+    key = content_key(RECIPE, kind, images)
+    return cached_arrays(key, lambda: {"hog": hog_features(images)}, kind="features")["hog"]
+
+
+def tapped_features(
+    images,
+    kind: str,
+    taps: Iterable[str] = tuple(TAPS),
+    *,
+    weights: str | os.PathLike | None = None,
+    root: str | os.PathLike | None = None,
+    device: str | torch.device = "cpu",
+    scaling: str = "raw",
+    resize: str = "bilinear",
+    batch_size: int = 32,
+) -> dict[str, np.ndarray]:
+    """Features of Inception-ResNet-v1 at several taps in one pass, cached: {tap: float32 (N, channels)}.
+
+    The backbones and layers of UncNet's Table 1. About 17 ms an image on one CPU core up to "mixed_7a".
+
+    Args:
+        images: grey, uint8 (N, H, W).
+        kind: "casia-webface" or "vggface2".
+        weights: the weight file; by default the published one in `<data root>/weights/`.
+        root: the data root, as for a corpus.
+        device: where to compute. Devices agree up to rounding, and share the cache.
+        scaling, resize: preparation of the input, see `models.backbones.prepare_faces`.
+        batch_size: images at a time; features do not depend on it. 32 is fastest on a CPU.
+
+    Raises:
+        ValueError, WeightsMissing: as `frozen_features`.
+    """
+    if kind not in PUBLISHED_WEIGHTS:
+        raise ValueError(f"unknown kind of features {kind!r}: choose among {', '.join(KINDS)}")
+    images, taps = _grey_images(images), list(taps)
+    name, num_classes = PUBLISHED_WEIGHTS[kind]
+    path = Path(weights or _weights_dir(root) / name)
+    if not path.is_file():
+        raise WeightsMissing(
+            f"no weights for {kind!r} features: {path} does not exist. Download {name} from {WEIGHTS_URL}"
+            f" into {_weights_dir(root)}, or use kind='hog', which needs none."
+        )
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def build() -> dict[str, np.ndarray]:
+        network = load_inception_resnet_v1(path, num_classes).to(device)
+        batches = []
+        for start in tqdm(range(0, len(images), batch_size), desc=kind, disable=None, leave=False):
+            batch = torch.tensor(images[start : start + batch_size])
+            tapped = network.tapped_features(batch, taps, scaling=scaling, resize=resize)
+            batches.append({tap: features.cpu().numpy() for tap, features in tapped.items()})
+        return {tap: np.concatenate([batch[tap] for batch in batches]) for tap in taps}
+
+    key = content_key(RECIPE, kind, taps, scaling, resize, checksum, images)
+    return cached_arrays(key, build, kind="features")
+
+
+def find_weights(root: str | os.PathLike | None = None) -> dict[str, Path]:
+    """The published weight files present in `<data root>/weights/`: {kind: path}."""
+    paths = {kind: _weights_dir(root) / name for kind, (name, _) in PUBLISHED_WEIGHTS.items()}
+    return {kind: path for kind, path in paths.items() if path.is_file()}
+
+
+def _weights_dir(root: str | os.PathLike | None) -> Path:
+    return data_root(root) / "weights"
+
+
+def _grey_images(images) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 3 or not len(images):
+        raise ValueError(
+            f"images are {images.dtype} of shape {images.shape}: features take at least one grey image, uint8 (N, H, W)"
+        )
+    return images

@@ -1,0 +1,298 @@
+"""Calibration errors over <annotation, image> pairs: ECE, MCE, SCE, ACE, TACE (UncNet, appendix A.3).
+
+All of them compare confidence with accuracy in groups of pairs and return a share of one (the paper prints
+per cent). An example weighs as much as it has votes, which is the same as repeating it once per annotation;
+given as proportions, every example weighs one. The conventions that the formulas leave open:
+
+- Even bins are [lo, hi), the last one closed, so that confidence 1 falls into it; ``edges="right"`` gives
+  (lo, hi] as in Guo et al. (2017), the first one closed. Edges are k / n_bins rounded to the dtype of
+  ``probs``: a proportion of 3/10 lies on the edge .3 in float32 as in float64.
+- The predicted class is the first of the most probable ones.
+- Equal-count ranges split the sorted pairs of one class: range r starts at the value of pair floor(r M / R)
+  of M, counted from 0. Tied values always share a range (a tie across a boundary belongs to the upper range,
+  and the lower one may be left empty), so no result depends on the order of the examples.
+- Empty bins and ranges contribute nothing.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from uncertain_affect.metrics._inputs import Values, as_numpy, set_probabilities, set_target, set_votes
+
+Edges = Literal["left", "right"]
+
+MEAN_ROUNDING = 1e-12  # bounds by how much the mean of values that equal a threshold may exceed it
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def _check_positive(name: str, value: int) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value}: expected a whole number of at least 1")
+
+
+def _even_bins(values: np.ndarray, n_bins: int, edges: Edges) -> np.ndarray:
+    """Index, 0 to n_bins - 1, of the even bin of [0, 1] that holds each value."""
+    _check_positive("n_bins", n_bins)
+    _check_choice("edges", edges, ("left", "right"))
+    inner = (np.arange(1, n_bins) / n_bins).astype(values.dtype)
+    # The inner edges alone leave both outer bins open-ended, so 0, 1 and 1 + rounding find their place.
+    return np.searchsorted(inner, values, side="right" if edges == "left" else "left")
+
+
+def _top_label_terms(
+    probs: Values, target: Values, n_bins: int, edges: Edges
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Bin of each example's confidence, and what it adds there: weight, confidence, correct pairs."""
+    probs = set_probabilities(probs)
+    target, weight = set_target(target, probs.shape)
+    rows, predicted = np.arange(len(probs)), probs.argmax(1)
+    confidence = probs[rows, predicted]
+    correct = predicted == target if target.ndim == 1 else target[rows, predicted]
+    return _even_bins(confidence, n_bins, edges), (weight, weight * confidence, correct)
+
+
+def _bin_totals(bins: np.ndarray, terms: tuple[np.ndarray, ...], n_bins: int) -> np.ndarray:
+    """Sums (len(terms), n_bins) of each term in each bin."""
+    return np.stack([np.bincount(bins, weights=term, minlength=n_bins) for term in terms])
+
+
+def _mean_or_zero(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return np.divide(total, weight, out=np.zeros(total.shape), where=weight > 0)
+
+
+def calibration_sums(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> np.ndarray:
+    """What each example adds to the bins of ECE and MCE, for resampling by sums.
+
+    Sums of these rows over any (re)sample of examples or clusters, given to :func:`ece_from_sums` or
+    :func:`mce_from_sums`, yield the error of that sample.
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_bins: even bins of the largest probability.
+        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
+
+    Returns:
+        (N, 3 * n_bins) float64: pairs in each bin, then their confidences, then how many of them are correct.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    bins, terms = _top_label_terms(probs, target, n_bins, edges)
+    sums = np.zeros((len(bins), 3, n_bins))
+    sums[np.arange(len(bins)), :, bins] = np.stack(terms, axis=1)
+    return sums.reshape(len(bins), -1)
+
+
+def _split_sums(sums: Values) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs and |correct - confidence| (..., n_bins) of summed calibration sums (..., 3 * n_bins)."""
+    sums = as_numpy(sums)
+    weight, confidence, correct = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    return weight, abs(correct - confidence)
+
+
+def ece_from_sums(sums: Values) -> np.ndarray:
+    """Expected calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins)."""
+    weight, gap = _split_sums(sums)
+    # n_b |acc(b) - conf(b)| = |correct_b - confidence_b|, so empty bins drop out by themselves
+    return gap.sum(-1) / weight.sum(-1)
+
+
+def mce_from_sums(sums: Values) -> np.ndarray:
+    """Maximum calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins)."""
+    weight, gap = _split_sums(sums)
+    return _mean_or_zero(gap, weight).max(-1)
+
+
+def expected_calibration_error(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> float:
+    """Mean gap between accuracy and confidence over bins of the largest probability (Guo et al. 2017, eq. 3).
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_bins: even bins; the paper's B is 10.
+        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
+
+    Returns:
+        ECE from 0 to 1, lower is better.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    # ECE = sum_b n_b / N |acc(b) - conf(b)|
+    return float(ece_from_sums(_bin_totals(*_top_label_terms(probs, target, n_bins, edges), n_bins).ravel()))
+
+
+def maximum_calibration_error(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> float:
+    """Largest gap between accuracy and confidence over non-empty bins (Guo et al. 2017, eq. 5).
+
+    One nearly empty bin can decide it: read it beside :func:`reliability_curve`.
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_bins: even bins; the paper's B is 10.
+        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
+
+    Returns:
+        MCE from 0 to 1, lower is better.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    # MCE = max_b |acc(b) - conf(b)|
+    return float(mce_from_sums(_bin_totals(*_top_label_terms(probs, target, n_bins, edges), n_bins).ravel()))
+
+
+def reliability_curve(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> pd.DataFrame:
+    """Accuracy against confidence in bins of the largest probability (UncNet, Figure 2 left).
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_bins: even bins.
+        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
+
+    Returns:
+        A row per bin: ``lower`` and ``upper`` edge, mean ``confidence`` and ``accuracy`` (NaN in an empty
+        bin) and ``weight``, the number of pairs.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    weight, confidence, correct = _bin_totals(*_top_label_terms(probs, target, n_bins, edges), n_bins)
+    filled = np.where(weight > 0, weight, np.nan)
+    return pd.DataFrame(
+        {
+            "lower": np.arange(n_bins) / n_bins,
+            "upper": np.arange(1, n_bins + 1) / n_bins,
+            "confidence": confidence / filled,
+            "accuracy": correct / filled,
+            "weight": weight,
+        }
+    )
+
+
+def static_calibration_error(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> float:
+    """ECE of each class's own probability, averaged over classes (Nixon et al. 2019).
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_bins: even bins; the paper's B is 10.
+        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
+
+    Returns:
+        SCE from 0 to 1, lower is better; the many classes with little probability keep it small.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    probs = set_probabilities(probs)
+    votes, weight = set_votes(target, probs.shape)
+    n_classes = probs.shape[1]
+    bins = _even_bins(probs, n_bins, edges) + n_bins * np.arange(n_classes)
+    # SCE = 1/C sum_c sum_b n_bc / N |acc(b,c) - conf(b,c)|
+    gap = np.bincount(bins.ravel(), weights=(votes - weight[:, None] * probs).ravel())
+    return float(abs(gap).sum() / (n_classes * weight.sum()))
+
+
+def _equal_count_ranges(
+    values: np.ndarray, votes: np.ndarray, weight: np.ndarray, n_ranges: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of pairs, mean confidence and |acc - conf| (n_ranges,) of each range of one class; 0 if empty."""
+    order = np.argsort(values)
+    pairs = np.cumsum(weight[order])
+    # Range r starts at the first value with more than r M / R pairs up to it. Multiplied out, labels and
+    # counts stay whole numbers, so that no boundary moves by rounding.
+    start = np.searchsorted(pairs * n_ranges, np.arange(1, n_ranges) * pairs[-1], side="right")
+    ranges = np.searchsorted(values[order[start]], values, side="right")
+    total, confidence, correct = _bin_totals(ranges, (weight, weight * values, votes), n_ranges)
+    share = total / total.sum()
+    return share, _mean_or_zero(confidence, total), _mean_or_zero(abs(correct - confidence), total)
+
+
+def adaptive_calibration_error(
+    probs: Values, target: Values, n_ranges: int = 10, weighting: Literal["count", "printed"] = "count"
+) -> float:
+    """Gap between accuracy and confidence over equal-count ranges of each class (Nixon et al. 2019).
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_ranges: equal-count ranges per class; the paper's R is 10.
+        weighting: ``"count"`` weighs each range by its share of the pairs, as the published code does;
+            ``"printed"`` by 1/R, as the formula has it. They are equal unless ties or a number of pairs that
+            R does not divide make the ranges unequal.
+
+    Returns:
+        ACE from 0 to 1, lower is better.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    _check_choice("weighting", weighting, ("count", "printed"))
+    _check_positive("n_ranges", n_ranges)
+    probs = set_probabilities(probs)
+    votes, weight = set_votes(target, probs.shape)
+    errors = []
+    for c in range(probs.shape[1]):
+        share, _, gap = _equal_count_ranges(probs[:, c], votes[:, c], weight, n_ranges)
+        # sum_r n_rc / N |acc(r,c) - conf(r,c)|  or  1/R sum_r |acc(r,c) - conf(r,c)|
+        errors.append(share @ gap if weighting == "count" else gap.sum() / n_ranges)
+    # 1/C sum_c
+    return float(np.mean(errors))
+
+
+def thresholded_adaptive_calibration_error(
+    probs: Values,
+    target: Values,
+    n_ranges: int = 10,
+    threshold: float = 0.01,
+    reading: Literal["samples", "ranges"] = "samples",
+) -> float:
+    """ACE without the many probabilities close to zero (Nixon et al. 2019), in two readings.
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_ranges: equal-count ranges per class; the paper's R is 10.
+        threshold: the paper's epsilon; strictly larger probabilities are kept.
+        reading: ``"samples"``, the published code: leave out the examples whose probability of the class is
+            at most ``threshold``, form the ranges of what remains and weigh them by their share of it; a
+            class with nothing left counts as zero. ``"ranges"``, the printed formula: form the ranges of all
+            examples, keep those whose mean confidence exceeds ``threshold``, and divide by all R.
+
+    Returns:
+        TACE from 0 to 1, lower is better.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    _check_choice("reading", reading, ("samples", "ranges"))
+    _check_positive("n_ranges", n_ranges)
+    probs = set_probabilities(probs)
+    votes, weight = set_votes(target, probs.shape)
+    threshold = float(probs.dtype.type(threshold))  # so that .01 is not above .01 in float32 either
+    errors = []
+    for c in range(probs.shape[1]):
+        if reading == "samples":
+            keep = probs[:, c] > threshold
+            if keep.any():
+                share, _, gap = _equal_count_ranges(probs[keep, c], votes[keep, c], weight[keep], n_ranges)
+                # sum_r n_rc / N_c |acc(r,c) - conf(r,c)|, N_c the pairs above the threshold
+                errors.append(share @ gap)
+            else:
+                errors.append(0.0)
+        else:
+            _, confidence, gap = _equal_count_ranges(probs[:, c], votes[:, c], weight, n_ranges)
+            # 1/R sum_{r: conf(r,c) > eps} |acc(r,c) - conf(r,c)|
+            errors.append(gap[confidence > threshold + MEAN_ROUNDING].sum() / n_ranges)
+    # 1/C sum_c
+    return float(np.mean(errors))

@@ -1,0 +1,93 @@
+"""Predictive entropy and its split into aleatoric and epistemic uncertainty."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy.special
+import torch
+
+from uncertain_affect.metrics._inputs import Values, as_float64, check_probabilities, restore_dtype
+
+
+class EntropyDecomposition(NamedTuple):
+    """Total, aleatoric and epistemic uncertainty of each example, total = aleatoric + epistemic."""
+
+    total: np.ndarray | torch.Tensor
+    aleatoric: np.ndarray | torch.Tensor
+    epistemic: np.ndarray | torch.Tensor
+
+
+def entropy_nats(probs: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+    """Entropy in nats over the last axis of float64 probabilities, unchecked."""
+    entr = torch.special.entr if isinstance(probs, torch.Tensor) else scipy.special.entr
+    # H(p) = -sum_c p_c log p_c, with 0 log 0 = 0
+    return entr(probs).sum(-1)
+
+
+def _nats_per_unit(base: float | None, normalise: bool, n_classes: int) -> float:
+    if base is not None and not base > 1:
+        raise ValueError(f"base is {base}: the logarithm needs a base above 1 (None for the natural one)")
+    if normalise:
+        if n_classes < 2:
+            raise ValueError("normalise divides by log C, which is zero for a single class")
+        return math.log(n_classes)  # log_b p / log_b C is the same in every base b
+    return 1.0 if base is None else math.log(base)
+
+
+def entropy(probs: Values, base: float | None = None, normalise: bool = False) -> np.ndarray | torch.Tensor:
+    """Shannon entropy of each distribution (UncNet, section 3.2).
+
+    Args:
+        probs: (..., C) probabilities; for a binary or multi-label output give a last axis of 2.
+        base: of the logarithm; ``None`` for the natural one (nats), 2 for bits.
+        normalise: divide by log C, so that the uniform distribution has entropy 1 whatever the base.
+
+    Returns:
+        (...) entropies, between 0 and log C, in the kind and floating dtype of ``probs``.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, naming the first bad row, or a base of 1 or less.
+    """
+    values = as_float64(probs)
+    check_probabilities(values)
+    return restore_dtype(entropy_nats(values) / _nats_per_unit(base, normalise, values.shape[-1]), probs)
+
+
+def entropy_decomposition(
+    probs_TNC: Values, base: float | None = None, normalise: bool = False
+) -> EntropyDecomposition:
+    """Split the entropy of the mean prediction into aleatoric and epistemic parts (UncNet, section 3.2).
+
+    total U_t = H(mean_t p_t), aleatoric U_a = mean_t H(p_t), epistemic U_e = U_t - U_a: the mutual
+    information of label and weights. Works in float64 one sample at a time, so memory beyond the input is
+    that of one (N, C) prediction.
+
+    Args:
+        probs_TNC: (T, ..., C) probabilities of T sampled networks; multi-label outputs have a last axis of 2.
+        base: of the logarithm; ``None`` for the natural one (UncNet, UGN), 2 for bits.
+        normalise: divide all three by log C.
+
+    Returns:
+        Three (...) arrays in the kind and floating dtype of ``probs_TNC``, none below 0.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, naming the first bad row (sample, example), for a
+            missing sample axis, or a base of 1 or less.
+    """
+    probs = probs_TNC if isinstance(probs_TNC, torch.Tensor) else np.asarray(probs_TNC)
+    if probs.ndim < 2:
+        raise ValueError(f"probs_TNC has shape {tuple(probs.shape)}: expected (T, ..., C), samples first")
+    check_probabilities(probs, "probs_TNC")
+    unit = _nats_per_unit(base, normalise, probs.shape[-1])
+    mean, aleatoric = 0.0, 0.0
+    for sample in probs:
+        sample = as_float64(sample)
+        mean = mean + sample
+        aleatoric = aleatoric + entropy_nats(sample)
+    # U_t = H(1/T sum_t p_t),  U_a = 1/T sum_t H(p_t),  U_e = U_t - U_a
+    total = entropy_nats(mean / len(probs))
+    aleatoric = aleatoric / len(probs)
+    # Entropy is concave, so for the numbers let through above only rounding can fall below zero.
+    epistemic = (total - aleatoric).clip(min=0)
+    return EntropyDecomposition(*(restore_dtype(part / unit, probs) for part in (total, aleatoric, epistemic)))

@@ -1,0 +1,1 @@
+"""Models, one module per paper, and the backbones they share."""

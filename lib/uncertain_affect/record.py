@@ -1,0 +1,298 @@
+"""What a notebook leaves behind, and what earlier runs left: tables, figures, verdicts and provenance.
+
+A finished run is one folder, ``<profile>/<corpus>/<notebook>/``, with ``tables/*.csv``, ``figures/*.png`` and the
+plotted data beside each as csv, ``claims.json`` and ``run.json``. Runs go to ``results/local``; the committed
+``results/quick`` and ``results/full`` change only when a finished run is promoted.
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from uncertain_affect import papers
+from uncertain_affect.claims import Effect, Part, Verdict, judge
+from uncertain_affect.paths import project_root
+
+PROFILES = ("quick", "full")
+VERSIONED = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "papermill")
+
+
+def results_root() -> Path:
+    """Where runs write: ``$UNCERTAIN_AFFECT_RESULTS``, else ``results/local`` in the checkout."""
+    return Path(os.environ.get("UNCERTAIN_AFFECT_RESULTS") or project_root() / "results" / "local")
+
+
+class Run:
+    """Collects what one notebook measures; :meth:`finish` writes all of it at once, or nothing.
+
+    Args:
+        notebook: its file name without suffix, ``"11_uncnet_disagreement"``.
+        profile: ``"quick"`` or ``"full"``.
+        corpus: name of the corpus, or ``"none"``.
+        parameters: the values of the notebook's parameters cell.
+        seeds: the seeds measured, for the record.
+        corpus_checksum: content hash of the corpus.
+        device: where the networks ran.
+    """
+
+    def __init__(
+        self,
+        notebook: str,
+        *,
+        profile: str,
+        corpus: str,
+        parameters: dict,
+        seeds: Iterable[int] = (),
+        corpus_checksum: str | None = None,
+        device: str = "cpu",
+    ):
+        if profile not in PROFILES:
+            raise ValueError(f"PROFILE must be one of {', '.join(PROFILES)}, not {profile!r}")
+        self.notebook, self.profile, self.corpus = notebook, profile, corpus
+        self.parameters, self.seeds = parameters, list(seeds)
+        self.corpus_checksum, self.device = corpus_checksum, device
+        self.verdicts: dict[str, Verdict] = {}
+        self._tables: dict[str, pd.DataFrame] = {}
+        self._figures: dict[str, tuple] = {}
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._clock = time.perf_counter()
+
+    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Keep a table, and give it back for display."""
+        self._tables[name] = frame.copy()
+        return frame
+
+    def figure(self, name: str, fig, data: pd.DataFrame):
+        """Keep a figure with the numbers it draws, and give the figure back."""
+        self._figures[name] = (fig, data.copy())
+        return fig
+
+    def judge(self, id_: str, effect: Effect | dict[str, Effect] | None = None) -> Verdict:
+        """Judge a claim as its paper's yaml states it, and keep the verdict.
+
+        Args:
+            id_: ``"uncnet.c1"``.
+            effect: the measured effect; by the names of the parts for a claim of several; None for a qualitative
+                one, whose note then is the reason why it cannot be tested.
+
+        Raises:
+            ValueError: no paper makes this claim, or the effects are not those of its parts.
+        """
+        claim = papers.claim(id_)
+        if claim.parts:
+            if set(effect or {}) != set(claim.parts):
+                raise ValueError(
+                    f"{id_} has the parts {', '.join(claim.parts)}; effects came for {', '.join(effect or {})}"
+                )
+            parts = {
+                name: Part(part["kind"], effect[name], part.get("margin"), part.get("printed"))
+                for name, part in claim.parts.items()
+            }
+            verdict = judge(claim.kind, parts=parts, at_least=claim.at_least)
+        else:
+            printed = claim.printed.get("effect")
+            verdict = judge(claim.kind, effect, margin=claim.margin, printed=printed, reason=claim.note)
+        self.verdicts[id_] = verdict
+        return verdict
+
+    def not_testable(self, id_: str, reason: str) -> Verdict:
+        """Keep a claim that this run cannot test, with the reason."""
+        self.verdicts[papers.claim(id_).id] = verdict = Verdict("not testable", reason=reason)
+        return verdict
+
+    def finish(self) -> Path:
+        """Write everything under a temporary name, move it into place, and return the folder."""
+        folder = results_root() / self.profile / self.corpus / self.notebook
+        partial = folder.with_name(f".{self.notebook}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for sub in ("tables", "figures"):
+            (partial / sub).mkdir(parents=True)
+        for name, frame in self._tables.items():
+            frame.to_csv(partial / "tables" / f"{name}.csv", float_format="%.6g")
+        for name, (fig, data) in self._figures.items():
+            fig.savefig(partial / "figures" / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+            data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.6g")
+        verdicts = {id_: dataclasses.asdict(verdict) for id_, verdict in self.verdicts.items()}
+        _write_json(partial / "claims.json", verdicts)
+        _write_json(
+            partial / "run.json",
+            {
+                "notebook": self.notebook,
+                "profile": self.profile,
+                "corpus": self.corpus,
+                "corpus_checksum": self.corpus_checksum,
+                "parameters": self.parameters,
+                "seeds": self.seeds,
+                "started": self._started.isoformat(timespec="seconds"),
+                "seconds": round(time.perf_counter() - self._clock, 1),
+                **_provenance(self.device),
+            },
+        )
+        replace_folder(partial, folder)
+        return folder
+
+
+def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
+    """The committed measurement of a table and its provenance in a line, or None and why there is none.
+
+    Takes the most complete committed run, never the one with the best score: full before quick, and the paper's
+    own corpora (in the order its yaml lists them) before others.
+    """
+    for folder in _committed(notebook):
+        path = folder / "tables" / f"{table}.csv"
+        if path.is_file():
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            line = (
+                f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
+                f"{run['started'][:10]}, revision {run['revision'][:10]}"
+            )
+            return pd.read_csv(path, index_col=0), line
+    return None, "no run recorded yet"
+
+
+def _committed(notebook: str) -> list[Path]:
+    root = project_root() / "results"
+    own = [corpus for key in papers.keys() for corpus in papers.load(key).info.get("corpora", [])]
+    folders = [folder for profile in ("full", "quick") for folder in sorted((root / profile).glob(f"*/{notebook}"))]
+    rank = {corpus: i for i, corpus in enumerate(own)}
+    return sorted(folders, key=lambda f: (f.parts[-3] != "full", rank.get(f.parts[-2], len(own))))
+
+
+def beside(printed: pd.DataFrame, recorded: pd.DataFrame | None, measured: pd.DataFrame | None) -> pd.DataFrame:
+    """Printed, recorded and this run's numbers in neighbouring columns, in the printed order of rows.
+
+    A column or row that only some of them have stays, with the others empty.
+    """
+    sources = {"printed": printed, "recorded": recorded, "this run": measured}
+    sources = {name: frame for name, frame in sources.items() if frame is not None}
+    columns = list(dict.fromkeys(c for frame in sources.values() for c in frame.columns))
+    rows = list(dict.fromkeys(r for frame in sources.values() for r in frame.index))
+    joined = {
+        (column, name): frame[column].reindex(rows)
+        for column in columns
+        for name, frame in sources.items()
+        if column in frame
+    }
+    return pd.DataFrame(joined, index=rows)
+
+
+def intervals(effects: dict[str, Effect]) -> pd.DataFrame:
+    """A row per effect: estimate, 95% interval, and how many seeds and clusters it rests on."""
+    return pd.DataFrame.from_dict(
+        {
+            name: {
+                "estimate": e.estimate,
+                "low": e.low,
+                "high": e.high,
+                "seeds": e.n_seeds,
+                "clusters": e.n_clusters,
+            }
+            for name, e in effects.items()
+        },
+        orient="index",
+    )
+
+
+def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
+    """The claims judged so far: printed and measured effect with its 95% interval, size ratio and verdict.
+
+    A claim of several parts has a row for each, indented below its own. With ``own_features``, on the paper's own
+    corpus and with its own features or weights, a last column says whether each value is ``near`` the printed one
+    or ``off``, by the tolerance stated beside it.
+    """
+    rows = {}
+    for id_, verdict in run.verdicts.items():
+        claim = papers.claim(id_)
+        whole = {"kind": claim.kind, "printed": claim.printed.get("effect"), "tolerance": claim.tolerance}
+        lines = {id_: (verdict, whole)}
+        lines |= {f"{id_}: {name}": (part, claim.parts[name]) for name, part in verdict.parts.items()}
+        for name, (v, said) in lines.items():
+            shown = v.effect is not None and not v.parts
+            printed, tolerance = said.get("printed"), said.get("tolerance")
+            rows[name] = row = {
+                "kind": said["kind"],
+                "printed": "" if printed is None else f"{printed:.3f}",
+                "measured": f"{v.effect:.3f}" if shown else "",
+                "95% interval": f"[{v.low:.3f}, {v.high:.3f}]" if shown else "",
+                "measured / printed": f"{v.size_ratio:.2f}" if shown and v.size_ratio is not None else "",
+                "verdict": v.verdict,
+            }
+            if own_features and shown and printed is not None and tolerance is not None:
+                row["value"] = f"{'near' if abs(v.effect - printed) <= tolerance else 'off'} (±{tolerance:g})"
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
+
+
+def check_complete(folder: Path) -> dict:
+    """The run.json of a finished run.
+
+    Raises:
+        ValueError: something that every finished run has is missing; the message names it.
+    """
+    for name in ("run.json", "claims.json", "tables", "figures"):
+        if not (folder / name).exists():
+            raise ValueError(f"{folder} is not a finished run: {name} is missing; run the notebook to its last cell")
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Move a folder over another; a crash leaves the old one or the new one, never a mixture."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(source, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_json(path: Path, content) -> None:
+    path.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value):
+    """JSON has no NaN, no infinity and no NumPy scalars."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _provenance(device: str) -> dict:
+    versions = {"python": platform.python_version()}
+    for package in VERSIONED:
+        versions[package] = importlib.metadata.version(package)
+    hardware = {"cores": os.cpu_count(), "machine": platform.machine(), "threads": torch.get_num_threads()}
+    if device.startswith("cuda"):
+        hardware["gpu"] = torch.cuda.get_device_name(device)
+    return {"device": device, "hardware": hardware, "versions": versions, "revision": revision()}
+
+
+def revision() -> str:
+    """The commit of the checkout, with ``+changes`` where tracked code differs from it; ``unknown`` outside git."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no", "lib", "notebooks") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*args: str) -> str:
+    done = subprocess.run(["git", *args], cwd=project_root(), capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,180 @@
+"""The one fit loop: many seeds train side by side on a leading axis."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+
+@dataclass
+class History:
+    """What a fit leaves behind: per-epoch losses (E, S), each copy's best epoch and loss (S,), and seconds spent.
+
+    Losses are in the units of the loss function (nats for cross-entropy); epochs count from 1.
+    """
+
+    train: list[list[float]] = field(default_factory=list)
+    val: list[list[float]] = field(default_factory=list)
+    best_epoch: list[int] = field(default_factory=list)
+    best_val: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """``"cuda"`` where there is one and ``wanted`` is ``"auto"``, else ``"cpu"``; anything else as given.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f'DEVICE is {wanted!r} but torch sees no GPU; use "auto" or "cpu"')
+    return wanted
+
+
+def generators(seeds: list[int], stream: int = 0) -> list[torch.Generator]:
+    """One CPU generator per seed. Different streams of a seed (weights, minibatches, ...) are independent."""
+    # manual_seed of neighbouring integers gives unrelated Mersenne states, but seed + stream would collide
+    return [torch.Generator().manual_seed(seed * 1_000_003 + stream) for seed in seeds]
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    train: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor],
+    *,
+    order: list[torch.Generator],
+    lr: float,
+    batch_size: int,
+    max_epochs: int,
+    patience: int,
+    clip_norm: float | None = None,
+    checkpoint: Path | None = None,
+    label: str = "training",
+) -> History:
+    """Train S copies of a network at once with Adam, and leave each at its best validation epoch.
+
+    Args:
+        model: maps (S, B, D) to (S, B, C); every parameter has the copies along its first axis, and
+            ``model.generators`` draws the dropout masks, one generator per copy.
+        loss: maps (S, B, C) outputs and (S, B, ...) targets to one loss per copy, (S,).
+        train, val: inputs (N, D) and targets (N, ...), shared by all copies.
+        order: one generator per copy for its order of minibatches.
+        lr: Adam's learning rate.
+        batch_size: examples per copy and step; the last, smaller batch of an epoch is used too.
+        max_epochs, patience: stop at ``max_epochs``, or once no copy has improved for ``patience`` epochs.
+        clip_norm: bound on the gradient norm of each copy on its own.
+        checkpoint: file that lets an interrupted fit go on where it stopped; removed when the fit is done.
+        label: what the progress bar says.
+
+    Adam is elementwise and every copy has its own generators, gradient norm and checkpoint, so training side by
+    side gives what training one after another gives, up to the rounding of the products.
+    """
+    x, y = train
+    n_copies = len(order)
+    if any(len(p) != n_copies for p in model.parameters()):
+        raise ValueError(f"every parameter needs a leading axis of {n_copies} copies, one per generator in `order`")
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    history = History(best_epoch=[0] * n_copies, best_val=[float("inf")] * n_copies)
+    best = {name: p.detach().clone() for name, p in model.named_parameters()}
+    if checkpoint is not None and checkpoint.exists():
+        history, best = _resume(checkpoint, model, optimiser, order)
+    saved = started = time.monotonic()
+    spent = history.seconds
+    bar = tqdm(total=max_epochs, initial=len(history.val), desc=label, unit="epoch", leave=False, disable=None)
+    while len(history.val) < max_epochs and not _plateau(history, patience):
+        model.train()
+        # a copy's epoch is a permutation of the training set that its own generator draws
+        permutations = torch.stack([torch.randperm(len(x), generator=g) for g in order]).to(x.device)
+        sums = torch.zeros(n_copies, device=x.device)
+        for batch in permutations.split(batch_size, dim=1):
+            losses = loss(model(x[batch]), y[batch])
+            optimiser.zero_grad(set_to_none=True)
+            losses.sum().backward()
+            if clip_norm is not None:
+                _clip_per_copy(model, clip_norm)
+            optimiser.step()
+            sums += losses.detach() * batch.shape[1]
+        history.train.append((sums / len(x)).tolist())
+        history.val.append(evaluate(model, loss, val).tolist())
+        for copy, value in enumerate(history.val[-1]):
+            if value < history.best_val[copy]:
+                history.best_val[copy], history.best_epoch[copy] = value, len(history.val)
+                for name, p in model.named_parameters():
+                    best[name][copy] = p.detach()[copy]
+        history.seconds = spent + time.monotonic() - started
+        bar.update()
+        bar.set_postfix(val=f"{sum(history.val[-1]) / n_copies:.4f}")
+        if checkpoint is not None and time.monotonic() - saved > 30:
+            _save(checkpoint, model, optimiser, order, history, best)
+            saved = started = time.monotonic()
+    spent = history.seconds
+    bar.close()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(best[name])
+    model.eval()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return history
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    data: tuple[Tensor, Tensor],
+    batch_size: int = 4096,
+) -> Tensor:
+    """Mean loss (S,) of every copy over a set, dropout off."""
+    model.eval()
+    x, y = data
+    sums = sum(
+        loss(model(xb), yb.unsqueeze(0)) * len(xb)
+        for xb, yb in zip(x.split(batch_size), y.split(batch_size), strict=True)
+    )
+    return sums / len(x)
+
+
+def _plateau(history: History, patience: int) -> bool:
+    return bool(history.val) and len(history.val) - max(history.best_epoch) >= patience
+
+
+def _clip_per_copy(model: nn.Module, limit: float) -> None:
+    grads = [p.grad for p in model.parameters()]
+    norm = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads]).norm(dim=0)
+    if (norm > limit).any():  # rare: skip a pass over all gradients otherwise
+        scale = (limit / norm).clamp(max=1)
+        for g in grads:
+            g.mul_(scale.view(-1, *[1] * (g.ndim - 1)))
+
+
+def _save(path, model, optimiser, order, history, best) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "order": [g.get_state() for g in order],
+        "masks": [g.get_state() for g in model.generators],
+        "history": vars(history),
+        "best": best,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def _resume(path, model, optimiser, order) -> tuple[History, dict[str, Tensor]]:
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    for generator, saved in zip([*order, *model.generators], [*state["order"], *state["masks"]], strict=True):
+        generator.set_state(saved)
+    return History(**state["history"]), state["best"]

@@ -1,0 +1,28 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_for_tests(tmp_path_factory):
+    """One cache for the whole run, away from the reader's own; returns its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("UNCERTAIN_AFFECT_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with the real corpora. Tests that use it are marked `data`, and skipped without it."""
+    named = os.environ.get("UNCERTAIN_AFFECT_DATA")
+    candidates = [Path(named)] if named else [PROJECT / "data", PROJECT.parent / "shared" / "data"]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    pytest.skip(f"no real corpora: none of {', '.join(map(str, candidates))} exists; set UNCERTAIN_AFFECT_DATA")

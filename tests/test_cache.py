@@ -1,0 +1,222 @@
+import hashlib
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.paths import project_root
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+class Build:
+    """Counts its calls."""
+
+    def __init__(self, **arrays):
+        self.arrays, self.calls = arrays, 0
+
+    def __call__(self):
+        self.calls += 1
+        return self.arrays
+
+
+# --- where ------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_names_the_cache(cache):
+    assert cache_dir() == cache
+
+
+def test_without_it_the_cache_lies_in_the_checkout(monkeypatch):
+    monkeypatch.delenv("UNCERTAIN_AFFECT_CACHE")
+    assert cache_dir() == project_root() / ".cache" / "uncertain_affect"
+
+
+# --- content_key ------------------------------------------------------------------------------------------
+
+DISTINCT = [
+    (),
+    (None,),
+    (1,),
+    (1.0,),
+    (True,),
+    ("1",),
+    (b"1",),
+    ("a", "b"),
+    ("ab",),
+    (["a", "b"],),
+    ([["a"], "b"],),
+    ({"a": "b"},),
+    ({"a": 1, "b": 2},),
+    ({"a": 2, "b": 1},),
+    (0.0,),
+    (-0.0,),
+    (float("nan"),),
+    (np.zeros(4),),
+    (np.zeros((2, 2)),),
+    (np.zeros(4, np.float32),),
+    (np.zeros(4, np.int64),),
+    (np.array(["a", "b"]),),
+    (np.array([], np.uint8),),
+    (np.array(1.0),),
+]
+
+
+def test_different_content_has_different_keys():
+    assert len({content_key(*parts) for parts in DISTINCT}) == len(DISTINCT)
+
+
+def test_same_content_has_the_same_key():
+    array = np.arange(6).reshape(2, 3)
+    assert content_key(array) == content_key(torch.arange(6).reshape(2, 3)) == content_key(array.T.copy().T)
+    assert content_key({"a": 1, "b": [2]}) == content_key({"b": (2,), "a": np.int32(1)})
+
+
+def test_keys_are_the_same_on_every_machine_and_release():
+    def sha256(text, content=b""):
+        return hashlib.sha256(text.encode() + b"\0" + content).digest()
+
+    parts = sha256("str", b"x") + sha256("array [('', '<i4')] (2,)", b"\1\0\0\0\2\0\0\0")
+    assert content_key("x", np.array([1, 2], "<i4")) == sha256("sequence", parts).hex()
+
+
+@given(st.binary(min_size=1), st.data())
+def test_every_bit_counts(content, data):
+    flipped = bytearray(content)
+    flipped[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    as_array = [np.frombuffer(bytes(b), np.uint8) for b in (content, flipped)]
+    assert content_key(content) != content_key(bytes(flipped))
+    assert content_key(as_array[0]) != content_key(as_array[1])
+
+
+@pytest.mark.parametrize("part", [object(), {1, 2}, np.array([None]), 1j], ids=["object", "set", "objects", "j"])
+def test_what_has_no_plain_content_is_refused(part):
+    with pytest.raises(TypeError, match="content_key cannot hash"):
+        content_key({"nested": [part]})
+
+
+# --- cached_arrays ----------------------------------------------------------------------------------------
+
+
+def test_arrays_come_back_as_they_were_and_are_built_once(cache):
+    arrays = {
+        "bytes": np.arange(256, dtype=np.uint8).reshape(4, 8, 8),
+        "names": np.array(["é", "bc"]),
+        "empty": np.zeros((0, 3), np.float32),
+        "scalar": np.array(2.5),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    }
+    build = Build(**arrays)
+    for _ in range(2):
+        cached = cached_arrays("key", build, kind="images")
+        assert list(cached) == list(arrays)
+        for name, array in arrays.items():
+            assert type(cached[name]) is np.ndarray
+            assert cached[name].dtype == array.dtype
+            np.testing.assert_array_equal(cached[name], array)
+    assert build.calls == 1
+    assert {p.name for p in (cache / "images" / "key").glob("*.npy")} == {f"{name}.npy" for name in arrays}
+
+
+def test_writing_to_a_cached_array_does_not_reach_the_cache(cache):
+    build = Build(x=np.zeros(3))
+    cached_arrays("key", build)["x"][:] = 1
+    np.testing.assert_array_equal(cached_arrays("key", build)["x"], np.zeros(3))
+    assert build.calls == 1
+
+
+def test_another_key_or_kind_is_built_apart(cache):
+    build = Build(x=np.zeros(3))
+    for key, kind in [("a", "images"), ("b", "images"), ("a", "features")]:
+        cached_arrays(key, build, kind=kind)
+    assert build.calls == 3
+
+
+def damage_truncate(entry):
+    file = entry / "x.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def damage_flip(entry):
+    file = entry / "x.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+
+
+def damage_remove(entry):
+    (entry / "x.npy").unlink()
+
+
+def damage_checksums(entry):
+    (entry / "checksums.json").write_text('{"x": "')
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_remove, damage_checksums])
+def test_a_damaged_entry_is_rebuilt_with_a_warning(cache, damage):
+    build = Build(x=np.arange(3))
+    cached_arrays("key", build)
+    damage(cache / "arrays" / "key")
+    with pytest.warns(UserWarning, match="is damaged .* built anew"):
+        np.testing.assert_array_equal(cached_arrays("key", build)["x"], np.arange(3))
+    assert build.calls == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cached_arrays("key", build)
+    assert build.calls == 2
+
+
+def test_a_build_that_fails_leaves_no_entry(cache):
+    def fail():
+        raise RuntimeError("no weights")
+
+    with pytest.raises(RuntimeError, match="no weights"):
+        cached_arrays("key", fail)
+    build = Build(x=np.zeros(1))
+    cached_arrays("key", build)
+    assert build.calls == 1
+
+
+def test_object_arrays_are_refused_and_nothing_half_written_stays(cache):
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        cached_arrays("key", Build(fine=np.zeros(1), objects=np.array([None])))
+    assert [path.name for path in (cache / "arrays").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_what_a_killed_process_left_is_cleared(cache):
+    part = cache / "arrays" / "key.part"
+    part.mkdir(parents=True)
+    (part / "old.npy").write_bytes(b"half")
+    cached = cached_arrays("key", Build(x=np.zeros(1)))
+    assert list(cached) == ["x"]
+    assert not part.exists()
+
+
+def test_two_at_once_build_once(cache):
+    started, release = threading.Event(), threading.Event()
+    build = Build(x=np.zeros(1))
+
+    def slow():
+        started.set()
+        assert release.wait(10)
+        return build()
+
+    first = threading.Thread(target=cached_arrays, args=("key", slow))
+    second = threading.Thread(target=cached_arrays, args=("key", build))
+    first.start()
+    assert started.wait(10)
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()  # it waits for the first
+    release.set()
+    first.join(10)
+    second.join(10)
+    assert not second.is_alive()
+    assert build.calls == 1
