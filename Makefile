@@ -26,6 +26,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest
+	$(BIN)/pytest --nbval-lax --nbval-cell-timeout 600 notebooks
 
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)

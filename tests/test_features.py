@@ -125,7 +125,7 @@ class TestCache:
         arrays = [
             distinct(),
             distinct(scaling="fixed"),
-            distinct(resize="nearest"),
+            distinct(resize="bilinear"),
             distinct(weights=tmp_path / "changed.pt"),
         ]
         assert len(calls) == len(arrays)

@@ -74,7 +74,7 @@ def tapped_features(
     root: str | os.PathLike | None = None,
     device: str | torch.device = "cpu",
     scaling: str = "raw",
-    resize: str = "bilinear",
+    resize: str = "nearest",
     batch_size: int = 32,
 ) -> dict[str, np.ndarray]:
     """Features of Inception-ResNet-v1 at several taps in one pass, cached: {tap: float32 (N, channels)}.

@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from uncertain_affect.claims import KINDS
 from uncertain_affect.paths import project_root
-
-KINDS = ("greater", "less", "equivalent", "order", "all", "count", "value", "qualitative")
 
 
 @dataclass(frozen=True)

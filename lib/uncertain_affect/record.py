@@ -101,9 +101,10 @@ class Run:
                 for name, part in claim.parts.items()
             }
             verdict = judge(claim.kind, parts=parts, at_least=claim.at_least)
+        elif claim.kind == "qualitative":
+            verdict = judge(claim.kind, reason=claim.note)
         else:
-            printed = claim.printed.get("effect")
-            verdict = judge(claim.kind, effect, margin=claim.margin, printed=printed, reason=claim.note)
+            verdict = judge(claim.kind, effect, margin=claim.margin, printed=claim.printed.get("effect"))
         self.verdicts[id_] = verdict
         return verdict
 

@@ -114,8 +114,7 @@ def fit(
         bar.set_postfix(val=f"{sum(history.val[-1]) / n_copies:.4f}")
         if checkpoint is not None and time.monotonic() - saved > 30:
             _save(checkpoint, model, optimiser, order, history, best)
-            saved = started = time.monotonic()
-    spent = history.seconds
+            saved = time.monotonic()
     bar.close()
     with torch.no_grad():
         for name, p in model.named_parameters():

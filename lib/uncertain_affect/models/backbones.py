@@ -147,7 +147,7 @@ class InceptionResnetV1(nn.Module):
         x = self.tap_maps(x, ["mixed_8b"])["mixed_8b"].mean((2, 3))
         return F.normalize(self.last_bn(self.last_linear(x)), dim=1)
 
-    def features(self, images: Tensor, tap: str = "mixed_7a", scaling: str = "raw", resize: str = "bilinear") -> Tensor:
+    def features(self, images: Tensor, tap: str = "mixed_7a", scaling: str = "raw", resize: str = "nearest") -> Tensor:
         """Globally average-pooled features (N, channels) of grey images, uint8 (N, H, W), at one tap.
 
         UncNet's are `tap="mixed_7a"`: 1,792 channels. `scaling` and `resize` are those of `prepare_faces`.
@@ -159,14 +159,14 @@ class InceptionResnetV1(nn.Module):
         images: Tensor,
         taps: Iterable[str] = tuple(TAPS),
         scaling: str = "raw",
-        resize: str = "bilinear",
+        resize: str = "nearest",
     ) -> dict[str, Tensor]:
         """`features` at several taps, in one pass."""
         x = prepare_faces(images, scaling=scaling, resize=resize).to(self.last_linear.weight.device)
         return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(x, taps).items()}
 
 
-def prepare_faces(images: Tensor, size: int = 160, scaling: str = "raw", resize: str = "bilinear") -> Tensor:
+def prepare_faces(images: Tensor, size: int = 160, scaling: str = "raw", resize: str = "nearest") -> Tensor:
     """Grey images, uint8 (N, H, W), as the float32 batch (N, 3, size, size) the network takes, on the CPU.
 
     `resize` is "nearest", "bilinear" or "bicubic", from 8-bit image to 8-bit image. UncNet's export called

@@ -1,0 +1,171 @@
+"""Additive statistics over clusters: sums, bootstrap resamples and jackknife pseudo-values.
+
+A *cluster* is what was drawn independently: a person, a video, a dialogue, a group of duplicate images.
+Accuracy, Brier score, calibration error, Pearson's r, CCC and F1 are all functions of sums over examples.
+The examples are therefore collapsed to clusters once, `(S, N, K) -> (S, C, K)` for S seeds, N examples, K
+sums and C clusters, and leaving out or redrawing clusters afterwards costs one subtraction or one matrix
+product, whatever N is.
+
+A *statistic* is any function `f(sums (..., K)) -> (...)` of such sums. Each comes with the function that
+makes its per-example sums: `ratio` with `ratio_sums`, `pearson_from_sums` and `ccc_from_sums` with
+`moment_sums`, `f1_from_sums` with `f1_sums`; `metrics.calibration` has `ece_from_sums` with
+`calibration_sums`. To compare two methods on the same examples, concatenate their sums on the last axis and
+use `difference(f)`.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Floats]
+
+# Resamples are drawn in blocks of this many cluster weights (16 MB), so that memory does not grow with C.
+BLOCK_WEIGHTS = 2_000_000
+
+
+def cluster_sums(values: ArrayLike, groups: ArrayLike) -> Floats:
+    """Sum per-example values within clusters: `(S, N, K)` and `(N,)` labels to `(S, C, K)`.
+
+    Clusters are in the sorted order of their labels, which may be numbers or strings.
+
+    Raises:
+        ValueError: values are not (S, N, K), groups are not (N,), or a value is NaN or infinite.
+    """
+    values, groups = np.asarray(values, dtype=np.float64), np.asarray(groups)
+    if values.ndim != 3:
+        raise ValueError(f"values must be (seeds, examples, sums), got shape {values.shape}")
+    if groups.shape != values.shape[1:2]:
+        raise ValueError(f"groups must label the {values.shape[1]} examples, got shape {groups.shape}")
+    if not np.isfinite(values).all():
+        seed, example, k = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(f"values[{seed}, {example}, {k}] is not finite; leave such examples out and report them")
+    labels, cluster = np.unique(groups, return_inverse=True)
+    n = len(groups)
+    # membership (C, N) has a one where an example belongs to a cluster
+    membership = sparse.csr_array((np.ones(n), (cluster, np.arange(n))), shape=(len(labels), n))
+    return np.stack([membership @ of_seed for of_seed in values])
+
+
+# --- statistics ---------------------------------------------------------------------------------------------
+
+
+def ratio_sums(values: ArrayLike, weights: ArrayLike = 1.0) -> Floats:
+    """Sums for a weighted mean (accuracy, Brier score, log loss): `(..., N)` to `(..., N, 2)`.
+
+    The two are weight × value and weight; `weights` broadcast against `values` (votes per image, for
+    example).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    weights = np.broadcast_to(np.asarray(weights, dtype=np.float64), values.shape)
+    return np.stack([weights * values, weights], axis=-1)
+
+
+def ratio(sums: Floats) -> Floats:
+    """Mean of `ratio_sums`: first sum over second, `(..., 2) -> (...)`."""
+    return sums[..., 0] / sums[..., 1]
+
+
+def moment_sums(x: ArrayLike, y: ArrayLike) -> Floats:
+    """Sums for correlation and concordance: `(..., N)` each to `(..., N, 6)` of 1, x, y, x², y², xy.
+
+    Variables whose mean is large beside their spread should be centred first (any constant will do for r):
+    moments about zero lose digits as (mean / sd)².
+    """
+    x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)
+
+
+def _population_moments(sums: Floats) -> tuple[Floats, ...]:
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    return x / n, y / n, xx / n - (x / n) ** 2, yy / n - (y / n) ** 2, xy / n - x * y / n**2
+
+
+def pearson_from_sums(sums: Floats) -> Floats:
+    """Pearson's r from `moment_sums`, `(..., 6) -> (...)`; NaN where a variable is constant."""
+    _, _, var_x, var_y, cov = _population_moments(sums)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return cov / np.sqrt(var_x * var_y)
+
+
+def ccc_from_sums(sums: Floats) -> Floats:
+    """Lin's (1989) concordance correlation (population moments) from `moment_sums`; NaN for two constants."""
+    mean_x, mean_y, var_x, var_y, cov = _population_moments(sums)
+    # CCC = 2 s_xy / (s_x² + s_y² + (x̄ − ȳ)²)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 2 * cov / (var_x + var_y + (mean_x - mean_y) ** 2)
+
+
+def f1_sums(labels: ArrayLike, predictions: ArrayLike) -> Floats:
+    """Sums for binary F1: 0/1 labels and predictions `(..., N)` to `(..., N, 3)` of tp, fp, fn."""
+    labels, predictions = np.broadcast_arrays(np.asarray(labels, dtype=bool), np.asarray(predictions, dtype=bool))
+    return np.stack([labels & predictions, ~labels & predictions, labels & ~predictions], axis=-1).astype(float)
+
+
+def f1_from_sums(sums: Floats) -> Floats:
+    """F1 = 2 tp / (2 tp + fp + fn) from `f1_sums`; NaN where nothing is positive nor predicted so."""
+    tp, fp, fn = np.moveaxis(sums, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 2 * tp / (2 * tp + fp + fn)
+
+
+def difference(f: Statistic) -> Statistic:
+    """Statistic f of method A minus that of method B, for sums of A then B on the last axis, `(..., 2K)`."""
+
+    def f_difference(sums: Floats) -> Floats:
+        k = sums.shape[-1] // 2
+        return f(sums[..., :k]) - f(sums[..., k:])
+
+    return f_difference
+
+
+# --- redrawing and leaving out clusters ---------------------------------------------------------------------
+
+
+def bootstrap_weights(n_clusters: int, n_resamples: int, generator: np.random.Generator) -> Floats:
+    """How often each resample draws each cluster: multinomial counts `(R, C)`, every row summing to C."""
+    drawn = generator.integers(n_clusters, size=(n_resamples, n_clusters))
+    drawn += np.arange(n_resamples)[:, None] * n_clusters
+    counts = np.bincount(drawn.ravel(), minlength=n_resamples * n_clusters)
+    return counts.reshape(n_resamples, n_clusters).astype(np.float64)
+
+
+def resample(sums: Floats, f: Statistic, n_resamples: int, generator: np.random.Generator) -> Floats:
+    """Cluster bootstrap of a statistic: `(S, C, K)` sums to `(R, S)` values.
+
+    Every seed sees the same redrawn clusters. The spread describes the clusters alone, not the seeds, and its
+    variance is (C − 1)/C of the usual unbiased one; intervals for claims come from `claims.effect_interval`.
+    """
+    sums = np.asarray(sums, dtype=np.float64)
+    n_seeds, n_clusters, k = sums.shape
+    per_cluster = sums.transpose(1, 0, 2).reshape(n_clusters, n_seeds * k)
+    block = max(1, BLOCK_WEIGHTS // n_clusters)
+    values = np.empty((n_resamples, n_seeds))
+    for start in range(0, n_resamples, block):
+        rows = slice(start, min(start + block, n_resamples))
+        weights = bootstrap_weights(n_clusters, rows.stop - rows.start, generator)
+        values[rows] = f((weights @ per_cluster).reshape(-1, n_seeds, k))
+    return values
+
+
+def pseudo_values(sums: Floats, f: Statistic) -> Floats:
+    """Jackknife pseudo-values of a statistic, one for each seed and cluster: `(..., S, C, K) -> (..., S, C)`.
+
+    With T_s the statistic of seed s and T_s(c) the same without cluster c,
+
+        y_sc = T_s + (C − 1) (mean_c T_s(c) − T_s(c)),
+
+    so that a seed's values average to T_s and vary over clusters as if T_s were a mean of C of them (Tukey
+    1958, without his correction for bias: subtracting it from a calibration error, which has kinks, makes the
+    seeds vary two to eight times as much as they do). For a mean over clusters of equal size y_sc are the
+    clusters' own means. One cluster gives T_s itself.
+    """
+    sums = np.asarray(sums, dtype=np.float64)
+    n_clusters = sums.shape[-2]
+    total = sums.sum(axis=-2, keepdims=True)
+    if n_clusters == 1:
+        return f(total)
+    without = f(total - sums)
+    return f(total) + (n_clusters - 1) * (without.mean(axis=-1, keepdims=True) - without)

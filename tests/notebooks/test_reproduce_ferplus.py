@@ -1,0 +1,91 @@
+"""The whole UncNet paper, rerun in the quick profile on real FER+, against the committed record of the same run.
+
+Numbers vary between CPUs: a training that is off in its last bit takes another path. The tolerances are those of
+another seed, not of rounding: half the width of the recorded 95% interval, where there is one.
+"""
+
+import json
+
+import pandas as pd
+import pytest
+
+from uncertain_affect import papers, record, reproduce
+from uncertain_affect.paths import project_root
+
+NOTEBOOKS = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
+TABLES = {
+    "12_uncnet_calibration": {"table2": {"ECE": 1.0, "SCE": 0.3, "ACE": 0.3, "TACE": 0.3, "BCE": 0.01}},
+    "13_uncnet_performance": {
+        "table3": {"Accuracy": 1.5, "Accuracy, deduplicated": 1.5},
+        "js": {"distance, mean": 0.01, "distance, sd": 0.01, "divergence, mean": 0.01},
+    },
+}
+INTERVALS = {
+    "11_uncnet_disagreement": ["correlations"],
+    "13_uncnet_performance": ["table3_intervals", "js_effects", "control"],
+}
+
+
+@pytest.fixture(scope="module")
+def rerun(data_root, tmp_path_factory):
+    """Folders of a fresh quick run by notebook."""
+    results = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(results))
+        outcomes = reproduce.reproduce(
+            reproduce.select(NOTEBOOKS), corpus="ferplus", root=data_root, parameters={"PROFILE": "quick"}
+        )
+        assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(NOTEBOOKS)
+        yield {name: record.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
+
+
+def committed(notebook):
+    return project_root() / "results" / "quick" / "ferplus" / notebook
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(("notebook", "table"), [(n, t) for n, tables in TABLES.items() for t in tables])
+def test_tables_agree_with_the_record(rerun, notebook, table):
+    tolerances = TABLES[notebook][table]
+    now, then = (
+        pd.read_csv(f / "tables" / f"{table}.csv", index_col=0) for f in (rerun[notebook], committed(notebook))
+    )
+    assert list(now.index) == list(then.index)
+    for column, tolerance in tolerances.items():
+        gap = (now[column] - then[column]).abs().max()
+        assert gap <= tolerance, f"{table}, {column}: off by {gap}"
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(("notebook", "table"), [(n, t) for n, tables in INTERVALS.items() for t in tables])
+def test_estimates_lie_near_the_recorded_ones(rerun, notebook, table):
+    now, then = (
+        pd.read_csv(f / "tables" / f"{table}.csv", index_col=0) for f in (rerun[notebook], committed(notebook))
+    )
+    assert list(now.index) == list(then.index)
+    slack = (then["high"] - then["low"]) / 2
+    off = (now["estimate"] - then["estimate"]).abs() > slack
+    assert not off.any(), f"{table}: {list(off[off].index)}"
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_verdicts_agree_where_no_endpoint_is_near_its_bound(rerun, notebook):
+    now, then = (json.loads((f / "claims.json").read_text()) for f in (rerun[notebook], committed(notebook)))
+    assert now.keys() == then.keys()
+    for claim, verdict in then.items():
+        printed = papers.claim(claim)
+        parts = verdict["parts"] or {"": verdict}
+        for name, part in parts.items():
+            if part["effect"] is None:
+                continue
+            margin = (printed.parts[name].get("margin") if name else printed.margin) or 0.0
+            tolerance = (part["high"] - part["low"]) / 2
+            ends = (part["low"], part["high"])
+            near_bound = any(abs(abs(end) - margin) < tolerance for end in ends)
+            again = (now[claim]["parts"] or {"": now[claim]})[name]
+            if not near_bound:
+                assert again["verdict"] == part["verdict"], f"{claim} {name}"

@@ -1,0 +1,98 @@
+"""The UncNet notebooks from end to end on a corpus that the test makes: no data needed, every cell run.
+
+The faces are noise, so the verdicts mean nothing; that every section runs, Table 1 with its weights included, is
+what is tested. Numbers are tested on the real corpus.
+"""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from uncertain_affect import papers, record, reproduce
+from uncertain_affect.corpora import ferplus
+from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, InceptionResnetV1
+
+NOTEBOOKS = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
+SIZES = {"Training": 120, "PublicTest": 100, "PrivateTest": 40}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A data root with a small FER+ in the authors' layout, and the casia-webface weight file of a random network."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    rows, number = [], 0
+    for usage, size in SIZES.items():
+        folder = root / "ferplus" / "data" / ferplus.FOLDER[usage]
+        folder.mkdir(parents=True)
+        for _ in range(size):
+            name = f"fer{number:07}.png"
+            bright = rng.integers(60, 200)  # something to learn: the brighter, the happier
+            pixels = np.clip(bright + rng.normal(0, 20, (48, 48)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name)
+            happy = (bright - 60) / 140
+            votes = rng.multinomial(10, [0.9 * (1 - happy), 0.9 * happy, *[0.1 / 8] * 8])
+            rows.append([usage, name, *votes])
+            number += 1
+    with (root / "ferplus" / ferplus.LABELS).open("w", newline="") as file:
+        csv.writer(file).writerows([ferplus.LABELS_HEADER, *rows])
+    file, identities = PUBLISHED_WEIGHTS["casia-webface"]
+    (root / "weights").mkdir()
+    torch.manual_seed(0)
+    torch.save(InceptionResnetV1(identities).state_dict(), root / "weights" / file)
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(root, tmp_path_factory):
+    """Folders of a quick run on it, by notebook."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(tmp_path_factory.mktemp("results")))
+        outcomes = reproduce.reproduce(reproduce.select(NOTEBOOKS), corpus="ferplus", root=root)
+        assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(NOTEBOOKS)
+        yield {name: record.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
+
+
+@pytest.mark.slow
+def test_every_claim_is_judged(runs):
+    judged = {}
+    for folder in runs.values():
+        judged |= json.loads((folder / "claims.json").read_text())
+    assert set(judged) == set(papers.load("uncnet").claims)
+    untestable = {claim for claim, verdict in judged.items() if verdict["verdict"] == "not testable"}
+    assert untestable == {"uncnet.c3", "uncnet.c4"}  # c10 has its weights here
+
+
+@pytest.mark.slow
+def test_tables_have_the_printed_rows_and_columns(runs):
+    paper = papers.load("uncnet")
+    for notebook, table in [
+        ("12_uncnet_calibration", "table2"),
+        ("13_uncnet_performance", "table3"),
+    ]:
+        measured = pd.read_csv(runs[notebook] / "tables" / f"{table}.csv", index_col=0)
+        printed = paper.table(table)
+        assert set(printed.index) <= set(measured.index)
+        assert set(printed.columns) <= set(measured.columns)
+        assert measured.notna().all(axis=None)
+    table1 = pd.read_csv(runs["13_uncnet_performance"] / "tables" / "table1.csv", index_col=0)
+    assert list(table1.columns) == list(paper.table("table1").columns)
+    assert list(table1.index) == ["Accuracy CASIA-WebFace", "Loss CASIA-WebFace"]
+
+
+@pytest.mark.slow
+def test_figures_come_with_their_numbers(runs):
+    for folder in runs.values():
+        pictures = {path.stem for path in (folder / "figures").glob("*.png")}
+        assert pictures == {path.stem for path in (folder / "figures").glob("*.csv")}
+        assert pictures
+
+
+@pytest.mark.slow
+def test_no_face_is_recorded_as_a_figure(runs):
+    assert {path.stem for path in runs["11_uncnet_disagreement"].glob("figures/*.png")} == {"figure1", "figure4"}
