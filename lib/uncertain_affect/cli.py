@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from uncertain_affect.corpora import CorpusError
+import uncertain_affect
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.command(args)
-    except (CorpusError, ValueError) as problem:
+    except (ValueError, FileNotFoundError) as problem:
         print(f"uncertain-affect: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="uncertain-affect", description=__import__("uncertain_affect").__doc__)
+    parser = argparse.ArgumentParser(prog="uncertain-affect", description=uncertain_affect.__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     reproduce = commands.add_parser("reproduce", help="run notebooks and write results/local")
@@ -52,23 +52,25 @@ def _parser() -> argparse.ArgumentParser:
 
 def _reproduce(args) -> int:
     # papermill and torch take seconds to import: only where they are needed
-    from uncertain_affect import reproduce
+    from uncertain_affect import paths, reproduce
 
-    terminal = sys.stdout.isatty()
     parameters = {"PROFILE": args.profile, **dict(args.parameter)}
     outcomes = reproduce.reproduce(
         reproduce.select(args.notebook, args.paper),
         corpus=args.corpus,
         root=args.data_root,
         parameters=parameters,
-        say=(lambda line: print(line, flush=True)) if terminal else (lambda line: None),
+        say=print if sys.stdout.isatty() else lambda *_, **__: None,
     )
     print(reproduce.summary(outcomes))
-    without = [o.notebook for o in outcomes if o.without_corpus]
+    without = {o.notebook: o.without_corpus for o in outcomes if o.without_corpus}
     if without:
+        wanted = sorted({name for names in without.values() for name in names})
         print(
             f"\nNo corpus for {', '.join(without)}: only the parts that need none were run (the audit of the printed "
-            "numbers, and everything computed without labels).\nPoint DATA_ROOT at a folder with ferplus/ to measure."
+            "numbers, and everything computed without labels).\n"
+            f"To measure, have one of {', '.join(wanted)} in {paths.data_root(args.data_root)}, or set DATA_ROOT or "
+            f"--data-root; `uncertain-affect data get {wanted[0]}` says how to get it."
         )
     failures = [o for o in outcomes if o.error]
     for outcome in failures:
@@ -88,7 +90,7 @@ def _data(args) -> int:
     from uncertain_affect.corpora import download
     from uncertain_affect.paths import data_root
 
-    print(download.get(args.corpus, data_root(args.data_root)))
+    download.get(args.corpus, data_root(args.data_root))
     return 0
 
 

@@ -1,14 +1,14 @@
 """The printed numbers and claims of the five papers, read from ``results/printed/*.yaml``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from uncertain_affect import paths
 from uncertain_affect.claims import KINDS
-from uncertain_affect.paths import project_root
 
 
 @dataclass(frozen=True)
@@ -78,25 +78,17 @@ def load(key: str) -> Paper:
         raise ValueError(
             f"no printed numbers for {key!r}: {path.name} is not in {path.parent}; known: {', '.join(keys())}"
         )
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    missing = {"paper", "tables", "figures", "claims", "errata"} - set(content)
-    if missing:
-        raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
-    for name, table in content["tables"].items():
-        for row, cells in table["rows"].items():
-            if len(cells) != len(table["columns"]):
-                raise ValueError(
-                    f"{path.name}: {name}, row {row!r} has {len(cells)} cells for {len(table['columns'])} columns; "
-                    "write null where the paper prints none"
-                )
-    claims = {}
-    for id_, entry in content["claims"].items():
-        claims[id_] = claim = Claim(id=id_, **entry)
-        for what, kind in [(id_, claim.kind), *((part, p["kind"]) for part, p in claim.parts.items())]:
-            if kind not in KINDS:
-                raise ValueError(f"{path.name}: {what} has kind {kind!r}; kinds are {', '.join(KINDS)}")
-        if claim.kind in ("all", "count") and not claim.parts:
-            raise ValueError(f"{path.name}: {id_} is of kind {claim.kind} and needs parts")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+        if missing := {"paper", "tables", "figures", "claims", "errata"} - set(content):
+            raise ValueError(f"lacks {', '.join(sorted(missing))}")
+        if content["paper"].get("key") != key:
+            raise ValueError(f"is of the paper {content['paper'].get('key')!r}; the key is the name of the file")
+        for name, table in content["tables"].items():
+            _check_table(name, table)
+        claims = {id_: _claim(key, id_, entry) for id_, entry in content["claims"].items()}
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
     return Paper(
         info=content["paper"],
         tables=content["tables"],
@@ -119,5 +111,50 @@ def claim(id_: str) -> Claim:
     return paper.claims[id_]
 
 
+def _check_table(name: str, table: dict) -> None:
+    columns = table["columns"]
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{name} has two columns of one name; tell them apart")
+    for row, cells in table["rows"].items():
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"{name}, row {row!r} has {len(cells)} cells for {len(columns)} columns; "
+                "write null where the paper prints none"
+            )
+        if strange := [cell for cell in cells if cell is not None and type(cell) not in (int, float)]:
+            raise ValueError(f"{name}, row {row!r} has {strange[0]!r}; cells are numbers or null")
+
+
+def _claim(key: str, id_: str, entry: dict) -> Claim:
+    if not id_.startswith(f"{key}."):
+        raise ValueError(f"claim {id_} must be called {key}.c1, {key}.c2, ...")
+    if unknown := set(entry) - {f.name for f in fields(Claim)}:
+        raise ValueError(f"{id_} has the unknown key {', '.join(sorted(unknown))}")
+    if missing := {"where", "statement", "kind", "printed"} - set(entry):
+        raise ValueError(f"{id_} lacks {', '.join(sorted(missing))}")
+    claim = Claim(id=id_, **entry)
+    for what, said in [(id_, entry), *((f"{id_}, part {name!r},", part) for name, part in claim.parts.items())]:
+        if said.get("kind") not in KINDS:
+            raise ValueError(f"{what} has kind {said.get('kind')!r}; kinds are {', '.join(KINDS)}")
+        if said["kind"] == "equivalent" and said.get("margin") is None:
+            raise ValueError(f"{what} is of kind equivalent and needs a margin")
+    needs = {"all": "parts", "order": "parts", "count": "parts", "qualitative": "note"}.get(claim.kind)
+    if needs and not getattr(claim, needs):
+        raise ValueError(f"{id_} is of kind {claim.kind} and needs {needs}")
+    if claim.kind == "count" and claim.at_least is None:
+        raise ValueError(f"{id_} is of kind count and needs at_least")
+    return claim
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a repeated key, of which PyYAML would keep the last in silence."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if repeated := {str(key) for key in keys if keys.count(key) > 1}:
+            raise ValueError(f"line {node.start_mark.line + 1}: {', '.join(sorted(repeated))} stands twice")
+        return super().construct_mapping(node, deep)
+
+
 def _folder() -> Path:
-    return project_root() / "results" / "printed"
+    return paths.project_root() / "results" / "printed"

@@ -5,31 +5,52 @@ import json
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 
-from uncertain_affect import record
+from uncertain_affect import paths, record
 from uncertain_affect.claims import chance_reproduced
-from uncertain_affect.paths import project_root
-from uncertain_affect.reproduce import NO_CORPUS, metadata, notebooks
+from uncertain_affect.reproduce import NO_CORPUS, default_parameters, metadata, notebooks
 
 COLUMNS = ["claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook"]
+# where a run was made, not what was measured
+PLACE_PARAMETERS = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}
+# an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
+MACHINE_PATH = re.compile(r"(?<![\w/:.<>)\]}$~-])/\w[\w.-]*/[\w.-]+|\b[A-Za-z]:\\{1,2}\w+")
+README_TABLE = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Promotion:
+    """A finished run that may be committed."""
+
+    folder: Path
+    run: dict
+    notebook: Path
+    refreshed: nbformat.NotebookNode | None  # the committed notebook with the outputs of this run
 
 
 def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
     """Promote the finished runs given, or every finished run under the results root, and rebuild the scoreboard.
 
+    Runs without a corpus, of notebooks that measure on one, are passed over unless they are given.
+
     Raises:
-        ValueError: there is nothing to promote, or a run is not finished.
+        ValueError: there is nothing to promote, or a run may not be; nothing has been copied then.
     """
     root = record.results_root()
-    folders = run_folders or sorted(path.parent for path in root.glob("*/*/*/run.json"))
-    folders = [folder for folder in folders if folder.parent.name != NO_CORPUS or not _corpora(folder.name)]
+    folders = run_folders or [
+        path.parent
+        for path in sorted(root.glob("*/*/[!.]*/run.json"))
+        if path.parts[-3] != NO_CORPUS or not _corpora(path.parts[-2])
+    ]
     if not folders:
         raise ValueError(f"no finished run under {root}: run `make reproduce` first")
-    targets = [promote(folder) for folder in folders]
+    promotions = [_promotion(folder) for folder in folders]
+    targets = [_promote(promotion) for promotion in promotions]
     write_scoreboard()
     return targets
 
@@ -37,25 +58,80 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
 def promote(run_folder: Path) -> Path:
     """Copy a finished local run to the committed results; refresh the committed notebook from a quick one.
 
-    Images of people stay out: outputs of cells tagged ``faces`` are dropped from the notebook.
+    Images of people stay out: outputs of cells tagged ``faces`` are dropped from the notebook. So does the place of
+    the data.
 
     Raises:
-        ValueError: the run is not finished.
+        ValueError: the run is not finished, was made without the corpus or (quick) with other parameters than the
+            notebook's own or with other code than it has now, or its outputs name paths of this machine.
     """
-    run = record.check_complete(run_folder)
-    target = project_root() / "results" / run["profile"] / run["corpus"] / run["notebook"]
+    return _promote(_promotion(run_folder))
+
+
+def _promotion(folder: Path) -> _Promotion:
+    run = record.check_complete(folder)
+    name, cure = run["notebook"], "run `uncertain-affect reproduce` again"
+    if name not in notebooks():
+        raise ValueError(f"{folder} is a run of {name}, which is not in notebooks/ any more")
+    if run["corpus"] == NO_CORPUS and _corpora(name):
+        raise ValueError(f"{folder} was run without a corpus: half of {name} is missing")
+    executed, source = folder / f"{name}.ipynb", notebooks()[name]
+    if not executed.is_file():
+        raise ValueError(f"{folder} holds no executed {name}.ipynb: only headless runs are recorded; {cure}")
+    refreshed = None
+    if run["profile"] == "quick":
+        own, given = default_parameters(source), run["parameters"]
+        other = sorted(key for key in own.keys() | given if own.get(key) != given.get(key))
+        if other := [key for key in other if key not in PLACE_PARAMETERS]:
+            raise ValueError(f"{folder} was run with other parameters than {name} shows: {', '.join(other)}; {cure}")
+        refreshed = _with_outputs(nbformat.read(source, as_version=4), nbformat.read(executed, as_version=4))
+        if refreshed is None:
+            raise ValueError(f"{name}.ipynb has changed since {folder} was run; {cure}")
+        for cell in refreshed.cells:
+            if found := MACHINE_PATH.search(text_of(cell)):
+                raise ValueError(f"{folder}: the output of cell {cell.id} names a path of this machine, {found[0]}")
+    return _Promotion(folder, run, source, refreshed)
+
+
+def _promote(promotion: _Promotion) -> Path:
+    run = promotion.run
+    target = paths.project_root() / "results" / run["profile"] / run["corpus"] / run["notebook"]
     partial = target.with_name(f".{run['notebook']}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(run_folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
-    record.replace_folder(partial, target)
-    executed = run_folder / f"{run['notebook']}.ipynb"
-    if run["profile"] == "quick" and executed.is_file():
-        source = notebooks()[run["notebook"]]
-        cleaned = clean(nbformat.read(executed, as_version=4))
-        partial_notebook = source.with_suffix(".partial")
-        nbformat.write(cleaned, partial_notebook)
-        os.replace(partial_notebook, source)
+    try:
+        shutil.copytree(promotion.folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
+        if "DATA_ROOT" in run["parameters"]:  # where the reader keeps data is nobody else's business
+            record.write_json(partial / "run.json", run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
+        record.replace_folder(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if promotion.refreshed is not None:
+        partial = promotion.notebook.with_name(f".{promotion.notebook.stem}.partial")
+        try:
+            nbformat.write(promotion.refreshed, partial)
+            os.replace(partial, promotion.notebook)
+        finally:
+            partial.unlink(missing_ok=True)
     return target
+
+
+def _with_outputs(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """The source as it is committed, with the outputs of its executed copy; None where the code differs."""
+    ran = {cell.id: cell for cell in clean(executed).cells if cell.cell_type == "code"}
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    if [(cell.id, cell.source) for cell in code] != [(id_, cell.source) for id_, cell in ran.items()]:
+        return None
+    for cell in code:
+        cell.outputs, cell.execution_count = ran[cell.id].outputs, ran[cell.id].execution_count
+    return clean(source)
+
+
+def text_of(cell: nbformat.NotebookNode) -> str:
+    """What a cell's outputs say in words."""
+    said = [output.get("text", "") for output in cell.get("outputs", [])]
+    for output in cell.get("outputs", []):
+        said += [text for mime, text in output.get("data", {}).items() if mime.startswith("text/")]
+    return "\n".join(said)
 
 
 def clean(executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -68,28 +144,35 @@ def clean(executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
         tags = cell.metadata.get("tags", [])
         cell.execution_count = count
-        cell.outputs = [] if "faces" in tags else [o for o in cell.outputs if o.get("name") != "stderr"]
+        # of a widget only the text would be left, a progress bar at 0% for example
+        cell.outputs = [] if "faces" in tags else [o for o in cell.outputs if not _fleeting(o)]
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
-            for mime in [m for m in output.get("data", {}) if "widget" in m]:
-                del output.data[mime]
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags" and v})
     return notebook
 
 
+def _fleeting(output: nbformat.NotebookNode) -> bool:
+    return output.get("name") == "stderr" or any("widget" in mime for mime in output.get("data", {}))
+
+
 def write_scoreboard() -> pd.DataFrame:
-    """Rebuild ``results/scoreboard.csv``, ``results/scoreboard.md`` and the table in the README."""
-    results = project_root() / "results"
+    """Rebuild ``results/scoreboard.csv``, ``results/scoreboard.md`` and the table in the README.
+
+    Raises:
+        ValueError: the README has no place for the table.
+    """
+    results, readme = paths.project_root() / "results", paths.project_root() / "README.md"
+    page = readme.read_text(encoding="utf-8")
+    if not README_TABLE.search(page):
+        raise ValueError(f"{readme} has no <!-- scoreboard --> ... <!-- /scoreboard --> around the scoreboard's table")
     board = scoreboard(results)
-    board.to_csv(results / "scoreboard.csv", index=False, float_format="%.4g", lineterminator="\n")
     text = scoreboard_markdown(board)
+    board.to_csv(results / "scoreboard.csv", index=False, float_format="%.4g", lineterminator="\n")
     (results / "scoreboard.md").write_text(f"# Scoreboard\n\n{text}", encoding="utf-8")
-    readme = project_root() / "README.md"
-    marked = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", re.DOTALL)
-    page = marked.sub(lambda m: f"{m[1]}{text}{m[2]}", readme.read_text(encoding="utf-8"))
-    readme.write_text(page, encoding="utf-8")
+    readme.write_text(README_TABLE.sub(lambda m: f"{m[1]}{text}{m[2]}", page), encoding="utf-8")
     return board
 
 
@@ -97,7 +180,7 @@ def scoreboard(results: Path) -> pd.DataFrame:
     """Every committed verdict, one row each: claim, corpus, profile, effect, low, high, seeds, verdict, notebook."""
     rows = []
     for profile in record.PROFILES:
-        for path in sorted((results / profile).glob("*/*/claims.json")):
+        for path in sorted((results / profile).glob("*/[!.]*/claims.json")):
             for id_, claim in json.loads(path.read_text(encoding="utf-8")).items():
                 row = {key: claim[key] for key in ("effect", "low", "high", "seeds", "verdict")}
                 rows.append(
@@ -134,4 +217,4 @@ def scoreboard_markdown(board: pd.DataFrame) -> str:
 
 
 def _corpora(notebook: str) -> list[str]:
-    return metadata(notebooks()[notebook]).get("corpora", [])
+    return metadata(notebooks()[notebook]).get("corpora", []) if notebook in notebooks() else []

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -21,17 +22,17 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from uncertain_affect import papers
+from uncertain_affect import papers, paths
 from uncertain_affect.claims import Effect, Part, Verdict, judge
-from uncertain_affect.paths import project_root
 
 PROFILES = ("quick", "full")
+RESULTS_VARIABLE = "UNCERTAIN_AFFECT_RESULTS"
 VERSIONED = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "papermill")
 
 
 def results_root() -> Path:
-    """Where runs write: ``$UNCERTAIN_AFFECT_RESULTS``, else ``results/local`` in the checkout."""
-    return Path(os.environ.get("UNCERTAIN_AFFECT_RESULTS") or project_root() / "results" / "local")
+    """Where runs write: ``$UNCERTAIN_AFFECT_RESULTS``, else ``results/local``; relative paths from the checkout."""
+    return paths.project_root() / Path(os.environ.get(RESULTS_VARIABLE) or "results/local").expanduser()
 
 
 class Run:
@@ -70,13 +71,21 @@ class Run:
         self._clock = time.perf_counter()
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-        """Keep a table, and give it back for display."""
-        self._tables[name] = frame.copy()
+        """Keep a table, and give it back for display.
+
+        Raises:
+            ValueError: the name cannot be that of a file.
+        """
+        self._tables[_file_name(name)] = frame.copy()
         return frame
 
     def figure(self, name: str, fig, data: pd.DataFrame):
-        """Keep a figure with the numbers it draws, and give the figure back."""
-        self._figures[name] = (fig, data.copy())
+        """Keep a figure with the numbers it draws, and give the figure back.
+
+        Raises:
+            ValueError: the name cannot be that of a file.
+        """
+        self._figures[_file_name(name)] = (fig, data.copy())
         return fig
 
     def judge(self, id_: str, effect: Effect | dict[str, Effect] | None = None) -> Verdict:
@@ -91,11 +100,12 @@ class Run:
             ValueError: no paper makes this claim, or the effects are not those of its parts.
         """
         claim = papers.claim(id_)
+        given = effect if isinstance(effect, dict) else {}
+        if set(given) != set(claim.parts):
+            raise ValueError(
+                f"{id_} has the parts {', '.join(claim.parts) or 'none'}; effects came for {', '.join(given) or 'none'}"
+            )
         if claim.parts:
-            if set(effect or {}) != set(claim.parts):
-                raise ValueError(
-                    f"{id_} has the parts {', '.join(claim.parts)}; effects came for {', '.join(effect or {})}"
-                )
             parts = {
                 name: Part(part["kind"], effect[name], part.get("margin"), part.get("printed"))
                 for name, part in claim.parts.items()
@@ -118,6 +128,14 @@ class Run:
         folder = results_root() / self.profile / self.corpus / self.notebook
         partial = folder.with_name(f".{self.notebook}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
+        try:
+            self._write(partial)
+            replace_folder(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return folder
+
+    def _write(self, partial: Path) -> None:
         for sub in ("tables", "figures"):
             (partial / sub).mkdir(parents=True)
         for name, frame in self._tables.items():
@@ -126,8 +144,8 @@ class Run:
             fig.savefig(partial / "figures" / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
             data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.6g")
         verdicts = {id_: dataclasses.asdict(verdict) for id_, verdict in self.verdicts.items()}
-        _write_json(partial / "claims.json", verdicts)
-        _write_json(
+        write_json(partial / "claims.json", verdicts)
+        write_json(
             partial / "run.json",
             {
                 "notebook": self.notebook,
@@ -141,15 +159,13 @@ class Run:
                 **_provenance(self.device),
             },
         )
-        replace_folder(partial, folder)
-        return folder
 
 
 def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
     """The committed measurement of a table and its provenance in a line, or None and why there is none.
 
-    Takes the most complete committed run, never the one with the best score: full before quick, and the paper's
-    own corpora (in the order its yaml lists them) before others.
+    Takes the most complete committed run, never the one with the best score: full before quick, and papers' own
+    corpora (in the order their yaml lists them) before others.
     """
     for folder in _committed(notebook):
         path = folder / "tables" / f"{table}.csv"
@@ -164,7 +180,7 @@ def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
 
 
 def _committed(notebook: str) -> list[Path]:
-    root = project_root() / "results"
+    root = paths.project_root() / "results"
     own = [corpus for key in papers.keys() for corpus in papers.load(key).info.get("corpora", [])]
     folders = [folder for profile in ("full", "quick") for folder in sorted((root / profile).glob(f"*/{notebook}"))]
     rank = {corpus: i for i, corpus in enumerate(own)}
@@ -209,13 +225,14 @@ def intervals(effects: dict[str, Effect]) -> pd.DataFrame:
 def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     """The claims judged so far: printed and measured effect with its 95% interval, size ratio and verdict.
 
-    A claim of several parts has a row for each, indented below its own. With ``own_features``, on the paper's own
-    corpus and with its own features or weights, a last column says whether each value is ``near`` the printed one
-    or ``off``, by the tolerance stated beside it.
+    A claim of several parts has a row for each below its own. With ``own_features`` (the paper's own features or
+    weights were used), and on its own corpus, a last column says whether each value is ``near`` the printed one or
+    ``off``, by the tolerance stated beside it.
     """
     rows = {}
     for id_, verdict in run.verdicts.items():
         claim = papers.claim(id_)
+        own_corpus = run.corpus in papers.load(id_.partition(".")[0]).info.get("corpora", [])
         whole = {"kind": claim.kind, "printed": claim.printed.get("effect"), "tolerance": claim.tolerance}
         lines = {id_: (verdict, whole)}
         lines |= {f"{id_}: {name}": (part, claim.parts[name]) for name, part in verdict.parts.items()}
@@ -230,7 +247,7 @@ def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
                 "measured / printed": f"{v.size_ratio:.2f}" if shown and v.size_ratio is not None else "",
                 "verdict": v.verdict,
             }
-            if own_features and shown and printed is not None and tolerance is not None:
+            if own_corpus and own_features and shown and printed is not None and tolerance is not None:
                 row["value"] = f"{'near' if abs(v.effect - printed) <= tolerance else 'off'} (±{tolerance:g})"
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
@@ -248,31 +265,44 @@ def check_complete(folder: Path) -> dict:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Move a folder over another; a crash leaves the old one or the new one, never a mixture."""
+    """Move a folder over another: what is there is the old one or the new one, never a mixture."""
     target.parent.mkdir(parents=True, exist_ok=True)
     old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(target, old)
-    os.replace(source, target)
+    try:
+        os.replace(source, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_json(path: Path, content) -> None:
-    path.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def write_json(path: Path, content) -> None:
+    """Write what JSON can hold, see :func:`plain`."""
+    path.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _plain(value):
-    """JSON has no NaN, no infinity and no NumPy scalars."""
+def plain(value):
+    """The value as JSON holds it: NaN and infinity become null, arrays and tuples lists."""
+    if hasattr(value, "tolist"):  # arrays, tensors and their scalars
+        value = value.tolist()
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item"):
-        value = value.item()
+        return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _file_name(name: str) -> str:
+    # said here, not in the last cell after hours of work
+    if not re.fullmatch(r"\w[\w-]*", name):
+        raise ValueError(f"{name!r} cannot name a table or figure: use letters, digits, _ and -")
+    return name
 
 
 def _provenance(device: str) -> dict:
@@ -295,5 +325,5 @@ def revision() -> str:
 
 
 def _git(*args: str) -> str:
-    done = subprocess.run(["git", *args], cwd=project_root(), capture_output=True, text=True, check=True)
+    done = subprocess.run(["git", *args], cwd=paths.project_root(), capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -1,0 +1,239 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from uncertain_affect import cli, paths, publish, reproduce
+from uncertain_affect.corpora import download
+
+SLEEPS = """
+import pathlib, time
+pathlib.Path("started").touch()
+time.sleep(120)
+"""
+# the command in a checkout made by the test
+COMMAND = """
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+from uncertain_affect import paths
+paths.project_root = lambda: pathlib.Path(sys.argv[1])
+from uncertain_affect.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def write_notebook(checkout, name, source, corpora=()):
+    cells = [
+        v4.new_code_cell('PROFILE = "quick"\nSEED = 0', metadata={"tags": ["parameters"]}),
+        v4.new_code_cell(source.strip()),
+    ]
+    metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "uncertain_affect": {"paper": "uncnet", "corpora": list(corpora)},
+    }
+    (checkout / "notebooks").mkdir(exist_ok=True)
+    nbformat.write(v4.new_notebook(cells=cells, metadata=metadata), checkout / "notebooks" / f"{name}.ipynb")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    shutil.copytree(paths.project_root() / "results" / "printed", tmp_path / "results" / "printed")
+    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
+    for variable in ("UNCERTAIN_AFFECT_DATA", "UNCERTAIN_AFFECT_RESULTS"):
+        monkeypatch.delenv(variable, raising=False)
+    write_notebook(tmp_path, "11_one", "", corpora=["ferplus"])
+    write_notebook(tmp_path, "92_audit", "")
+    return tmp_path
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Notebooks are not run but noted: (name, corpus, parameters). Errors by name make them fail."""
+    jobs, errors = [], {}
+
+    def run(path, corpus, parameters):
+        jobs.append((path.stem, corpus, parameters))
+        return reproduce.Outcome(path.stem, corpus, 1.0, error=errors.get(path.stem))
+
+    monkeypatch.setattr(reproduce, "_run", run)
+    run.jobs, run.errors = jobs, errors
+    return run
+
+
+# --- reproduce --------------------------------------------------------------------------------------------
+
+
+def test_reproduce_runs_everything_and_prints_a_table(checkout, ran, capsys):
+    assert cli.main(["reproduce"]) == 0
+    assert ran.jobs == [
+        ("11_one", "none", {"PROFILE": "quick", "SEED": 0}),
+        ("92_audit", "none", {"PROFILE": "quick", "SEED": 0}),
+    ]
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[:3] == [
+        "notebook  corpus  seconds  verdicts",
+        "11_one    none    1        -",
+        "92_audit  none    1        -",
+    ]
+    assert printed.err == ""
+
+
+def test_options_reach_the_notebooks(checkout, ran):
+    assert cli.main(["reproduce", "11", "--profile", "full", "--corpus", "none", "-p", "SEED", "7"]) == 0
+    assert ran.jobs == [("11_one", "none", {"PROFILE": "full", "SEED": 7})]
+    assert cli.main(["reproduce", "--paper", "uncnet"]) == 0
+    assert [name for name, *_ in ran.jobs] == ["11_one", "11_one", "92_audit"]
+
+
+def test_without_a_corpus_it_says_what_was_left_out_and_how_to_get_it(checkout, ran, capsys):
+    cli.main(["reproduce"])
+    told = capsys.readouterr().out
+    assert "No corpus for 11_one: only the parts that need none were run" in told
+    assert f"have one of ferplus in {checkout / 'data'}, or set DATA_ROOT" in told
+    assert "`uncertain-affect data get ferplus`" in told
+    cli.main(["reproduce", "92"])
+    assert "No corpus" not in capsys.readouterr().out
+
+
+def test_a_failure_is_exit_code_1_after_everything_ran(checkout, ran, capsys):
+    ran.errors["11_one"] = "ValueError: broken"
+    assert cli.main(["reproduce"]) == 1
+    assert len(ran.jobs) == 2
+    printed = capsys.readouterr()
+    assert "11_one    none    1        FAILED" in printed.out
+    assert printed.err == "11_one failed: ValueError: broken\n"
+
+
+def test_progress_is_shown_on_a_terminal_only(checkout, ran, capsys, monkeypatch):
+    cli.main(["reproduce"])
+    assert "[1/2]" not in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    cli.main(["reproduce"])
+    assert capsys.readouterr().out.startswith(
+        "[1/2] 11_one on none ... done in 1 s\n[2/2] 92_audit on none ... done in 1 s\nnotebook "
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["13"], "no notebook '13'; known: 11_one, 92_audit"),
+        (["--paper", "other"], "no paper 'other'; known: uncnet"),
+        (["--corpus", "imagenet"], "no corpus 'imagenet'; known: "),
+        (["--corpus", "ferplus"], "`uncertain-affect data get ferplus"),
+        (["--data-root", "nowhere"], "nowhere; it is the folder that holds one folder per corpus"),
+        (["-p", "SEEDS", "7"], "has no parameter SEEDS; it has PROFILE, SEED"),
+        (["-p", "SEED", "many"], "11_one.ipynb: SEED must be int, not 'many'"),
+        (["-p", "PROFILE", "fast"], "PROFILE is 'fast'; it must be quick or full"),
+    ],
+)
+def test_being_asked_wrongly_is_exit_code_2_before_anything_runs(checkout, ran, capsys, arguments, message):
+    assert cli.main(["reproduce", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("uncertain-affect: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert not ran.jobs
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["reproduc"], ["reproduce", "--profile", "fast"], ["reproduce", "-p", "SEED"]]
+)
+def test_a_command_line_that_cannot_be_read_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: uncertain-affect" in capsys.readouterr().err
+
+
+def test_outside_a_checkout(monkeypatch, capsys):
+    def nowhere():
+        raise FileNotFoundError("no checkout")
+
+    monkeypatch.setattr(paths, "project_root", nowhere)
+    assert cli.main(["reproduce"]) == 2
+    assert capsys.readouterr().err == "uncertain-affect: no checkout\n"
+
+
+def test_an_interrupt_ends_cleanly_with_exit_code_130(checkout):
+    """The one test of the real command on a real kernel: nothing half-written, no kernel left, no other word."""
+    write_notebook(checkout, "10_sleeps", SLEEPS)
+    arguments = [sys.executable, "-c", COMMAND, str(checkout), "reproduce", "10"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+        try:
+            deadline = time.monotonic() + 60
+            while not (checkout / "notebooks" / "started").exists():
+                assert command.poll() is None, command.stderr.read()
+                assert time.monotonic() < deadline, "the kernel did not start"
+                time.sleep(0.1)
+            command.send_signal(signal.SIGINT)
+            out, err = command.communicate(timeout=30)
+        finally:
+            command.kill()
+    assert (command.returncode, out) == (130, "")
+    assert err == "uncertain-affect: interrupted; run the same command to go on\n"
+    assert not [path for path in (checkout / "results" / "local").rglob("*") if path.is_file()]
+
+
+# --- record and data --------------------------------------------------------------------------------------
+
+
+def test_record_promotes_and_names_what_it_wrote(checkout, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(publish, "promote_all", lambda runs: given.append(runs) or [checkout / "a", checkout / "b"])
+    assert cli.main(["record"]) == 0
+    assert cli.main(["record", "some/run"]) == 0
+    assert [[str(run) for run in runs] for runs in given] == [[], [os.path.join("some", "run")]]
+    assert capsys.readouterr().out.splitlines()[:2] == [f"recorded {checkout / 'a'}", f"recorded {checkout / 'b'}"]
+
+
+def test_record_with_nothing_to_record(checkout, capsys):
+    assert cli.main(["record"]) == 2
+    assert "no finished run under" in capsys.readouterr().err
+    assert cli.main(["record", str(checkout / "nowhere")]) == 2
+    assert "nowhere is not a finished run" in capsys.readouterr().err
+
+
+def test_data_get_fetches_below_the_data_root(checkout, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(download, "get", lambda *given: asked.append(given) or [])
+    assert cli.main(["data", "get", "ferplus", "--data-root", str(checkout / "corpora")]) == 0
+    assert asked == [("ferplus", checkout / "corpora")]
+    assert capsys.readouterr().out == ""  # it is download that says what it did
+    monkeypatch.undo()
+    assert cli.main(["data", "get", "nothing"]) == 2
+    assert "nothing can be fetched for 'nothing'" in capsys.readouterr().err
+
+
+# --- the installed command --------------------------------------------------------------------------------
+
+
+def test_help_is_quick_and_names_every_command():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "uncertain_affect.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(command in done.stdout for command in ("reproduce", "record", "data"))
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "uncertain_affect" in imported
+    assert not {"torch", "papermill", "pandas"} & imported
+
+
+def test_the_make_targets_call_commands_that_exist(capsys):
+    makefile = (paths.project_root() / "Makefile").read_text(encoding="utf-8")
+    for command in ("reproduce", "record"):
+        assert f"$(BIN)/uncertain-affect {command}" in makefile
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([command, "--help"])
+        assert exit_.value.code == 0
+    options = capsys.readouterr().out
+    assert all(option in options for option in ("--profile", "--corpus", "--data-root"))

@@ -1,0 +1,197 @@
+"""What every committed notebook has to be: complete, executed in order, and fit to be shown."""
+
+import ast
+import tokenize
+from collections import Counter
+from io import StringIO
+
+import nbformat
+import pytest
+
+from uncertain_affect import corpora, papers, publish, reproduce
+
+NOTEBOOKS = reproduce.notebooks()
+KEYS = {"paper", "tables", "figures", "claims", "corpora"}
+TAGS = {
+    "parameters",
+    "needs-corpus",
+    "faces",
+    "nbval-skip",
+    "nbval-check-output",
+    "nbval-ignore-output",
+    "raises-exception",
+}
+MAX_PICTURE = 300_000  # bytes, as base64
+
+
+def said(name):
+    return reproduce.metadata(NOTEBOOKS[name])
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def compact(code):
+    """The source without white space, so that a call reads the same however it is broken into lines."""
+    return "".join("".join(cell.source.split()) for cell in code)
+
+
+@pytest.fixture(params=NOTEBOOKS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(name):
+    return nbformat.read(NOTEBOOKS[name], as_version=4)
+
+
+@pytest.fixture
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+# --- who covers what --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", papers.keys())
+@pytest.mark.parametrize("kind", ["tables", "figures", "claims"])
+def test_everything_printed_is_owned_by_exactly_one_notebook(key, kind):
+    owned = Counter(item for name in NOTEBOOKS if said(name).get("paper") == key for item in said(name)[kind])
+    assert owned == Counter(list(getattr(papers.load(key), kind)))
+
+
+def test_what_a_notebook_says_it_covers(name):
+    assert set(said(name)) == KEYS
+    number = int(name[:2])
+    if number < 10 or number > 90:  # introductions, the scoreboard and the audit own nothing
+        assert said(name)["paper"] is None
+        assert not any(said(name)[kind] for kind in ("tables", "figures", "claims"))
+    else:
+        assert said(name)["paper"] in papers.keys()
+        assert name[3:].startswith(said(name)["paper"])
+    assert set(said(name)["corpora"]) <= set(corpora.KNOWN)
+
+
+def test_every_claim_of_a_notebook_is_judged_in_it(name, code):
+    for claim in said(name)["claims"]:
+        assert f'run.judge("{claim}"' in compact(code)
+
+
+def test_every_figure_and_table_of_a_notebook_is_recorded_in_it(name, code):
+    for table in said(name)["tables"]:
+        assert f'run.table("{table}"' in compact(code)
+    for figure in said(name)["figures"]:
+        assert f'run.figure("{figure}' in compact(code)  # a figure of two halves is figure2_left and figure2_right
+
+
+# --- form -------------------------------------------------------------------------------------------------
+
+
+def test_the_notebook_is_valid_and_its_cells_have_names_of_their_own(notebook):
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_kernel_is_python3_and_nothing_of_one_machine_is_kept(notebook):
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert set(notebook.metadata) <= {"kernelspec", "language_info", "uncertain_affect"}
+    assert "version" not in notebook.metadata.get("language_info", {})
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+
+
+def test_tags_are_those_that_mean_something(notebook):
+    for cell in notebook.cells:
+        assert set(tags(cell)) <= TAGS
+        if {"needs-corpus", "faces"} & set(tags(cell)):
+            assert "nbval-skip" in tags(cell)  # nbval runs anywhere, without data
+        assert not {"nbval-check-output", "nbval-ignore-output"} <= set(tags(cell))
+        # a tag says the same, and no ill-formed comment is passed over in silence
+        assert "NBVAL_" not in cell.source
+
+
+def test_the_parameters_are_commented_literals_before_any_other_work(name, notebook, code):
+    (place,) = [i for i, cell in enumerate(code) if "parameters" in tags(cell)]
+    for cell in code[:place]:
+        assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Expr) for node in ast.parse(cell.source).body), (
+            "only imports, and calls that set a style, stand before the parameters"
+        )
+    defaults = reproduce.default_parameters(NOTEBOOKS[name])
+    assert defaults["PROFILE"] == "quick"
+    if said(name)["corpora"]:
+        assert defaults["CORPUS"] in said(name)["corpora"]
+        assert defaults["DATA_ROOT"] == ""
+    comments = {
+        token.start[0]
+        for token in tokenize.generate_tokens(StringIO(code[place].source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    assert {node.lineno for node in ast.parse(code[place].source).body} <= comments
+
+
+def test_the_order_of_sections(name, notebook):
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    headings = [
+        line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()
+        if line.startswith("## ")
+    ]  # fmt: skip
+    assert headings[0] == "## Aim"
+    if said(name)["paper"]:
+        last = [h for h in headings if h in ("## Claims and verdicts", "## What differs from the paper", "## Try it")]
+        assert last == ["## Claims and verdicts", "## What differs from the paper", "## Try it"]
+        assert "**Exercises.**" in notebook.cells[-2].source
+
+
+def test_the_last_cell_records(name, code):
+    assert code[-1].source.strip().endswith("run.finish()")
+    assert sum("run.finish()" in cell.source for cell in code) == 1
+    assert f'record.Run("{name}"' in compact(code)
+
+
+# --- committed outputs ------------------------------------------------------------------------------------
+
+
+def test_the_notebook_was_executed_from_top_to_bottom(code):
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+
+
+def test_checked_cells_have_an_output_to_check(code):
+    for cell in code:
+        if "nbval-check-output" in tags(cell):
+            assert cell.outputs, f"{cell.id}: nbval compares nothing in a cell without output"
+            assert not any("image/png" in output.get("data", {}) for output in cell.outputs), (
+                f"{cell.id}: nbval does not compare pictures; record the numbers and test them"
+            )
+
+
+def test_outputs_hold_no_error_warning_or_widget(code):
+    for cell in code:
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.id
+            assert output.get("name") != "stderr", cell.id
+            assert not any("widget" in mime for mime in output.get("data", {})), cell.id
+
+
+def test_no_face_is_shown(code):
+    assert all(cell.outputs == [] for cell in code if "faces" in tags(cell))
+    for cell in code:
+        if "imshow" in cell.source or ".images[" in cell.source:
+            assert "faces" in tags(cell), f"{cell.id} shows images: tag it 'faces'"
+
+
+def test_pictures_are_small(code):
+    for cell in code:
+        for output in cell.outputs:
+            for mime, content in output.get("data", {}).items():
+                if mime.startswith("image/"):
+                    assert len(content) <= MAX_PICTURE, f"{cell.id}: {len(content)} bytes"
+
+
+def test_nothing_names_a_path_of_one_machine(notebook):
+    for cell in notebook.cells:
+        found = publish.MACHINE_PATH.search(f"{cell.source}\n{publish.text_of(cell)}")
+        assert not found, f"{cell.id}: {found[0]}"

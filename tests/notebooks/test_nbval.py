@@ -1,0 +1,90 @@
+"""That nbval, as `make test` runs it, notices a changed number, and nothing that may differ between machines."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from uncertain_affect import paths
+
+NOTEBOOKS = paths.project_root() / "notebooks"
+NUMBER = re.compile(r"\d(?=\D*$)")
+
+
+def alter(notebook):
+    """Raise the last digit of the first checked output by one; returns the cell."""
+    for cell in notebook.cells:
+        if "nbval-check-output" in cell.metadata.get("tags", []) and cell.outputs:
+            text = cell.outputs[0].text
+            cell.outputs[0].text = NUMBER.sub(lambda digit: str((int(digit[0]) + 1) % 10), text)
+            assert cell.outputs[0].text != text
+            return cell
+    raise AssertionError("no checked output to change: is the notebook committed executed?")
+
+
+def probe():
+    """A notebook whose committed outputs hold only under the settings in notebooks/conftest.py."""
+    where = "import os, pathlib; results = pathlib.Path(os.environ['UNCERTAIN_AFFECT_RESULTS'])"
+    cells = [
+        v4.new_code_cell(
+            "import sys; _ = sys.stderr.write('here')",
+            outputs=[v4.new_output("stream", name="stderr", text="there")],
+        ),
+        v4.new_code_cell(
+            f"{where}; print(results.is_dir(), pathlib.Path({str(paths.project_root())!r}) in results.parents)",
+            outputs=[v4.new_output("stream", name="stdout", text="True False\n")],
+        ),
+    ]
+    for count, cell in enumerate(cells, 1):
+        cell.execution_count, cell.metadata = count, nbformat.from_dict({"tags": ["nbval-check-output"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """Run nbval over an unchanged, an altered and a probing notebook: the cells that failed, by notebook."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    shutil.copy(NOTEBOOKS / "conftest.py", folder)
+    shutil.copy(NOTEBOOKS / "92_audit.ipynb", folder / "same.ipynb")
+    altered = nbformat.read(NOTEBOOKS / "92_audit.ipynb", as_version=4)
+    changed = alter(altered)
+    nbformat.write(altered, folder / "altered.ipynb")
+    nbformat.write(probe(), folder / "probe.ipynb")
+    report = folder / "report.xml"
+    arguments = ["--nbval-lax", "-p", "no:cacheprovider", f"--rootdir={folder}", f"--junitxml={report}", folder]
+    environment = {key: value for key, value in os.environ.items() if key != "UNCERTAIN_AFFECT_RESULTS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments], env=environment, capture_output=True, text=True, timeout=300
+    )
+    cells = {"same": [], "altered": [], "probe": []}
+    ran = dict.fromkeys(cells, 0)
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = next(name for name in cells if name in case.get("classname"))
+        ran[name] += 1
+        if case.find("failure") is not None or case.find("error") is not None:
+            cells[name].append(case.get("name"))
+    assert all(ran.values()), done.stdout + done.stderr
+    code = [cell.id for cell in altered.cells if cell.cell_type == "code"]
+    return cells, code.index(changed.id)
+
+
+def test_the_committed_notebook_still_gives_its_outputs(failed):
+    cells, _ = failed
+    assert cells["same"] == []
+
+
+def test_a_changed_number_in_a_checked_cell_fails_there_and_nowhere_else(failed):
+    cells, changed = failed
+    assert cells["altered"] == [f"Cell {changed}"]
+
+
+def test_stderr_is_not_compared_and_results_go_to_a_folder_of_their_own(failed):
+    cells, _ = failed
+    assert cells["probe"] == []

@@ -1,0 +1,70 @@
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from uncertain_affect import plots
+from uncertain_affect.protocols.uncnet import ARMS
+
+
+@pytest.fixture(autouse=True)
+def own_figures():
+    with matplotlib.rc_context({"backend": "Agg"}):
+        yield
+    plt.close("all")
+
+
+def test_every_method_has_a_colour_of_its_own():
+    assert set(ARMS) | {"U_a", "U_e", "U_t"} <= set(plots.COLOURS)
+    assert len({tuple(colour) for colour in plots.COLOURS.values()}) == len(plots.COLOURS)
+
+
+def test_the_style_is_set_for_all_figures():
+    plots.style()
+    assert plt.rcParams["figure.dpi"] == 90
+    assert plt.rcParams["axes.grid"]
+
+
+def test_a_reliability_diagram_draws_the_filled_bins_and_their_weights():
+    curve = pd.DataFrame(
+        {"confidence": [0.1, np.nan, 0.9], "accuracy": [0.2, np.nan, 0.8], "weight": [30.0, 0.0, 10.0]},
+    )
+    _, ax = plt.subplots()
+    assert plots.reliability_diagram({"UncNet": curve}, ax) is ax
+    diagonal, line = ax.lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert line.get_xydata().tolist() == [[0.1, 0.2], [0.9, 0.8]]
+    sizes = ax.collections[0].get_sizes() - 10
+    assert sizes[0] == pytest.approx(3 * sizes[1])  # area follows the share of predictions
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["perfect", "UncNet"]
+
+
+@pytest.mark.parametrize("with_faces", [False, True])
+def test_vote_histograms_have_a_column_for_each_face(with_faces):
+    votes = np.array([[9, 1], [4, 6], [0, 10]])
+    images = np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4) if with_faces else None
+    fig = plots.vote_histograms(votes, ("neutral", "happiness"), ["a", "b", "c"], images)
+    assert len(fig.axes) == (6 if with_faces else 3)
+    for bars, counts in zip(fig.axes[-3:], votes, strict=True):
+        assert [patch.get_width() for patch in bars.patches] == counts.tolist()
+    assert [ax.get_title() for ax in fig.axes[:3]] == ["a", "b", "c"]
+    if with_faces:
+        np.testing.assert_array_equal(fig.axes[1].images[0].get_array(), images[1])
+
+
+def test_vote_histograms_without_a_title_for_each_face_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        plots.vote_histograms(np.ones((2, 2)), ("a", "b"), ["one"])
+
+
+def test_a_block_diagram_names_every_block_once_and_joins_them():
+    blocks = [("Stem", "192 x 3 x 3", True), ("Mixed-5a", "192 x 3 x 3", True), ("FC", "9", False)]
+    fig = plots.block_diagram(blocks, "Figure 3")
+    (ax,) = fig.axes
+    written = [text.get_text() for text in ax.texts]
+    assert [text for text in written if text] == ["Stem", "192 x 3 x 3", "Mixed-5a", "192 x 3 x 3", "FC", "9"]
+    assert written.count("") == 2  # arrows
+    frozen, _, trained = (patch.get_facecolor() for patch in ax.patches)
+    assert frozen != trained
+    assert ax.get_title(loc="left") + ax.get_title() == "Figure 3"
