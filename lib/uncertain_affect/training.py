@@ -1,7 +1,10 @@
 """The one fit loop: many seeds train side by side on a leading axis."""
 
+import math
 import os
 import time
+import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+
+SECONDS_BETWEEN_CHECKPOINTS = 30
 
 
 @dataclass
@@ -69,13 +74,19 @@ def fit(
         order: one generator per copy for its order of minibatches.
         lr: Adam's learning rate.
         batch_size: examples per copy and step; the last, smaller batch of an epoch is used too.
-        max_epochs, patience: stop at ``max_epochs``, or once no copy has improved for ``patience`` epochs.
+        max_epochs, patience: stop at ``max_epochs``, or once no copy has improved for ``patience`` epochs: the
+            copies stop together, so one that has come to rest goes on for as long as another improves.
         clip_norm: bound on the gradient norm of each copy on its own.
-        checkpoint: file that lets an interrupted fit go on where it stopped; removed when the fit is done.
+        checkpoint: file that lets an interrupted fit go on where it stopped; removed when the fit is done, and
+            ignored with a warning when it is damaged.
         label: what the progress bar says.
 
-    Adam is elementwise and every copy has its own generators, gradient norm and checkpoint, so training side by
-    side gives what training one after another gives, up to the rounding of the products.
+    Adam is elementwise and every copy has its own generators, gradient norm and best epoch, so over the same
+    epochs training side by side gives what training one after another gives, up to the rounding of the products.
+
+    Raises:
+        ValueError: parameters without a leading axis of copies, or a checkpoint of another network.
+        FloatingPointError: a loss is NaN or infinite; the checkpoint keeps the last good epoch.
     """
     x, y = train
     n_copies = len(order)
@@ -84,10 +95,10 @@ def fit(
     optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     history = History(best_epoch=[0] * n_copies, best_val=[float("inf")] * n_copies)
     best = {name: p.detach().clone() for name, p in model.named_parameters()}
-    if checkpoint is not None and checkpoint.exists():
-        history, best = _resume(checkpoint, model, optimiser, order)
-    saved = started = time.monotonic()
-    spent = history.seconds
+    if checkpoint is not None and (state := _read(checkpoint)):
+        history, best = _resume(checkpoint, state, model, optimiser, order)
+    saved = time.monotonic()
+    started = saved - history.seconds
     bar = tqdm(total=max_epochs, initial=len(history.val), desc=label, unit="epoch", leave=False, disable=None)
     while len(history.val) < max_epochs and not _plateau(history, patience):
         model.train()
@@ -104,15 +115,16 @@ def fit(
             sums += losses.detach() * batch.shape[1]
         history.train.append((sums / len(x)).tolist())
         history.val.append(evaluate(model, loss, val).tolist())
+        _check_finite(history, label)
         for copy, value in enumerate(history.val[-1]):
             if value < history.best_val[copy]:
                 history.best_val[copy], history.best_epoch[copy] = value, len(history.val)
                 for name, p in model.named_parameters():
                     best[name][copy] = p.detach()[copy]
-        history.seconds = spent + time.monotonic() - started
+        history.seconds = time.monotonic() - started
         bar.update()
         bar.set_postfix(val=f"{sum(history.val[-1]) / n_copies:.4f}")
-        if checkpoint is not None and time.monotonic() - saved > 30:
+        if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             _save(checkpoint, model, optimiser, order, history, best)
             saved = time.monotonic()
     bar.close()
@@ -146,6 +158,16 @@ def _plateau(history: History, patience: int) -> bool:
     return bool(history.val) and len(history.val) - max(history.best_epoch) >= patience
 
 
+def _check_finite(history: History, label: str) -> None:
+    for name, losses in (("training", history.train[-1]), ("validation", history.val[-1])):
+        for copy, value in enumerate(losses):
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{label}: the {name} loss of copy {copy} is {value} in epoch {len(history.val)}; "
+                    "check inputs and targets for NaN, or lower the learning rate"
+                )
+
+
 def _clip_per_copy(model: nn.Module, limit: float) -> None:
     grads = [p.grad for p in model.parameters()]
     norm = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads]).norm(dim=0)
@@ -170,10 +192,27 @@ def _save(path, model, optimiser, order, history, best) -> None:
     os.replace(partial, path)
 
 
-def _resume(path, model, optimiser, order) -> tuple[History, dict[str, Tensor]]:
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    for generator, saved in zip([*order, *model.generators], [*state["order"], *state["masks"]], strict=True):
-        generator.set_state(saved)
-    return History(**state["history"]), state["best"]
+def _read(path: Path) -> dict | None:
+    """The state of an interrupted fit, or None where there is none or it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch reads past a wrong checksum, testzip does not
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"wrong checksum in {damaged}")
+        return torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a damaged zip archive fails in many ways
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"the checkpoint {path} is damaged ({reason}); training starts anew", stacklevel=3)
+        return None
+
+
+def _resume(path, state, model, optimiser, order) -> tuple[History, dict[str, Tensor]]:
+    try:
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        for generator, saved in zip([*order, *model.generators], [*state["order"], *state["masks"]], strict=True):
+            generator.set_state(saved)
+        return History(**state["history"]), state["best"]
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is a checkpoint of another network or fit: delete it to start anew") from error

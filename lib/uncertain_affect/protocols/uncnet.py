@@ -77,12 +77,23 @@ def faces(features: np.ndarray, proportions: Tensor, split: np.ndarray, standard
         split: (N,) ``train``, ``val`` or ``test``.
         standardise: to zero mean and unit variance over the training images, which hand-made features need;
             the paper feeds the features of its face network as they are.
+
+    Raises:
+        ValueError: the three do not have one row per image, or a split has no image.
     """
+    if not len(features) == len(proportions) == len(split):
+        raise ValueError(
+            f"features, proportions and split have {len(features)}, {len(proportions)} and {len(split)} rows: "
+            "each needs one per image"
+        )
+    rows = {name: torch.as_tensor(split == name) for name in ("train", "val", "test")}
+    for name, chosen in rows.items():
+        if not chosen.any():
+            raise ValueError(f"no image is in the split {name!r}")
     x = torch.as_tensor(np.array(features), dtype=torch.float32)
     if standardise:
-        train = x[split == "train"]
+        train = x[rows["train"]]
         x = (x - train.mean(0)) / train.std(0).clamp(min=1e-6)
-    rows = {name: torch.as_tensor(split == name) for name in ("train", "val", "test")}
     return Faces({s: x[r] for s, r in rows.items()}, {s: proportions[r].float() for s, r in rows.items()})
 
 
@@ -102,8 +113,14 @@ def train(data: Faces, settings: Settings, network: str, device: str = "cpu") ->
 
     Both train with dropout, as in the published code; they differ in learning rate, and so in stopping point.
     An interrupted training goes on where it stopped.
+
+    Raises:
+        ValueError: the paper has no such network.
     """
-    stream, lr = {"Baseline": (0, settings.lr_baseline), "UncNet": (10, settings.lr_uncnet)}[network]
+    networks = {"Baseline": (0, settings.lr_baseline), "UncNet": (10, settings.lr_uncnet)}
+    if network not in networks:
+        raise ValueError(f'network must be "Baseline" or "UncNet", not {network!r}')
+    stream, lr = networks[network]
     seeds = list(settings.seeds)
     fitting = {k: v for k, v in asdict(settings).items() if k not in ("n_samples", "masks")}
     kind = torch.device(device).type
