@@ -112,6 +112,17 @@ def test_neighbouring_entries_are_independent():
     assert correlation.abs().max() < 5 / math.sqrt(500_000)
 
 
+def test_four_entries_come_out_of_each_draw():
+    # trained networks are cached and recorded: the draws behind them must stay as they are
+    g, reference = generator(), generator()
+    kept = draw_kept((5, 128), 0.2, g)
+    bits = torch.empty(5 * 32, dtype=torch.int64).random_(-(2**63), None, generator=reference)
+    quarters = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)], -1)
+    signed = torch.where(quarters < 2**15, quarters, quarters - 2**16)  # as an int16 reads them
+    assert torch.equal(kept.flatten(), (signed + 2**15 >= 0.2 * 2**16).flatten())
+    assert torch.equal(g.get_state(), reference.get_state())
+
+
 @pytest.mark.parametrize("width", [1, 4, 7, 256])
 def test_rows_drawn_together_or_apart_are_the_same(width):
     whole, parts = generator(), generator()

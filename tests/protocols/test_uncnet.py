@@ -113,6 +113,20 @@ def test_a_network_is_trained_once(data, empty_cache, monkeypatch):
     assert calls == ["UncNet", "Baseline", "UncNet", "UncNet"]
 
 
+def test_every_seed_orders_its_own_minibatches(data, empty_cache, monkeypatch):
+    states = {}
+
+    def watched_fit(*args, fit=uncnet.fit, **kwargs):
+        states[kwargs["label"]] = [g.get_state() for g in kwargs["order"]]
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(uncnet, "fit", watched_fit)
+    for name, stream in (("Baseline", 1), ("UncNet", 11)):
+        train(data, dataclasses.replace(SMALL, max_epochs=1), name)
+        for state, g in zip(states[name], generators([0, 1, 2], stream), strict=True):
+            assert torch.equal(state, g.get_state())
+
+
 def test_trained_networks_say_how_training_went(networks):
     for trained in networks.values():
         assert isinstance(trained.model, UncNet)

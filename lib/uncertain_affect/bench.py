@@ -1,0 +1,246 @@
+"""Times the library beside its peers: ``make bench``, or ``python -m uncertain_affect.bench [FOLDER]``.
+
+Ours and the peer run alternately in one process on two threads, so that a busy machine slows both; what is reported
+is the median over pairs of the ratio of their times. Tests check that both do the same work.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from uncertain_affect import record
+from uncertain_affect.losses import soft_label_cross_entropy
+from uncertain_affect.metrics import expected_calibration_error
+from uncertain_affect.metrics.calibration import calibration_sums, ece_from_sums
+from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
+from uncertain_affect.paths import project_root
+from uncertain_affect.resampling import cluster_sums, resample
+from uncertain_affect.training import fit, generators
+
+THREADS = 2
+PAIRS = 5
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work, done twice.
+
+    Attributes:
+        name: what is done.
+        peer_name: how the peer does it.
+        ours, peer: do it once, and return what came out.
+        target: how many times faster ours must at least be; None where nothing is promised.
+        share: the part of the work that one call of ``peer`` does; its time is divided by it.
+    """
+
+    name: str
+    peer_name: str
+    ours: Callable[[], object]
+    peer: Callable[[], object]
+    target: float | None = None
+    share: float = 1.0
+
+
+def mc_dropout_work(masks: str, target: float, n: int = 3579, n_features: int = 1792, n_samples: int = 100) -> Work:
+    """Mean prediction and three uncertainties of a test set, beside T passes through ``nn.Dropout``."""
+    model = UncNet(n_features, generators([0])).eval()
+    layers = _as_layers(model).train()
+    x = torch.randn(n, n_features, generator=generators([0], 1)[0])
+    draws = generators([0], 2)[0]
+
+    def ours() -> tuple[Tensor, ...]:
+        mean, split = mc_uncertainty(model, x, n_samples, draws, masks)
+        return mean, *split
+
+    @torch.no_grad()
+    def peer() -> tuple[Tensor, ...]:
+        probs = torch.stack([torch.softmax(layers(x), -1) for _ in range(n_samples)])
+        mean = probs.mean(0)
+        total = torch.special.entr(mean).sum(-1)
+        aleatoric = torch.special.entr(probs).sum(-1).mean(0)
+        return mean, total, aleatoric, total - aleatoric
+
+    name = f'MC dropout, masks="{masks}": N = {n:,}, D = {n_features:,}, T = {n_samples}'
+    return Work(name, "T passes through nn.Dropout", ours, peer, target)
+
+
+def training_work(n_seeds: int = 20, n_features: int = 900, steps: int = 200, batch_size: int = 90) -> Work:
+    """One epoch of training for many seeds, beside the usual loop one seed after another; validation losses."""
+    n = steps * batch_size
+    g = generators([0])[0]
+    x = torch.randn(n + 1000, n_features, generator=g)
+    y = torch.softmax(x @ torch.randn(n_features, 9, generator=g) / n_features**0.5, -1)
+    (x, x_val), (y, y_val) = x.split((n, 1000)), y.split((n, 1000))
+    seeds = list(range(n_seeds))
+    settings = {"lr": 1e-3, "batch_size": batch_size, "max_epochs": 1, "patience": 1, "clip_norm": 5.0}
+
+    def ours() -> list[float]:
+        model, order = UncNet(n_features, generators(seeds)), generators(seeds, 1)
+        return fit(model, soft_label_cross_entropy, (x, y), (x_val, y_val), order=order, **settings).val[-1]
+
+    def peer() -> list[float]:
+        return [train_alone(seed) for seed in seeds]
+
+    def train_alone(seed: int) -> float:
+        layers = _as_layers(UncNet(n_features, generators([seed]))).train()
+        optimiser = torch.optim.Adam(layers.parameters(), lr=settings["lr"], fused=True)
+        for batch in torch.randperm(n, generator=generators([seed], 1)[0]).split(batch_size):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(layers(x[batch]), y[batch]).backward()
+            nn.utils.clip_grad_norm_(layers.parameters(), settings["clip_norm"])
+            optimiser.step()
+        with torch.no_grad():
+            return nn.functional.cross_entropy(layers.eval()(x_val), y_val).item()
+
+    name = f"Training {n_seeds} seeds of the perceptron: D = {n_features}, {steps} steps of {batch_size}"
+    return Work(name, "one seed after another with torch.nn", ours, peer)
+
+
+def bootstrap_work(
+    n: int = 100_000, n_clusters: int = 300, n_resamples: int = 10_000, peer_resamples: int = 50
+) -> Work:
+    """Cluster bootstrap of the calibration error, beside gathering the examples of every resample; 95% limits."""
+    probs, labels = _predictions(n)
+    groups = np.arange(n) % n_clusters
+    members = [np.flatnonzero(groups == c) for c in range(n_clusters)]
+
+    def ours() -> np.ndarray:
+        sums = cluster_sums(calibration_sums(probs, labels)[None], groups)
+        return np.quantile(resample(sums, ece_from_sums, n_resamples, np.random.default_rng(0)), [0.025, 0.975])
+
+    def peer() -> np.ndarray:
+        rng, values = np.random.default_rng(1), []
+        for _ in range(peer_resamples):
+            rows = np.concatenate([members[c] for c in rng.integers(n_clusters, size=n_clusters)])
+            values.append(expected_calibration_error(probs[rows], labels[rows]))
+        return np.quantile(values, [0.025, 0.975])
+
+    name = f"Cluster bootstrap of ECE: N = {n:,}, {n_clusters} clusters, {n_resamples:,} resamples"
+    return Work(name, f"loop over resamples, {peer_resamples} timed", ours, peer, share=peer_resamples / n_resamples)
+
+
+def calibration_work(n: int = 1_000_000) -> Work:
+    """Expected calibration error in float64, beside torchmetrics in float32."""
+    from torchmetrics.functional.classification import multiclass_calibration_error  # a dependency of tests alone
+
+    probs, labels = _predictions(n)
+    as_tensors = torch.from_numpy(probs), torch.from_numpy(labels)
+
+    def peer() -> float:
+        return multiclass_calibration_error(*as_tensors, num_classes=probs.shape[1], n_bins=10).item()
+
+    return Work(f"ECE: N = {n:,}, 9 classes", "torchmetrics", lambda: expected_calibration_error(probs, labels), peer)
+
+
+def works() -> list[Work]:
+    """Everything that is timed."""
+    return [
+        mc_dropout_work("per_network", target=10),
+        mc_dropout_work("per_input", target=1.5),
+        training_work(),
+        bootstrap_work(),
+        calibration_work(),
+    ]
+
+
+def compare(work: Work, pairs: int = PAIRS) -> dict:
+    """A row of the table: median seconds of both, and the median, lowest and highest ratio over pairs."""
+    ours, peer = [], []
+    for i in range(pairs + 1):
+        both = _seconds(work.ours), _seconds(work.peer) / work.share
+        if i:  # the first pair warms caches and thread pools
+            ours.append(both[0])
+            peer.append(both[1])
+    ratios = [b / a for a, b in zip(ours, peer, strict=True)]
+    return {
+        "work": work.name,
+        "peer": work.peer_name,
+        "seconds": statistics.median(ours),
+        "peer seconds": statistics.median(peer),
+        "times faster": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "target": work.target,
+    }
+
+
+def main(folder: Path, todo: list[Work], pairs: int = PAIRS) -> pd.DataFrame:
+    """Time everything, print a table, and write ``uncnet.csv`` and ``uncnet.json`` with its provenance."""
+    torch.set_num_threads(THREADS)
+    rows = []
+    for work in todo:
+        rows.append(row := compare(work, pairs))
+        promised = "" if work.target is None else f", target {work.target:g}"
+        print(
+            f"{row['work']}\n  {row['seconds']:.3f} s; {row['peer']} {row['peer seconds']:.3f} s; "
+            f"{row['times faster']:.1f} times faster ({row['lowest']:.1f}-{row['highest']:.1f}{promised})",
+            flush=True,
+        )
+    table = pd.DataFrame(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "uncnet.csv", index=False, float_format="%.4g")
+    packages = ("torch", "numpy", "scipy", "torchmetrics")
+    provenance = {
+        "pairs": pairs,
+        "threads": torch.get_num_threads(),
+        "hardware": {
+            "cpu": _cpu_name(),
+            "cores": os.cpu_count(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+        },
+        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages},
+        "revision": record.revision(),
+    }
+    record.write_json(folder / "uncnet.json", provenance)
+    return table
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _as_layers(model: UncNet) -> nn.Sequential:
+    """The first copy of the network from torch's own layers."""
+    layers = []
+    for weight, bias in zip(model.weights, model.biases, strict=True):
+        linear = nn.Linear(*weight.shape[1:])
+        with torch.no_grad():
+            linear.weight.copy_(weight[0].T)
+            linear.bias.copy_(bias[0, 0])
+        layers += [linear, nn.ReLU(), nn.Dropout(model.dropout)]
+    return nn.Sequential(*layers[:-2])
+
+
+def _predictions(n: int, n_classes: int = 9) -> tuple[np.ndarray, np.ndarray]:
+    """Made-up probabilities (n, n_classes), too sure of themselves, and labels (n,)."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(n, n_classes))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    return torch.softmax(1.5 * torch.from_numpy(logits), -1).numpy(), labels
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=project_root() / "results" / "bench", help="where the table goes"
+    )
+    main(parser.parse_args().folder, works())
