@@ -6,14 +6,16 @@ import torch
 from skimage.feature import hog
 
 from uncertain_affect import features
+from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.features import (
     WeightsMissing,
     find_weights,
     frozen_features,
     hog_features,
     tapped_features,
+    taps_of,
 )
-from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, TAPS, InceptionResnetV1
+from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, SMALL_TAPS, TAPS, InceptionResnetV1, SmallResNet
 
 FILE, NUM_CLASSES = PUBLISHED_WEIGHTS["casia-webface"]
 
@@ -168,7 +170,49 @@ class TestFaceFeatures:
         assert not list((tmp_path / "cache").rglob("*.npy"))
 
     def test_unknown_kind_and_tap(self, images, root):
-        with pytest.raises(ValueError, match="unknown kind of features 'lbp': choose among hog, casia"):
+        with pytest.raises(ValueError, match="unknown kind of features 'lbp': choose among hog, simulated-skewed, "):
             frozen_features(images, "lbp")
+        with pytest.raises(ValueError, match="no network gives 'hog' features: choose among simulated-skewed, "):
+            tapped_features(images, "hog")
         with pytest.raises(ValueError, match="unknown tap 'mixed_9a'"):
             frozen_features(images, "casia-webface", "mixed_9a", root=root)
+
+
+class TestSimulatedFeatures:
+    @pytest.fixture(autouse=True)
+    def networks(self, monkeypatch) -> dict[str, SmallResNet]:
+        """The network of each corpus, untrained, in place of the pre-trained one."""
+        networks = {
+            corpus: SmallResNet(2, torch.Generator().manual_seed(seed)).eval().requires_grad_(False)
+            for seed, corpus in enumerate(("skewed", "balanced"))
+        }
+        self.asked = []
+
+        def pretrain(corpus, size, seed, device):
+            self.asked.append((corpus, size, seed, device))
+            return networks[corpus]
+
+        monkeypatch.setattr(identity, "pretrain", pretrain)
+        return networks
+
+    @pytest.mark.parametrize("corpus", ["skewed", "balanced"])
+    def test_are_those_of_the_network_of_the_corpus(self, images, networks, corpus):
+        expected = networks[corpus].tapped_features(torch.tensor(images))
+        tapped = tapped_features(images, f"simulated-{corpus}", size="full", seed=7)
+        assert self.asked == [(corpus, "full", 7, "cpu")]
+        assert list(tapped) == list(SMALL_TAPS)
+        for tap in SMALL_TAPS:
+            np.testing.assert_allclose(tapped[tap], expected[tap], rtol=1e-4, atol=1e-5)
+
+    def test_default_tap_is_the_fourth(self, images, root):
+        assert taps_of("casia-webface")[3] == "mixed_7a" and taps_of("simulated-skewed")[3] == "stage4"
+        by_default = frozen_features(images, "simulated-skewed", root=root)
+        assert by_default.shape == (3, 96)
+        np.testing.assert_array_equal(by_default, frozen_features(images, "simulated-skewed", "stage4"))
+
+    def test_unknown_tap_and_size_of_images(self, images):
+        with pytest.raises(ValueError, match="unknown tap 'mixed_7a': choose among stage1"):
+            frozen_features(images, "simulated-skewed", "mixed_7a")
+        with pytest.raises(ValueError, match="48x48 pixels"):
+            frozen_features(images[:, :40], "simulated-skewed")
+        assert not self.asked

@@ -316,3 +316,25 @@ def test_devices(monkeypatch):
             choose_device(wanted)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert (choose_device(), choose_device("cuda:1"), choose_device("cpu")) == ("cuda", "cuda:1", "cpu")
+
+
+def test_copies_with_their_own_data_train_as_they_would_alone():
+    seeds, n = [3, 4], 50
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, n, 6, generator=generator)
+    y = torch.softmax(torch.randn(2, n, 4, generator=generator), -1)
+    settings = {"lr": 0.01, "batch_size": 16, "max_epochs": 4, "patience": 9}
+
+    def network(chosen):
+        return UncNet(6, generators(chosen), hidden=(8, 8), n_classes=4)
+
+    both = network(seeds)
+    history = fit(both, soft_label_cross_entropy, (x, y), (x, y), order=generators(seeds, 1), own_data=True, **settings)
+    for copy, seed in enumerate(seeds):
+        alone = network([seed])
+        data = (x[copy], y[copy])
+        by_itself = fit(alone, soft_label_cross_entropy, data, data, order=generators([seed], 1), **settings)
+        for ours, theirs in zip(both.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(ours[copy], theirs[0], rtol=1e-4, atol=1e-6)
+        for ours, theirs in zip(history.val, by_itself.val, strict=True):
+            assert ours[copy] == pytest.approx(theirs[0], rel=1e-4)

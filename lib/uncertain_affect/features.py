@@ -11,10 +11,19 @@ from skimage.feature import hog
 from tqdm import tqdm
 
 from uncertain_affect.cache import cached_arrays, content_key
-from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, TAPS, WEIGHTS_URL, load_inception_resnet_v1
+from uncertain_affect.corpora.simulated import identity
+from uncertain_affect.models.backbones import (
+    PUBLISHED_WEIGHTS,
+    SMALL_TAPS,
+    TAPS,
+    WEIGHTS_URL,
+    load_inception_resnet_v1,
+)
 from uncertain_affect.paths import data_root
 
-KINDS = ("hog", *PUBLISHED_WEIGHTS)
+# Kind of features -> identity corpus of the simulated world on which the small network is pre-trained.
+SIMULATED = {f"simulated-{corpus}": corpus for corpus in identity.CORPORA}
+KINDS = ("hog", *SIMULATED, *PUBLISHED_WEIGHTS)
 
 # Part of every cache key: raise it when the same arguments come to give other features.
 RECIPE = 1
@@ -43,22 +52,39 @@ def hog_features(images) -> np.ndarray:
     )
 
 
-def frozen_features(images, kind: str = "hog", tap: str = "mixed_7a", **options) -> np.ndarray:
+def taps_of(kind: str) -> tuple[str, ...]:
+    """The six tap points of the network behind a kind of features, from shallow to deep.
+
+    Raises ValueError for a kind that is unknown or not that of a network.
+    """
+    if kind in SIMULATED:
+        return tuple(SMALL_TAPS)
+    if kind in PUBLISHED_WEIGHTS:
+        return tuple(TAPS)
+    raise ValueError(f"no network gives {kind!r} features: choose among {', '.join((*SIMULATED, *PUBLISHED_WEIGHTS))}")
+
+
+def frozen_features(images, kind: str = "hog", tap: str | None = None, **options) -> np.ndarray:
     """Frozen features, float32 (N, D), of grey images, uint8 (N, H, W), computed once and then cached.
 
     The cache is addressed by content: images, kind, tap, preparation of the input, checksum of the weights.
 
     Args:
-        kind: "hog" (`hog_features`, which needs no weights), or the corpus of faces on which
-            Inception-ResNet-v1 was trained: "casia-webface" (UncNet's choice) or "vggface2".
-        tap: where the network is tapped (`models.backbones.TAPS`); UncNet's is "mixed_7a". No effect on HOG.
+        kind: "hog" (`hog_features`, which needs no weights), or the corpus of faces on which a network was trained
+            to tell people apart: "casia-webface" (UncNet's choice) or "vggface2" for Inception-ResNet-v1,
+            "simulated-skewed" or "simulated-balanced" for the small network of the simulated world.
+        tap: where the network is tapped (`taps_of`); by default the fourth depth of six, of which UncNet's
+            "mixed_7a" is the published networks'. No effect on HOG.
         options: of `tapped_features`, for the networks.
 
     Raises:
         ValueError: an unknown kind or tap, images that are not uint8 (N, H, W), weights of another network.
         WeightsMissing: the network's weight file is absent.
     """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of features {kind!r}: choose among {', '.join(KINDS)}")
     if kind != "hog":
+        tap = tap or taps_of(kind)[3]
         return tapped_features(images, kind, [tap], **options)[tap]
     images = _grey_images(images)
     key = content_key(RECIPE, kind, images)
@@ -68,34 +94,44 @@ def frozen_features(images, kind: str = "hog", tap: str = "mixed_7a", **options)
 def tapped_features(
     images,
     kind: str,
-    taps: Iterable[str] = tuple(TAPS),
+    taps: Iterable[str] | None = None,
     *,
     weights: str | os.PathLike | None = None,
     root: str | os.PathLike | None = None,
+    size: str = "quick",
+    seed: int = 0,
     device: str | torch.device = "cpu",
     scaling: str = "raw",
     resize: str = "nearest",
     batch_size: int = 32,
 ) -> dict[str, np.ndarray]:
-    """Features of Inception-ResNet-v1 at several taps in one pass, cached: {tap: float32 (N, channels)}.
+    """Features of a face network at several taps in one pass, cached: {tap: float32 (N, channels)}.
 
-    The backbones and layers of UncNet's Table 1. About 17 ms an image on one CPU core up to "mixed_7a".
+    The backbones and layers of UncNet's Table 1: Inception-ResNet-v1 takes about 17 ms an image on one CPU core up to
+    "mixed_7a"; the small network of the simulated world takes under 1 ms, and is pre-trained when it is first asked
+    for (`corpora.simulated.identity`).
 
     Args:
-        images: grey, uint8 (N, H, W).
-        kind: "casia-webface" or "vggface2".
-        weights: the weight file; by default the published one in `<data root>/weights/`.
-        root: the data root, as for a corpus.
-        device: where to compute. Devices agree up to rounding, and share the cache.
-        scaling, resize: preparation of the input, see `models.backbones.prepare_faces`.
+        images: grey, uint8 (N, H, W); for the small network, (N, 48, 48).
+        kind: any of `KINDS` but "hog".
+        taps: of `taps_of(kind)`; default all.
+        weights: of a published network: its file; by default the published one in `<data root>/weights/`.
+        root: the data root, as for a corpus, where published weights are.
+        size, seed: of the pre-training of the small network.
+        device: where to compute, and to pre-train. A published network's features agree between devices up to
+            rounding, and share the cache.
+        scaling, resize: of a published network: preparation of the input, see `models.backbones.prepare_faces`.
         batch_size: images at a time; features do not depend on it. 32 is fastest on a CPU.
 
     Raises:
         ValueError, WeightsMissing: as `frozen_features`.
     """
-    if kind not in PUBLISHED_WEIGHTS:
-        raise ValueError(f"unknown kind of features {kind!r}: choose among {', '.join(KINDS)}")
-    images, taps = _grey_images(images), list(taps)
+    known = taps_of(kind)
+    taps, images = list(known if taps is None else taps), _grey_images(images)
+    if kind in SIMULATED:
+        return identity.tapped_features(
+            images, SIMULATED[kind], taps, size=size, seed=seed, device=device, batch_size=batch_size
+        )
     name, num_classes = PUBLISHED_WEIGHTS[kind]
     path = Path(weights or _weights_dir(root) / name)
     if not path.is_file():

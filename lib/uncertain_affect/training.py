@@ -61,6 +61,7 @@ def fit(
     max_epochs: int,
     patience: int,
     clip_norm: float | None = None,
+    own_data: bool = False,
     checkpoint: Path | None = None,
     label: str = "training",
 ) -> History:
@@ -77,6 +78,7 @@ def fit(
         max_epochs, patience: stop at ``max_epochs``, or once no copy has improved for ``patience`` epochs: the
             copies stop together, so one that has come to rest goes on for as long as another improves.
         clip_norm: bound on the gradient norm of each copy on its own.
+        own_data: every copy has its own data, inputs (S, N, D) and targets (S, N, ...).
         checkpoint: file that lets an interrupted fit go on where it stopped; removed when the fit is done, and
             ignored with a warning when it is damaged.
         label: what the progress bar says.
@@ -89,7 +91,11 @@ def fit(
         FloatingPointError: a loss is NaN or infinite; the checkpoint keeps the last good epoch.
     """
     x, y = train
-    n_copies = len(order)
+    n_copies, n = len(order), train[0].shape[1 if own_data else 0]
+    first_row = torch.zeros(n_copies, 1, dtype=torch.int64)
+    if own_data:
+        x, y = x.flatten(0, 1), y.flatten(0, 1)
+        first_row = n * torch.arange(n_copies)[:, None]
     if any(len(p) != n_copies for p in model.parameters()):
         raise ValueError(f"every parameter needs a leading axis of {n_copies} copies, one per generator in `order`")
     optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
@@ -103,7 +109,8 @@ def fit(
     while len(history.val) < max_epochs and not _plateau(history, patience):
         model.train()
         # a copy's epoch is a permutation of the training set that its own generator draws
-        permutations = torch.stack([torch.randperm(len(x), generator=g) for g in order]).to(x.device)
+        permutations = torch.stack([torch.randperm(n, generator=g) for g in order])
+        permutations = (permutations + first_row).to(x.device)
         sums = torch.zeros(n_copies, device=x.device)
         for batch in permutations.split(batch_size, dim=1):
             losses = loss(model(x[batch]), y[batch])
@@ -113,8 +120,8 @@ def fit(
                 _clip_per_copy(model, clip_norm)
             optimiser.step()
             sums += losses.detach() * batch.shape[1]
-        history.train.append((sums / len(x)).tolist())
-        history.val.append(evaluate(model, loss, val).tolist())
+        history.train.append((sums / n).tolist())
+        history.val.append(evaluate(model, loss, val, own_data=own_data).tolist())
         _check_finite(history, label)
         for copy, value in enumerate(history.val[-1]):
             if value < history.best_val[copy]:
@@ -143,15 +150,16 @@ def evaluate(
     loss: Callable[[Tensor, Tensor], Tensor],
     data: tuple[Tensor, Tensor],
     batch_size: int = 4096,
+    own_data: bool = False,
 ) -> Tensor:
-    """Mean loss (S,) of every copy over a set, dropout off."""
+    """Mean loss (S,) of every copy over a set, dropout off; ``own_data`` as in :func:`fit`."""
     model.eval()
-    x, y = data
+    x, y = data if own_data else (part.unsqueeze(0) for part in data)
     sums = sum(
-        loss(model(xb), yb.unsqueeze(0)) * len(xb)
-        for xb, yb in zip(x.split(batch_size), y.split(batch_size), strict=True)
+        loss(model(xb if own_data else xb[0]), yb) * xb.shape[1]
+        for xb, yb in zip(x.split(batch_size, 1), y.split(batch_size, 1), strict=True)
     )
-    return sums / len(x)
+    return sums / x.shape[1]
 
 
 def _plateau(history: History, patience: int) -> bool:

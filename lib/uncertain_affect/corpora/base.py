@@ -215,7 +215,7 @@ class AffectTraces(Corpus):
     """Valence and arousal followed over time, one example per time step of one person and video.
 
     Attributes:
-        inputs: float (N, D), the features.
+        inputs: float (N, D), the features; or uint8 (N, H, W), grey images.
         valence_arousal: float (N, 2), on the corpus's own scale.
         person: str (N,), who is observed.
         video: str (N,), what they watch, or the recording.
@@ -230,7 +230,10 @@ class AffectTraces(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        self._check("inputs", self.inputs, Tensor, (len(self), None), FLOAT)
+        if isinstance(self.inputs, Tensor) and self.inputs.dtype == torch.uint8:
+            self._check("inputs", self.inputs, Tensor, (len(self), None, None))
+        else:
+            self._check("inputs", self.inputs, Tensor, (len(self), None), FLOAT)
         self._check("valence_arousal", self.valence_arousal, Tensor, (len(self), 2), FLOAT)
         self._check_values("valence_arousal", self.valence_arousal.isfinite(), "finite")
         self._check_text("person", self.person)

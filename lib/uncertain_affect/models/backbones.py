@@ -1,9 +1,9 @@
-"""Inception-ResNet-v1, the frozen face network whose features UncNet classifies.
+"""Frozen face networks: Inception-ResNet-v1, whose features UncNet classifies, and a small one for simulated faces.
 
-The architecture is that of Szegedy et al. (2017), *Inception-v4, Inception-ResNet and the Impact of Residual
-Connections on Learning*, in the variant that FaceNet's public implementation trained (davidsandberg/facenet).
-Parameter names are those of its PyTorch port (timesler/facenet-pytorch, release v2.2.9), so that the weight
-files published there load as they are.
+The architecture of the first is that of Szegedy et al. (2017), *Inception-v4, Inception-ResNet and the Impact of
+Residual Connections on Learning*, in the variant that FaceNet's public implementation trained
+(davidsandberg/facenet). Parameter names are those of its PyTorch port (timesler/facenet-pytorch, release v2.2.9),
+so that the weight files published there load as they are.
 """
 
 import pickle
@@ -252,3 +252,109 @@ def _mismatch(state, expected: Mapping[str, Tensor]) -> str | None:
             return f"key {key!r} has shape {tuple(state[key].shape)} where {tuple(tensor.shape)} is expected"
     extra = next((key for key in state if key not in expected), None)
     return None if extra is None else f"key {extra!r} is unexpected"
+
+
+# Tap point of the small network -> (channels, stride) of the stage it is the output of: six depths, as in `TAPS`.
+SMALL_TAPS = {
+    "stage1": (32, 2),
+    "stage2": (48, 1),
+    "stage3": (64, 2),
+    "stage4": (96, 1),
+    "stage5": (128, 2),
+    "stage6": (256, 1),
+}
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions on a shortcut: He et al. (2016), *Deep Residual Learning*, Fig. 5 left.
+
+    The shortcut is a strided 1x1 convolution with batch normalisation, as channels change in every stage.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+        self.bn_shortcut = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(residual + self.bn_shortcut(self.shortcut(x)))
+
+
+class SmallResNet(nn.Module):
+    """A residual network of 1.4 million weights for grey faces of 48x48 pixels, trainable in a minute on a CPU.
+
+    A strided 5x5 convolution and one `BasicBlock` per stage of `SMALL_TAPS`, with maps of 12x12 (stages 1 and 2),
+    6x6 (3 and 4) and 3x3 (5 and 6); the classifier `logits` reads the average-pooled last stage. All methods take
+    images as they are, uint8 (N, 48, 48), and feed (x - 127.5) / 128.
+
+    Args:
+        num_classes: identities that the classifier tells apart.
+        generator: draws the initial weights.
+    """
+
+    SIZE = 48
+
+    def __init__(self, num_classes: int, generator: torch.Generator):
+        super().__init__()
+        # On the meta device the layers draw nothing from the global generator.
+        with torch.device("meta"):
+            channels = 24
+            self.conv = nn.Conv2d(1, channels, 5, stride=2, padding=2, bias=False)
+            self.bn = nn.BatchNorm2d(channels)
+            for stage, (width, stride) in SMALL_TAPS.items():
+                self.add_module(stage, BasicBlock(channels, width, stride))
+                channels = width
+            self.logits = nn.Linear(channels, num_classes)
+        self.to_empty(device="cpu")
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()  # ones and zeros
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+        nn.init.normal_(self.logits.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.logits.bias)
+        # Channels last is faster on a CPU.
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def check(cls, images: Tensor, taps: Iterable[str]) -> None:
+        """Raise ValueError for images of another type or size, and for a tap that is not one of `SMALL_TAPS`."""
+        for tap in taps:
+            if tap not in SMALL_TAPS:
+                raise ValueError(f"unknown tap {tap!r}: choose among {', '.join(SMALL_TAPS)}")
+        if images.dtype != torch.uint8 or images.shape[1:] != (cls.SIZE, cls.SIZE):
+            raise ValueError(
+                f"images are {images.dtype} of shape {tuple(images.shape)}: the small network takes grey images of"
+                f" {cls.SIZE}x{cls.SIZE} pixels, uint8 (N, {cls.SIZE}, {cls.SIZE})"
+            )
+
+    def tap_maps(self, images: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
+        """Feature maps {tap: (N, channels, h, w)}; nothing is computed beyond the last tap.
+
+        Raises ValueError as `check`.
+        """
+        taps = list(taps)
+        self.check(images, taps)
+        x = (images[:, None].to(self.logits.weight.device).float() - 127.5) / 128
+        x = F.relu(self.bn(self.conv(x)))
+        maps = {}
+        for stage in SMALL_TAPS:
+            if len(maps) == len(set(taps)):
+                break
+            x = self.get_submodule(stage)(x)
+            if stage in taps:
+                maps[stage] = x
+        return maps
+
+    def tapped_features(self, images: Tensor, taps: Iterable[str] = tuple(SMALL_TAPS)) -> dict[str, Tensor]:
+        """Globally average-pooled features {tap: (N, channels)}, in one pass."""
+        return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(images, taps).items()}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes) of the identities."""
+        return self.logits(self.tapped_features(images, ["stage6"])["stage6"])

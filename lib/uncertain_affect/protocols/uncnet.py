@@ -61,7 +61,8 @@ class Faces:
     """What the classifier sees: features (N, D) and vote proportions (N, C) of each split.
 
     Attributes:
-        features, targets: by split, ``train``, ``val`` and ``test``.
+        features, targets: by split, ``train``, ``val`` and ``test``; with a leading axis of S where every seed has
+            its own world (:func:`side_by_side`).
     """
 
     features: dict[str, Tensor]
@@ -97,6 +98,16 @@ def faces(features: np.ndarray, proportions: Tensor, split: np.ndarray, standard
     return Faces({s: x[r] for s, r in rows.items()}, {s: proportions[r].float() for s, r in rows.items()})
 
 
+def side_by_side(worlds: list[Faces]) -> Faces:
+    """One world for all seeds as it is, or one world per seed stacked along a leading axis."""
+    if len(worlds) == 1:
+        return worlds[0]
+    return Faces(
+        *({split: torch.stack([getattr(w, part)[split] for w in worlds]) for split in ("train", "val", "test")}
+          for part in ("features", "targets"))
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Trained:
     """One network of the paper, in S copies, and how its training went, as :class:`training.History` has it."""
@@ -125,7 +136,7 @@ def train(data: Faces, settings: Settings, network: str, device: str = "cpu") ->
     fitting = {k: v for k, v in asdict(settings).items() if k not in ("n_samples", "masks")}
     kind = torch.device(device).type
     key = content_key(RECIPE, network, fitting, data.features, data.targets, kind, torch.__version__)
-    n_features, n_classes = data.features["train"].shape[1], data.targets["train"].shape[1]
+    n_features, n_classes = data.features["train"].shape[-1], data.targets["train"].shape[-1]
     model = UncNet(n_features, generators(seeds, stream), n_classes=n_classes, dropout=settings.dropout)
 
     def build() -> dict[str, np.ndarray]:
@@ -140,6 +151,7 @@ def train(data: Faces, settings: Settings, network: str, device: str = "cpu") ->
             max_epochs=settings.max_epochs,
             patience=settings.patience,
             clip_norm=settings.clip_norm,
+            own_data=data.features["train"].ndim == 3,
             checkpoint=cache_dir() / "networks" / f"{key}.checkpoint",
             label=network,
         )
@@ -179,7 +191,9 @@ def predict(data: Faces, networks: dict[str, Trained], settings: Settings) -> di
     x = data.features["test"].to(next(networks["UncNet"].model.parameters()).device)
     draws = generators(list(settings.seeds), stream=20)
     dropout_on = [
-        mc_uncertainty(networks["UncNet"].model, x, settings.n_samples, g, settings.masks, member)
+        mc_uncertainty(
+            networks["UncNet"].model, x[member] if x.ndim == 3 else x, settings.n_samples, g, settings.masks, member
+        )
         for member, g in enumerate(draws)
     ]
     mean = torch.stack([mean for mean, _ in dropout_on]).cpu()

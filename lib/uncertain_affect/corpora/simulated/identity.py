@@ -1,0 +1,265 @@
+"""Two identity corpora of the simulated world, and a small face network pre-trained on each.
+
+UncNet classifies expressions from the features of a network that was trained to tell people apart, on one of two
+corpora (its Table 1). Here the two differ in the skin tones of their people, and the hair and eyes that go with them,
+and in nothing else: with one seed, the same people show the same expressions under the same conditions.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.corpora.simulated import feeling
+from uncertain_affect.corpora.simulated.faces import Nuisance, render
+from uncertain_affect.corpora.simulated.people import People
+from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
+from uncertain_affect.training import generators
+
+CORPORA = ("skewed", "balanced")
+
+# Who is in the skewed corpus. Most people in CASIA-WebFace are white, and fewer in VGGFace2 [published, direction only:
+# Wang et al. 2019, "Racial Faces in the Wild", Table 1]. Skin tone is not ethnicity, so the share is [chosen]: large
+# enough that a network meets few dark faces, small enough that it meets some. "Balanced" is an ideal; VGGFace2 is not.
+LIGHT_SHARE, LIGHT_UP_TO = 0.9, 1 / 3
+
+# Part of every cache key: raise it when the same settings come to give another network.
+RECIPE = 1
+
+# What each generator of a seed is for, far from the streams of other modules.
+PEOPLE, PICTURES, HELD_OUT, WEIGHTS, ORDER, NEW_PEOPLE = range(700_001, 700_007)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a pre-training, its corpus and seed aside.
+
+    SGD with Nesterov momentum whose rate rises to `lr` in the first fifth of the steps and falls to nothing along a
+    cosine (one cycle: Smith and Topin, 2019), which needs fewer epochs than a constant rate.
+    """
+
+    n_people: int
+    n_pictures: int  # of each
+    epochs: int
+    batch_size: int = 64
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+
+SIZES = {"quick": Settings(150, 24, epochs=12), "full": Settings(600, 40, epochs=20)}
+
+
+def skin_tones(corpus: str, n: int, generator: torch.Generator) -> Tensor:
+    """Skin tones (n,) in [0, 1] of an identity corpus, evenly spread (one in each of n equal parts of it).
+
+    "balanced": uniform. "skewed": `LIGHT_SHARE` of the people lie evenly in [0, 1/3), the others evenly above.
+
+    Raises:
+        ValueError: an unknown corpus.
+    """
+    _check_choice("identity corpus", corpus, CORPORA)
+    share = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    if corpus == "balanced":
+        return share
+    light = share / LIGHT_SHARE * LIGHT_UP_TO
+    dark = LIGHT_UP_TO + (share - LIGHT_SHARE) / (1 - LIGHT_SHARE) * (1 - LIGHT_UP_TO)
+    return torch.where(share < LIGHT_SHARE, light, dark)
+
+
+def people(corpus: str, size: str = "quick", seed: int = 0) -> People:
+    """The people of an identity corpus. With one seed, those of both corpora differ in what skin tone decides only.
+
+    Raises:
+        ValueError: an unknown corpus or size.
+    """
+    _check_choice("size", size, SIZES)
+    generator = generators([seed], PEOPLE)[0]
+    n = SIZES[size].n_people
+    return People.draw(n, generator, skin_tones(corpus, n, generator))
+
+
+def pictures(people: People, n_pictures: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pictures, uint8 (P * m, 48, 48), of P people, m of each, and whose they are, int64 (P * m,).
+
+    Feelings are uniform over valence and arousal, so that all expressions come; conditions, pose among them, are
+    those of `Nuisance.draw`.
+    """
+    person = torch.arange(len(people)).repeat_interleave(n_pictures)
+    shown = people[person]
+    felt = 2 * torch.rand(len(person), 2, generator=generator) - 1
+    weights = feeling.emotion_weights(felt, shown.mapping)
+    intensities = feeling.intensities(feeling.activity(weights, shown, generator))
+    seen = Nuisance.draw(len(person), generator)
+    return render(intensities, shown.identity, seen, size=SmallResNet.SIZE, generator=generator), person
+
+
+def train(
+    images: Tensor, person: Tensor, settings: Settings, seed: int, device: str | torch.device = "cpu"
+) -> tuple[SmallResNet, list[float]]:
+    """Train a network to tell people apart: softmax cross-entropy, every picture mirrored with chance one half.
+
+    Convolutions do not train side by side, hence a loop of their own beside `training.fit`.
+
+    Args:
+        images: uint8 (N, 48, 48).
+        person: whose they are, int64 (N,), counted from 0.
+        settings: only those of the training matter.
+        seed: of the weights, the order of the pictures and their mirroring.
+        device: where to compute.
+
+    Returns:
+        The network, frozen, and the mean loss of each epoch in nats.
+    """
+    weights, order = (generators([seed], stream)[0] for stream in (WEIGHTS, ORDER))
+    network = SmallResNet(int(person.max()) + 1, weights).to(device).train()
+    images, person = images.to(device), person.to(device)
+    optimiser = torch.optim.SGD(
+        network.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=True,
+    )
+    steps = settings.epochs * -(-len(images) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.lr, total_steps=steps, pct_start=0.2, cycle_momentum=False
+    )
+    losses = []
+    for _ in tqdm(range(settings.epochs), desc="pre-training", unit="epoch", leave=False, disable=None):
+        shuffled = torch.randperm(len(images), generator=order).to(device)
+        mirrored = (torch.rand(len(images), 1, 1, generator=order) < 0.5).to(device)
+        total = torch.zeros((), device=device)
+        for batch in shuffled.split(settings.batch_size):
+            x = torch.where(mirrored[batch], images[batch].flip(2), images[batch])
+            loss = functional.cross_entropy(network(x), person[batch])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.detach() * len(batch)
+        losses.append(total.item() / len(images))
+    return network.eval().requires_grad_(False), losses
+
+
+def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torch.device = "cpu") -> SmallResNet:
+    """The network pre-trained on an identity corpus, frozen, from the cache when it is there.
+
+    Args:
+        corpus: "skewed" or "balanced".
+        size: "quick" or "full" (`SIZES`).
+        seed: redraws people, pictures and initial weights. The same seed gives the same bits on one machine with
+            one number of threads.
+        device: where to train. A GPU's network is not a CPU's, and is cached apart.
+
+    Raises:
+        ValueError: an unknown corpus or size.
+    """
+    known, device = people(corpus, size, seed), torch.device(device)
+    settings = SIZES[size]
+
+    def build() -> dict[str, np.ndarray]:
+        images, person = pictures(known, settings.n_pictures, *generators([seed], PICTURES))
+        network, _ = train(images, person, settings, seed, device)
+        return {name: values.cpu().numpy() for name, values in network.state_dict().items()}
+
+    # A few pictures stand for all that draws them: constants, people, feeling and renderer.
+    sample, _ = pictures(known[:8], 2, *generators([seed], PICTURES))
+    key = content_key(RECIPE, corpus, asdict(settings), seed, device.type, torch.__version__, sample)
+    state = cached_arrays(key, build, kind="backbones")
+    network = SmallResNet(settings.n_people, generators([seed], WEIGHTS)[0])
+    network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
+    return network.to(device).eval().requires_grad_(False)
+
+
+def identification(
+    corpus: str, size: str = "quick", seed: int = 0, device: str | torch.device = "cpu", n_pictures: int = 4
+) -> float:
+    """Share of new pictures, `n_pictures` of each person of the corpus, whose person the network names.
+
+    Chance is 1 / `SIZES[size].n_people`.
+
+    Raises:
+        ValueError: as `pretrain`.
+    """
+    network = pretrain(corpus, size, seed, device)
+    images, person = pictures(people(corpus, size, seed), n_pictures, *generators([seed], HELD_OUT))
+    with torch.inference_mode():
+        named = torch.cat([network(batch).argmax(1).cpu() for batch in images.split(256)])
+    return (named == person).double().mean().item()
+
+
+def verification(
+    network: SmallResNet,
+    skin_tone: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+    n_people: int = 100,
+    n_pictures: int = 4,
+) -> float:
+    """How well a network tells whether two pictures show one person: area under the ROC curve, chance .5.
+
+    Pictures of people it has not met are compared by the cosine of their pooled last stage, in all pairs.
+
+    Args:
+        network: of `pretrain`.
+        skin_tone: the people's tones are uniform on this range; all else is the same in any range.
+        seed: of the new people, none of whom is in a corpus.
+        n_people, n_pictures: how many, and of each.
+    """
+    generator = generators([seed], NEW_PEOPLE)[0]
+    low, high = skin_tone
+    tones = low + (high - low) * torch.rand(n_people, generator=generator)
+    images, person = pictures(People.draw(n_people, generator, tones), n_pictures, generator)
+    with torch.inference_mode():
+        last = [network.tapped_features(batch, ["stage6"])["stage6"].cpu() for batch in images.split(256)]
+    embedding = functional.normalize(torch.cat(last), dim=1)
+    first, second = torch.triu_indices(len(person), len(person), offset=1)
+    cosine = (embedding @ embedding.T)[first, second]
+    return float(roc_auc_score(person[first] == person[second], cosine))
+
+
+def tapped_features(
+    images,
+    corpus: str,
+    taps: Iterable[str] = tuple(SMALL_TAPS),
+    *,
+    size: str = "quick",
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+) -> dict[str, np.ndarray]:
+    """Features of the network pre-trained on `corpus`, at several depths in one pass: {tap: float32 (N, channels)}.
+
+    Cached by the images and the weights of the network.
+
+    Args:
+        images: grey, uint8 (N, 48, 48).
+        corpus, size, seed: of `pretrain`.
+        taps: of `SMALL_TAPS`.
+        device: where to train and compute.
+        batch_size: images at a time; features depend on it by rounding only.
+
+    Raises:
+        ValueError: as `pretrain`; an unknown tap; images of another type or size.
+    """
+    taps, images = list(taps), torch.as_tensor(images)
+    SmallResNet.check(images, taps)  # before a minute of pre-training
+    network = pretrain(corpus, size, seed, device)
+
+    def build() -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            batches = [network.tapped_features(batch, taps) for batch in images.split(batch_size)]
+        return {tap: torch.cat([batch[tap] for batch in batches]).cpu().numpy() for tap in taps}
+
+    return cached_arrays(content_key(RECIPE, taps, network.state_dict(), images), build, kind="features")
+
+
+def _check_choice(what: str, given: str, known: Iterable[str]) -> None:
+    if given not in known:
+        raise ValueError(f"unknown {what} {given!r}: choose among {', '.join(known)}")

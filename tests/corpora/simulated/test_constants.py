@@ -1,0 +1,104 @@
+import pytest
+import torch
+
+from uncertain_affect.corpora.simulated import constants as c
+from uncertain_affect.corpora.simulated import feeling, raters, views
+from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
+
+# The constants are frozen: they were set from their sources before any claim was judged on the world.
+CHECKSUM = "079efe3c8ae820702d1b652ddaf76637c98d1a58b04dbef1f932b91ad7873e9e"
+
+CODED = {
+    "bp4d": (c.BP4D_RATES, c.BP4D_OFFSET, c.BP4D_THRESHOLD),
+    "disfa": (c.DISFA_RATES, c.DISFA_OFFSET, c.DISFA_THRESHOLD),
+    "affwild2": (c.AFFWILD2_RATES, c.AFFWILD2_OFFSET, c.BP4D_THRESHOLD),
+}
+
+
+@pytest.fixture(scope="module")
+def populations():
+    """Frames of 2,000 to 12,000 people in each view, few of each: rates vary more between people than within."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "BP4D_QUICK", 48)
+        patch.setattr(views, "DISFA_QUICK", 18)
+        patch.setitem(views.AFFWILD2_SIZES, "quick", (48, 4, 0.5, 64))
+        n = {"bp4d": 2000, "disfa": 4000, "affwild2": 12_000}
+        yield {view: views.population(view, n[view], torch.Generator().manual_seed(1)) for view in CODED}
+
+
+@pytest.fixture(scope="module")
+def votes():
+    """Ten votes each for 6,000 pictures of the ferplus view, and the chances they were drawn with."""
+    _, intensities, nuisance = views.ferplus_pictures(6000, torch.Generator().manual_seed(1))
+    p = raters.label_distribution(intensities, nuisance)
+    return raters.vote(p, 10, torch.Generator().manual_seed(2)), p
+
+
+def test_they_are_frozen():
+    assert c.checksum() == CHECKSUM
+
+
+def test_the_checksum_sees_every_constant(monkeypatch):
+    monkeypatch.setattr(c, "TILT_DB_PER_OCTAVE", (-12.0, -6.1))
+    assert c.checksum() != CHECKSUM
+
+
+def test_prototypes_are_a_table_of_the_units():
+    assert c.PROTOTYPE.shape == (8, 17) and not c.PROTOTYPE[0].any()
+    for row, units in zip(c.PROTOTYPE, c.PROTOTYPES.values(), strict=True):
+        assert {ACTION_UNITS[i] for i in row.nonzero()[:, 0].tolist()} == set(units)
+
+
+def test_folds_are_those_published():
+    bp4d, disfa = ([name for fold in folds for name in fold] for folds in (c.BP4D_FOLDS, c.DISFA_FOLDS))
+    assert [len(fold) for fold in c.BP4D_FOLDS] == [14, 14, 13]
+    assert set(bp4d) == {f"F{i:03d}" for i in range(1, 24)} | {f"M{i:03d}" for i in range(1, 19)}
+    assert [len(fold) for fold in c.DISFA_FOLDS] == [9, 9, 9] and len(set(disfa)) == 27
+    assert sum(c.BP4D_TASK_FRAMES) == 146_847
+
+
+@pytest.mark.parametrize("view", CODED)
+def test_base_rates_of_a_population_are_those_published(populations, view):
+    rates, offset, threshold = CODED[view]
+    activity, visible, _ = populations[view]
+    coded = raters.coded(feeling.intensities(activity, offset), visible, threshold).mean(0)
+    for au, percent in rates.items():
+        assert 100 * coded[ACTION_UNITS.index(au)].item() == pytest.approx(percent, abs=1.0), f"AU{au}"
+
+
+@pytest.mark.parametrize("view", CODED)
+def test_offsets_come_out_of_their_derivation(populations, view):
+    rates, offset, threshold = CODED[view]
+    activity, visible, _ = populations[view]
+    derived = views.derive_offsets(activity, visible, rates, threshold)
+    assert (derived - offset).abs().max() < 0.25
+    uncoded = [i for i, au in enumerate(ACTION_UNITS) if au not in rates]
+    assert not offset[uncoded].any() and not derived[uncoded].any()
+    found = raters.coded(feeling.intensities(activity, derived), visible, threshold).mean(0)
+    wanted = torch.tensor([rates[au] / 100 for au in ACTION_UNITS if au in rates])
+    torch.testing.assert_close(found[[au in rates for au in ACTION_UNITS]], wanted, atol=1e-4, rtol=0)
+
+
+def test_folds_of_people_differ_as_those_of_bp4d_do(populations):
+    rates, offset, threshold = CODED["bp4d"]
+    activity, visible, person = populations["bp4d"]
+    units = [ACTION_UNITS.index(au) for au in rates]
+    p = raters.coded(feeling.intensities(activity, offset), visible, threshold)[:, units]
+    per_person = torch.zeros(2000, 12).index_add_(0, person, p) / person.bincount()[:, None]
+    # the variance of a mean over a third of 41 people, as a root mean square over units
+    found = 100 * (per_person.var(0) / (41 / 3)).mean().sqrt().item()
+    assert found == pytest.approx(3.96, abs=0.4)
+
+
+def test_shares_of_the_votes_are_those_of_ferplus(votes):
+    share = votes[1].mean(0)
+    assert (share - torch.tensor(c.FERPLUS_VOTES)).abs().max() < 0.015
+    assert 0.0001 < share[9] < 0.001
+
+
+def test_disagreement_is_that_of_ferplus(votes):
+    counts = votes[0][:, :9].double()
+    counts = counts[counts.sum(1) > 0]
+    d = 1 - (counts / counts.sum(1, keepdim=True)).square().sum(1)
+    assert d.mean().item() == pytest.approx(c.FERPLUS_DISAGREEMENT, abs=0.015)
+    assert d.std().item() == pytest.approx(0.249, abs=0.02)  # published: the sd of the real training set

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from uncertain_affect.corpora.simulated import constants as c
+from uncertain_affect.corpora.simulated.people import People
+
+
+def draw(n, seed=0, **options):
+    return People.draw(n, torch.Generator().manual_seed(seed), **options)
+
+
+def traits(people):
+    return {name: values for name, values in vars(people).items() if name != "identity"} | vars(people.identity)
+
+
+def test_shapes_and_ranges():
+    people = draw(200)
+    assert len(people) == 200
+    assert people.expressiveness.shape == people.resting.shape == (200, 17)
+    assert people.mood.shape == (200, 2) and people.mapping.shape == (200, 8)
+    assert (people.expressiveness > 0).all()
+    for values, (low, high) in zip(
+        people.voice.unbind(1), (c.PITCH_HZ, c.FORMANT_SCALE, c.TILT_DB_PER_OCTAVE), strict=True
+    ):
+        assert (values >= low - 1e-3).all() and (values <= high + 1e-3).all()
+
+
+def test_spread_over_people_is_that_of_the_constants():
+    people = draw(5000)
+    log_gain = people.expressiveness.log()
+    assert_close(log_gain.std(0), torch.full((17,), c.EXPRESSIVENESS_SD), rtol=0.05, atol=0)
+    # half of it is shared by the units of a person
+    assert torch.corrcoef(log_gain[:, :2].T)[0, 1] == pytest.approx(0.5, abs=0.04)
+    assert_close(people.resting.std(0), torch.full((17,), c.RESTING_SD), rtol=0.05, atol=0)
+    assert_close(people.mood.std(0), torch.full((2,), c.MOOD_SD), rtol=0.05, atol=0)
+    assert_close(people.mapping.std(0), torch.full((8,), c.MAPPING_SD), rtol=0.05, atol=0)
+    # evenly spread on a log scale: the median pitch is the geometric mean of the ends
+    assert people.voice[:, 0].median() == pytest.approx((c.PITCH_HZ[0] * c.PITCH_HZ[1]) ** 0.5, rel=0.03)
+
+
+def test_the_same_generator_draws_the_same_people_and_another_draws_others():
+    first, again, other = traits(draw(9)), traits(draw(9)), traits(draw(9, seed=1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["resting"], other["resting"])
+
+
+def test_a_set_skin_tone_leaves_every_other_trait():
+    free, dark = traits(draw(9)), traits(draw(9, skin_tone=0.9))
+    follows = {"skin_tone", "iris_shade", "hair_shade"}  # hair and eyes darken with the skin
+    assert (dark["skin_tone"] == 0.9).all()
+    assert all(torch.equal(free[name], dark[name]) for name in free if name not in follows)
+
+
+def test_rows_may_repeat_and_keep_traits_together():
+    people = draw(5)
+    some = people[torch.tensor([3, 3, 0])]
+    assert len(some) == 3
+    for name, values in traits(some).items():
+        assert torch.equal(values, traits(people)[name][[3, 3, 0]])
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_no_people_is_an_error(n):
+    with pytest.raises(ValueError, match=f"n must be at least 1, not {n}"):
+        draw(n)

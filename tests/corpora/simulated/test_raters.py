@@ -1,0 +1,145 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch.testing import assert_close
+
+from uncertain_affect.corpora.simulated import constants as c
+from uncertain_affect.corpora.simulated import raters, views
+from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, OCCLUSIONS, Nuisance
+
+UNKNOWN, NF = 8, 9
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def shown(**units):
+    intensities = torch.zeros(1, 17)
+    for name, value in units.items():
+        intensities[0, ACTION_UNITS.index(int(name.removeprefix("au")))] = value
+    return intensities
+
+
+def conditions(n=1, **changed):
+    values = vars(Nuisance.none(n))
+    return Nuisance(
+        **values | {name: torch.full((n,), value).to(values[name].dtype) for name, value in changed.items()}
+    )
+
+
+def test_distribution_of_one_rater_by_hand():
+    rater = raters.Raters(torch.tensor([1.5]), torch.tensor([0.5]), torch.arange(10.0)[None] / 10, torch.tensor([0.1]))
+    intensities = shown(au12=4.0, au6=2.0)
+    scores = []
+    for i, emotion in enumerate(c.EMOTIONS):
+        evidence = 0.0
+        for au, share in c.PROTOTYPES[emotion].items():
+            m = 3.0 * share
+            seen = max(intensities[0, ACTION_UNITS.index(au)].item() - 0.5, 0)
+            evidence += (seen * m - m * m / 2) / c.EVIDENCE_SD**2
+        scores.append(1.5 * evidence + i / 10)
+    e = np.exp([*scores, 0.8, 0.9])  # nothing is lost in a good picture
+    expected = 0.9 * e / e.sum() + 0.1 * np.array([1 / 9] * 9 + [0])
+    found = raters.label_distribution(intensities, conditions(), rater)
+    np.testing.assert_allclose(found[0].numpy(), expected, rtol=2e-4)
+
+
+def test_the_population_is_one_and_averages_to_p_star():
+    intensities, nuisance = shown(au1=2.0, au4=3.0), conditions()
+    crowd = raters.population()
+    assert crowd is raters.population() and len(crowd.lapse) == c.N_RATERS
+    alone = [
+        raters.label_distribution(
+            intensities, nuisance, raters.Raters(*(values[k : k + 1] for values in vars(crowd).values()))
+        )
+        for k in range(c.N_RATERS)
+    ]
+    assert_close(raters.label_distribution(intensities, nuisance), torch.stack(alone).mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_a_hundred_thousand_simulated_raters_confirm_p_star():
+    _, intensities, nuisance = views.ferplus_pictures(6, seeded(2))
+    n = 100_000
+    p = raters.label_distribution(intensities, nuisance).double().numpy()
+    counts = raters.simulate(intensities, nuisance, n, seeded()).numpy()
+    assert (counts.sum(1) == n).all()
+    # Pearson's statistic of six multinomials, classes with hardly a vote pooled with the likeliest
+    statistic, freedom = 0.0, 0
+    for observed, expected in zip(counts, n * p / p.sum(1, keepdims=True), strict=True):
+        often = expected >= 20
+        observed, expected = (np.append(x[often], x[~often].sum() + 1e-9) for x in (observed, expected))
+        terms = (observed - expected) ** 2 / np.maximum(expected, 1)
+        statistic, freedom = statistic + terms.sum(), freedom + len(terms) - 1
+    assert stats.chi2.sf(statistic, freedom) > 1e-4
+
+
+def test_simulation_would_notice_another_distribution():
+    _, intensities, nuisance = views.ferplus_pictures(1, seeded(2))
+    counts = raters.simulate(intensities, nuisance, 100_000, seeded())
+    other = raters.label_distribution(intensities, conditions(blur=2.0))
+    assert (counts / 100_000 - other).abs().max() > 0.01
+
+
+def test_votes_are_ten_a_picture_and_follow_the_distribution():
+    p = torch.tensor([[0.5, 0.3, 0.2, 0.0]]).expand(4000, 4)
+    votes = raters.vote(p, 10, seeded())
+    assert (votes.sum(1) == 10).all() and (votes[:, 3] == 0).all()
+    assert_close(votes.double().mean(0) / 10, p[0].double(), atol=0.01, rtol=0)
+    # counts of a multinomial: variance n p (1 - p)
+    assert votes[:, 0].double().var().item() == pytest.approx(2.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("units", "emotion"),
+    [
+        ({}, "neutral"),
+        ({"au6": 4, "au12": 5}, "happiness"),
+        ({"au1": 4, "au2": 4, "au5": 4, "au26": 3}, "surprise"),
+        ({"au1": 4, "au4": 3, "au15": 4}, "sadness"),
+        ({"au4": 4, "au23": 4, "au24": 4}, "anger"),
+        ({"au9": 5, "au10": 5}, "disgust"),
+        ({"au1": 5, "au2": 5, "au4": 5, "au5": 5, "au20": 5}, "fear"),
+    ],
+)
+def test_prototypes_are_read_as_their_emotion(units, emotion):
+    p = raters.label_distribution(shown(**units), conditions())
+    assert c.EMOTIONS[p[0, :8].argmax()] == emotion
+
+
+def test_what_a_scarf_covers_is_no_evidence():
+    scarf = conditions(occlusion=OCCLUSIONS.index("scarf"), occlusion_extent=1.0)
+    assert_close(raters.label_distribution(shown(au12=5.0), scarf), raters.label_distribution(shown(), scarf))
+    bare = conditions()
+    assert raters.label_distribution(shown(au12=5.0), bare)[0, 1] > 2 * raters.label_distribution(shown(), bare)[0, 1]
+
+
+def test_bad_pictures_are_unknown_more_often():
+    smile = shown(au6=4.0, au12=5.0)
+    good, bad = (raters.label_distribution(smile, conditions(blur=blur))[0] for blur in (0.0, 4.0))
+    assert bad[UNKNOWN] > 3 * good[UNKNOWN] and bad[NF] > good[NF]
+    assert torch.special.entr(bad).sum() > torch.special.entr(good).sum()
+
+
+def test_a_good_picture_shows_every_unit():
+    assert_close(raters.visibility(conditions(2)), torch.ones(2, 17))
+    blurred = raters.visibility(conditions(blur=1.5))
+    assert_close(blurred, torch.full((1, 17), 0.5))  # 1/(1 + (blur/1.5)^2)
+    glasses = raters.visibility(conditions(occlusion=OCCLUSIONS.index("sunglasses"), occlusion_extent=1.0))[0]
+    assert glasses[ACTION_UNITS.index(5)] == pytest.approx(0.05) and glasses[ACTION_UNITS.index(12)] == 1
+
+
+def test_coders_by_hand():
+    def phi(z):
+        return (1 + math.erf(z / math.sqrt(2))) / 2
+
+    intensities, visible = torch.full((1, 17), 1.0), torch.ones(1, 17)
+    intensities[0, 0], visible[0, 1] = 1.3, 0.5
+    intensities[0, 1] = 1.3
+    p = raters.coded(intensities, visible, 1.0)[0]
+    assert p[2] == 0.5
+    assert p[0].item() == pytest.approx(phi(0.3 / c.CODER_SD), abs=1e-5)
+    assert p[1].item() == pytest.approx(phi(0.15 / c.CODER_SD), abs=1e-5)
