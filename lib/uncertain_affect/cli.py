@@ -1,6 +1,7 @@
 """The command ``uncertain-affect``."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"uncertain-affect: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        # the cell that was cut off is reported once more, as an exception nobody retrieved, when asyncio tidies up
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         print("uncertain-affect: interrupted; run the same command to go on", file=sys.stderr)
         return 130
 
