@@ -58,8 +58,8 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
 def promote(run_folder: Path) -> Path:
     """Copy a finished local run to the committed results; refresh the committed notebook from a quick one.
 
-    Images of people stay out: outputs of cells tagged ``faces`` are dropped from the notebook. So does the place of
-    the data.
+    Images of people stay out: outputs of cells tagged ``faces`` are dropped, but for simulated faces. The place of the
+    data stays out too.
 
     Raises:
         ValueError: the run is not finished, was made without the corpus or (quick) with other parameters than the
@@ -84,7 +84,8 @@ def _promotion(folder: Path) -> _Promotion:
         other = sorted(key for key in own.keys() | given if own.get(key) != given.get(key))
         if other := [key for key in other if key not in PLACE_PARAMETERS]:
             raise ValueError(f"{folder} was run with other parameters than {name} shows: {', '.join(other)}; {cure}")
-        refreshed = _with_outputs(nbformat.read(source, as_version=4), nbformat.read(executed, as_version=4))
+        drawn = run["corpus"] == "simulated"  # its faces are nobody's
+        refreshed = _with_outputs(nbformat.read(source, as_version=4), nbformat.read(executed, as_version=4), drawn)
         if refreshed is None:
             raise ValueError(f"{name}.ipynb has changed since {folder} was run; {cure}")
         for cell in refreshed.cells:
@@ -115,15 +116,17 @@ def _promote(promotion: _Promotion) -> Path:
     return target
 
 
-def _with_outputs(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+def _with_outputs(
+    source: nbformat.NotebookNode, executed: nbformat.NotebookNode, faces: bool
+) -> nbformat.NotebookNode | None:
     """The source as it is committed, with the outputs of its executed copy; None where the code differs."""
-    ran = {cell.id: cell for cell in clean(executed).cells if cell.cell_type == "code"}
+    ran = {cell.id: cell for cell in clean(executed, faces).cells if cell.cell_type == "code"}
     code = [cell for cell in source.cells if cell.cell_type == "code"]
     if [(cell.id, cell.source) for cell in code] != [(id_, cell.source) for id_, cell in ran.items()]:
         return None
     for cell in code:
         cell.outputs, cell.execution_count = ran[cell.id].outputs, ran[cell.id].execution_count
-    return clean(source)
+    return clean(source, faces)
 
 
 def text_of(cell: nbformat.NotebookNode) -> str:
@@ -134,8 +137,11 @@ def text_of(cell: nbformat.NotebookNode) -> str:
     return "\n".join(said)
 
 
-def clean(executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An executed notebook as it is committed: no injected parameters, timings, widgets, stderr or faces."""
+def clean(executed: nbformat.NotebookNode, faces: bool = False) -> nbformat.NotebookNode:
+    """An executed notebook as it is committed: no injected parameters, timings, widgets or stderr.
+
+    Outputs of cells tagged ``faces`` go too, unless ``faces`` says that these may stay.
+    """
     notebook = copy.deepcopy(executed)
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)
@@ -145,7 +151,7 @@ def clean(executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
         tags = cell.metadata.get("tags", [])
         cell.execution_count = count
         # of a widget only the text would be left, a progress bar at 0% for example
-        cell.outputs = [] if "faces" in tags else [o for o in cell.outputs if not _fleeting(o)]
+        cell.outputs = [] if "faces" in tags and not faces else [o for o in cell.outputs if not _fleeting(o)]
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count

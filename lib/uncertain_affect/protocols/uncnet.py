@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
 from uncertain_affect.training import fit, generators
@@ -207,3 +208,40 @@ def _dropout_off(model: UncNet, x: Tensor) -> Predictions:
     probs = torch.softmax(model(x).double(), -1).cpu()
     entropy = torch.special.entr(probs).sum(-1)
     return Predictions(probs, entropy, entropy, torch.zeros_like(entropy))
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """The test images of every seed's world, and what may be compared on them.
+
+    Attributes:
+        votes: (S, N, 9) votes for the nine classes without NF.
+        clusters: (N,) which images count as one observation. Where all seeds share one world these are groups of
+            identical images, crossed with the seeds. Where every seed has its own world, a world is one observation
+            and all its images one cluster.
+        subsets: (N,) masks by name, ``all`` and, in a shared world, ``deduplicated`` (not also in training).
+        worlds: the test part of each world.
+        truth: (S, N, ...) what the simulated world knows; empty elsewhere.
+    """
+
+    votes: Tensor
+    clusters: Tensor
+    subsets: dict[str, Tensor]
+    worlds: list[Expressions]
+    truth: dict[str, Tensor]
+
+    @property
+    def n_clusters(self) -> int:
+        return len(self.clusters.unique())
+
+
+def test_images(worlds: list[Expressions], n_seeds: int) -> TestImages:
+    """The test images of one world shared by all seeds, or of one world per seed (equally many in each)."""
+    tests = [world.subset(world.split == "test") for world in worlds]
+    votes = torch.stack([test.votes[:, :9] for test in tests]).expand(n_seeds, -1, -1)
+    everything = torch.ones(votes.shape[1], dtype=torch.bool)
+    if len(worlds) > 1:
+        truth = {name: torch.stack([test.truth[name] for test in tests]) for name in tests[0].truth}
+        return TestImages(votes, torch.zeros_like(everything, dtype=torch.int64), {"all": everything}, tests, truth)
+    unseen = ~worlds[0].duplicates_of_training()[worlds[0].split == "test"]
+    return TestImages(votes, tests[0].groups, {"all": everything, "deduplicated": unseen}, tests, {})
