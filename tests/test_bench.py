@@ -80,3 +80,11 @@ def test_what_is_timed_has_the_promised_targets(monkeypatch):
     per_network, per_input, *_ = bench.works()
     assert "N = 3,579, D = 1,792, T = 100" in per_network.name
     assert (per_network.target, per_input.target) == (10, 1.5)
+
+
+def test_the_world_is_timed_and_written(tmp_path, capsys):
+    table = bench.world(tmp_path, n_faces=20, views=["dialogues"], repeats=2)
+    assert table["work"].tolist() == ["faces per second, 64x64", "seconds to build view dialogues, quick"]
+    assert (table["value"] > 0).all()
+    assert "faces per second" in capsys.readouterr().out
+    assert {"hardware", "versions", "threads"} <= set(json.loads((tmp_path / "simulated.json").read_text()))
