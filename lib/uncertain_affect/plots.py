@@ -50,7 +50,7 @@ def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[st
         if images is not None:
             axes[0, column].imshow(images[column], cmap="gray", vmin=0, vmax=255)
             axes[0, column].axis("off")
-    fig.tight_layout()
+    fig.tight_layout(rect=(0, 0, 1, 0.95))  # room for a title over all columns
     return fig
 
 
