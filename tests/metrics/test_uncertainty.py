@@ -7,9 +7,10 @@ import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from metric_strategies import distributions
 
-from uncertain_affect.metrics import entropy, entropy_decomposition
+from uncertain_affect.metrics import bernoulli_entropy_decomposition, entropy, entropy_decomposition
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -81,6 +82,35 @@ def test_multi_label_output_with_a_last_axis_of_two():
     np.testing.assert_allclose(split.total, -(mean * np.log2(mean) + (1 - mean) * np.log2(1 - mean)))
 
 
+def test_bernoulli_decomposition_of_hand_worked_samples():
+    # one label on which two certain networks contradict each other, one on which both toss a coin, one all agree on
+    total, aleatoric, epistemic = bernoulli_entropy_decomposition(np.array([[1, 0.5, 0], [0, 0.5, 0]]), base=2)
+    assert total.tolist() == [1, 1, 0]
+    assert aleatoric.tolist() == [0, 1, 0]
+    assert epistemic.tolist() == [1, 0, 0]
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]), st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4)),
+        elements=st.floats(0, 1, width=32),
+    ),
+    st.booleans(),
+)  # fmt: skip
+def test_a_bernoulli_is_a_distribution_over_two_classes(probs, normalise):
+    wide = probs.astype(np.float64)
+    reference = entropy_decomposition(np.stack([wide, 1 - wide], -1), normalise=normalise)
+    split = bernoulli_entropy_decomposition(probs, normalise=normalise)
+    for ours, expected in zip(split, reference, strict=True):
+        assert ours.dtype == probs.dtype
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-12)
+    limit = 1 if normalise else math.log(2)
+    assert (split.epistemic >= 0).all() and (split.total <= limit + 1e-6).all()
+    tensors = bernoulli_entropy_decomposition(torch.from_numpy(probs), normalise=normalise)
+    for tensor, array in zip(tensors, split, strict=True):
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-6, atol=1e-12)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_torch_equals_numpy_and_keeps_dtype_and_device(dtype, device):
@@ -118,3 +148,8 @@ def test_bad_input_is_named():
         entropy([0.5, 0.5], base=1)
     with pytest.raises(ValueError, match="single class"):
         entropy([[1.0]], normalise=True)
+    for bad in ([1.2], [-0.1], [math.nan]):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            bernoulli_entropy_decomposition([[0.5], bad])
+    with pytest.raises(ValueError, match="samples first"):
+        bernoulli_entropy_decomposition(np.empty((0, 3)))

@@ -1,6 +1,7 @@
 """Predictive entropy and its split into aleatoric and epistemic uncertainty."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,12 @@ class EntropyDecomposition(NamedTuple):
 
 def entropy_nats(probs: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
     """Entropy in nats over the last axis of float64 probabilities, unchecked."""
-    entr = torch.special.entr if isinstance(probs, torch.Tensor) else scipy.special.entr
     # H(p) = -sum_c p_c log p_c, with 0 log 0 = 0
-    return entr(probs).sum(-1)
+    return _entr(probs).sum(-1)
+
+
+def _entr(p: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+    return torch.special.entr(p) if isinstance(p, torch.Tensor) else scipy.special.entr(p)
 
 
 def _nats_per_unit(base: float | None, normalise: bool, n_classes: int) -> float:
@@ -79,14 +83,46 @@ def entropy_decomposition(
     if probs.ndim < 2:
         raise ValueError(f"probs_TNC has shape {tuple(probs.shape)}: expected (T, ..., C), samples first")
     check_probabilities(probs, "probs_TNC")
-    unit = _nats_per_unit(base, normalise, probs.shape[-1])
+    return _decompose(probs, entropy_nats, _nats_per_unit(base, normalise, probs.shape[-1]))
+
+
+def bernoulli_entropy_decomposition(
+    probs_T: Values, base: float | None = None, normalise: bool = False
+) -> EntropyDecomposition:
+    """Split the entropy of each of many yes-or-no predictions into aleatoric and epistemic parts (UGN, Eq. 10).
+
+    What :func:`entropy_decomposition` gives for the two classes p and 1 - p, from p alone: each label of a
+    multi-label output is a prediction of its own.
+
+    Args:
+        probs_T: (T, ...) probabilities of T sampled networks.
+        base: of the logarithm; ``None`` for the natural one (UGN), 2 for bits.
+        normalise: divide all three by log 2.
+
+    Returns:
+        Three (...) arrays in the kind and floating dtype of ``probs_T``, none below 0 nor above log 2.
+
+    Raises:
+        ValueError: for numbers outside [0, 1] or NaN, for no sample, or a base of 1 or less.
+    """
+    probs = probs_T if isinstance(probs_T, torch.Tensor) else np.asarray(probs_T)
+    if probs.ndim == 0 or 0 in probs.shape:
+        raise ValueError(f"probs_T has shape {tuple(probs.shape)}: expected a non-empty (T, ...), samples first")
+    if not bool((probs.min() >= 0) & (probs.max() <= 1)):  # NaN fails every comparison
+        raise ValueError("probs_T: probabilities lie between 0 and 1 (were logits passed?)")
+    # H(p) = -(p log p + (1 - p) log(1 - p))
+    return _decompose(probs, lambda p: _entr(p) + _entr(1 - p), _nats_per_unit(base, normalise, 2))
+
+
+def _decompose(probs: np.ndarray | torch.Tensor, entropy_of: Callable, unit: float) -> EntropyDecomposition:
+    """Split the entropy of samples along the first axis, one sample at a time and in float64."""
     mean, aleatoric = 0.0, 0.0
     for sample in probs:
         sample = as_float64(sample)
         mean = mean + sample
-        aleatoric = aleatoric + entropy_nats(sample)
+        aleatoric = aleatoric + entropy_of(sample)
     # U_t = H(1/T sum_t p_t),  U_a = 1/T sum_t H(p_t),  U_e = U_t - U_a
-    total = entropy_nats(mean / len(probs))
+    total = entropy_of(mean / len(probs))
     aleatoric = aleatoric / len(probs)
     # Entropy is concave, so for the numbers let through above only rounding can fall below zero.
     epistemic = (total - aleatoric).clip(min=0)

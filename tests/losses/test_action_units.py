@@ -1,0 +1,113 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uncertain_affect.losses import action_unit_cross_entropy, occurrence_weights
+
+
+def test_a_case_worked_by_hand():
+    # p = 1/2, 3/4, 1/4
+    logits = torch.tensor([[0.0, math.log(3), -math.log(3)], [0.0, math.log(3), 9.0]], dtype=torch.float64)
+    labels = torch.tensor([[1, 1, 1], [0, 0, -1]])
+    first, second = math.log(2) + math.log(4 / 3) + math.log(4), math.log(2) + math.log(4)
+    assert action_unit_cross_entropy(logits, labels).item() == pytest.approx((first + second) / 2)
+    # tau = 1, 2, 3 and w = 1, 1.5
+    first = math.log(2) + 2 * math.log(4 / 3) + 3 * math.log(4)
+    second = 1.5 * (math.log(2) + 2 * math.log(4))
+    weighted = action_unit_cross_entropy(logits, labels, torch.tensor([1, 2, 3]), torch.tensor([1, 1.5]))
+    assert weighted.item() == pytest.approx((first + second) / 2)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 5), st.floats(0.1, 60))
+def test_value_and_gradient_agree_with_torch(seed, n, n_au, scale):
+    g = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(n, n_au, generator=g, dtype=torch.float64)
+    labels = torch.randint(-1, 2, (n, n_au), generator=g)
+    tau = torch.rand(n_au, generator=g, dtype=torch.float64)
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = action_unit_cross_entropy(ours, labels, tau)
+    known = labels >= 0
+    reference = F.binary_cross_entropy_with_logits(
+        theirs[known], labels[known].double(), tau.expand(n, -1)[known], reduction="sum"
+    )
+    loss.backward()
+    (reference / n).backward()
+    torch.testing.assert_close(loss, reference / n, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-12, atol=1e-12)
+    assert (ours.grad[~known] == 0).all()
+
+
+def test_each_copy_has_its_own_loss():
+    g = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(3, 7, 4, generator=g), torch.randint(-1, 2, (3, 7, 4), generator=g)
+    w = torch.rand(3, 7, generator=g)
+    together = action_unit_cross_entropy(logits, labels, example_weights=w)
+    assert together.shape == (3,)
+    for one, arguments in zip(together, zip(logits, labels, strict=True), strict=True):
+        index = int((together == one).nonzero())
+        torch.testing.assert_close(one, action_unit_cross_entropy(*arguments, example_weights=w[index]))
+    # one set of labels serves every copy, of whatever number type
+    shared = action_unit_cross_entropy(logits, labels[:1].to(torch.int8), example_weights=w)
+    torch.testing.assert_close(shared[0], together[0])
+    torch.testing.assert_close(shared[1], action_unit_cross_entropy(logits[1], labels[0].float(), None, w[1]))
+    # and every copy may have its own weights of action units
+    tau = torch.rand(3, 1, 4, generator=g)
+    weighted = action_unit_cross_entropy(logits, labels, tau)
+    torch.testing.assert_close(weighted[2], action_unit_cross_entropy(logits[2], labels[2], tau[2, 0]))
+
+
+def test_an_example_without_known_labels_counts_as_no_loss():
+    logits = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    labels = torch.tensor([[1, 0], [-1, -1]])
+    torch.testing.assert_close(
+        action_unit_cross_entropy(logits, labels), action_unit_cross_entropy(logits[:1], labels[:1]) / 2
+    )
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (torch.zeros(1, 5, 3), "3 action units, logits for 4"),
+        (torch.zeros(1, 5, 4).index_fill(1, torch.tensor([2]), 9), r"entry 0, 2, 0 is 9: expected 1, 0, or -1"),
+        (torch.zeros(1, 5, 4).index_fill(2, torch.tensor([1]), math.nan), "entry 0, 0, 1 is nan"),
+        (torch.full((1, 5, 4), 0.5), r"is 0\.5"),
+    ],
+)
+def test_bad_labels_are_named(labels, message):
+    with pytest.raises(ValueError, match=message):
+        action_unit_cross_entropy(torch.zeros(2, 5, 4), labels)
+
+
+def test_occurrence_weights_worked_by_hand():
+    # rates 3/4, 1/2, and 1/4 of the four known: 1/r = 4/3, 2, 4, in all 22/3
+    labels = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, -1], [1, 0, -1], [0, 1, -1], [1, 0, -1]])
+    weights = occurrence_weights(labels)
+    torch.testing.assert_close(weights, 3 * torch.tensor([4 / 3, 2, 4]) / (22 / 3))
+
+
+@given(st.integers(0, 2**31), st.integers(1, 8))
+def test_rarer_action_units_weigh_more_and_the_mean_is_one(seed, n_au):
+    rng = np.random.default_rng(seed)
+    labels = torch.from_numpy((rng.random((200, n_au)) < rng.uniform(0.1, 0.9, n_au)).astype(np.int8))
+    weights = occurrence_weights(labels)
+    assert weights.mean().item() == pytest.approx(1)
+    rates = labels.double().mean(0)
+    torch.testing.assert_close(weights.double() * rates, (weights[0].double() * rates[0]).expand(n_au))
+
+
+def test_action_units_without_weights_are_named():
+    labels = torch.tensor([[1, 0, -1], [1, 0, -1]])
+    with pytest.raises(ValueError, match="action unit 2 has no known label in 2 training examples: leave it out"):
+        occurrence_weights(labels)
+    with pytest.raises(ValueError, match="action unit AU2 never occurs in 2 training examples"):
+        occurrence_weights(labels[:, :2], ["AU1", "AU2"])
+    with pytest.raises(ValueError, match="entry 1, 0 is 9"):
+        occurrence_weights(torch.tensor([[1], [9]]))
+    with pytest.raises(ValueError, match="non-empty"):
+        occurrence_weights(torch.zeros(0, 3))
