@@ -101,7 +101,7 @@ def fit(
     optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     history = History(best_epoch=[0] * n_copies, best_val=[float("inf")] * n_copies)
     best = {name: p.detach().clone() for name, p in model.named_parameters()}
-    if checkpoint is not None and (state := _read(checkpoint)):
+    if checkpoint is not None and (state := read_checkpoint(checkpoint)):
         history, best = _resume(checkpoint, state, model, optimiser, order)
     saved = time.monotonic()
     started = saved - history.seconds
@@ -194,14 +194,19 @@ def _save(path, model, optimiser, order, history, best) -> None:
         "history": vars(history),
         "best": best,
     }
+    write_checkpoint(path, state)
+
+
+def write_checkpoint(path: Path, state: dict) -> None:
+    """Write the state of an interrupted training: what is there is the old one or the new one, never a mixture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     os.replace(partial, path)
 
 
-def _read(path: Path) -> dict | None:
-    """The state of an interrupted fit, or None where there is none or it cannot be read."""
+def read_checkpoint(path: Path) -> dict | None:
+    """The state of an interrupted training, or None where there is none, or with a warning where it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch reads past a wrong checksum, testzip does not
             if (damaged := archive.testzip()) is not None:

@@ -1,5 +1,6 @@
-"""Inception-ResNet-v1: public names, shapes and counts in closed form, a functional oracle, weight files."""
+"""Inception-ResNet-v1, ResNet-18 and -50: public names, shapes and counts, functional oracles, weight files."""
 
+import hashlib
 import re
 import warnings
 from collections import Counter
@@ -13,10 +14,13 @@ from PIL import Image
 
 from uncertain_affect.features import find_weights
 from uncertain_affect.models.backbones import (
+    PUBLISHED_RESNETS,
     PUBLISHED_WEIGHTS,
     TAPS,
     InceptionResnetV1,
+    ResNet,
     load_inception_resnet_v1,
+    load_resnet,
     prepare_faces,
 )
 
@@ -396,3 +400,343 @@ class TestWeightFiles:
         model = load_inception_resnet_v1(find_weights(data_root)[kind], PUBLISHED_WEIGHTS[kind][1])
         features = model.features(faces)
         assert features.shape == (3, 1792) and features.isfinite().all()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn_images(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=seeded(seed))
+
+
+def resnet_shapes(
+    depth: int, width: int = 64, in_channels: int = 3, num_classes: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The public names and shapes, from Table 1 of He et al. (2016)."""
+    n_blocks, expansion = {18: ((2, 2, 2, 2), 1), 50: ((3, 4, 6, 3), 4)}[depth]
+    shapes = {}
+
+    def convolution(conv: str, bn: str, *shape: int) -> None:
+        shapes[f"{conv}.weight"] = shape
+        shapes.update({f"{bn}.{key}": shape[:1] for key in ("weight", "bias", "running_mean", "running_var")})
+        shapes[f"{bn}.num_batches_tracked"] = ()
+
+    convolution("conv1", "bn1", width, in_channels, 7, 7)
+    before = width
+    for stage in (1, 2, 3, 4):
+        inside = width * 2 ** (stage - 1)
+        after = inside * expansion
+        for i in range(n_blocks[stage - 1]):
+            block = f"layer{stage}.{i}"
+            if depth == 18:
+                kernels = [(inside, before, 3, 3), (after, inside, 3, 3)]
+            else:
+                kernels = [(inside, before, 1, 1), (inside, inside, 3, 3), (after, inside, 1, 1)]
+            for j, kernel in enumerate(kernels, start=1):
+                convolution(f"{block}.conv{j}", f"{block}.bn{j}", *kernel)
+            # At depth 50 the channels change in the first stage, too.
+            if i == 0 and (stage > 1 or depth == 50):
+                convolution(f"{block}.downsample.0", f"{block}.downsample.1", after, before, 1, 1)
+            before = after
+    if num_classes:
+        shapes |= {"fc.weight": (num_classes, before), "fc.bias": (num_classes,)}
+    return shapes
+
+
+def small_resnet_state(depth: int, **options) -> dict[str, torch.Tensor]:
+    """Zeros of the right shapes that take a few bytes on disk."""
+    return {key: torch.zeros(()).expand(shape) for key, shape in resnet_shapes(depth, **options).items()}
+
+
+def untrivial(network: ResNet, seed: int = 2) -> ResNet:
+    """Scales, shifts and running moments at random, so that no normalisation is trivial."""
+    generator = seeded(seed)
+    for name, tensor in network.state_dict().items():
+        if re.search(r"(bn\d|downsample\.1)\.(weight|running_var)", name):
+            tensor.uniform_(0.5, 1.5, generator=generator)
+        elif re.search(r"(bn\d|downsample\.1)\.(bias|running_mean)", name):
+            tensor.normal_(std=0.3, generator=generator)
+    return network
+
+
+class TestResNetArchitecture:
+    @pytest.mark.parametrize("options", [{}, {"num_classes": 1000}, {"width": 8, "in_channels": 1, "num_classes": 12}])
+    @pytest.mark.parametrize("depth", [18, 50])
+    def test_names_and_shapes_are_the_public_ones(self, depth, options):
+        network = ResNet(depth, seeded(), **options)
+        assert {key: tuple(t.shape) for key, t in network.state_dict().items()} == resnet_shapes(depth, **options)
+
+    @pytest.mark.parametrize(("depth", "expected"), [(18, 11_689_512), (50, 25_557_032)])
+    def test_parameter_counts_are_the_published_ones(self, depth, expected):
+        network = ResNet(depth, seeded(), num_classes=1000)
+        assert sum(p.numel() for p in network.parameters()) == expected
+
+    def test_initial_weights(self):
+        """Kaiming normal by fan-out, in which kernels count with their outputs; every residual starts switched on."""
+        network = ResNet(18, seeded(), num_classes=100)
+        for name, weight in network.named_parameters():
+            if weight.ndim == 4:
+                fan_out = weight.shape[0] * weight.shape[2] * weight.shape[3]
+                assert weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05), name
+                assert weight.mean().abs().item() < 5 * (2 / fan_out / weight.numel()) ** 0.5, name
+            elif weight.ndim == 1 and name != "fc.bias":
+                assert (weight == (1 if name.endswith("weight") else 0)).all(), name
+        bound = 512**-0.5
+        for tensor in (network.fc.weight, network.fc.bias):
+            assert 0.9 * bound < tensor.abs().max() <= bound and tensor.mean().abs() < bound / 4
+        for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            assert (norm.eps, norm.momentum) == (1e-5, 0.1)
+            assert (norm.running_mean == 0).all() and (norm.running_var == 1).all()
+
+    def test_the_generator_alone_decides_the_weights(self):
+        before = torch.get_rng_state()
+        first, again, other = (ResNet(50, seeded(seed), width=4, num_classes=3).state_dict() for seed in (0, 0, 1))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert all(torch.equal(first[key], again[key]) for key in first)
+        drawn = [key for key in first if first[key].ndim == 4 or key.startswith("fc")]
+        assert not any(torch.equal(first[key], other[key]) for key in drawn)
+
+    @pytest.mark.parametrize(
+        ("depth", "options", "message"),
+        [
+            (34, {}, "no ResNet of depth 34: choose among 18, 50"),
+            (18, {"in_channels": 2}, "in_channels is 2: choose 3, or 1 for grey images only"),
+        ],
+    )
+    def test_unknown_options(self, depth, options, message):
+        with pytest.raises(ValueError, match=message):
+            ResNet(depth, seeded(), **options)
+
+
+class TestResNetForward:
+    def test_by_hand(self):
+        """Channels 1, 2, 4, 8; of all residuals only the last is switched on, and it adds half of its input."""
+        network = ResNet(18, seeded(), width=1, in_channels=1).eval()
+        state = network.state_dict()
+        for key in state:
+            if state[key].ndim == 4:
+                state[key].zero_()
+            elif key.endswith("running_var"):
+                state[key].fill_(1 - 1e-5)  # with epsilon, one
+        state["conv1.weight"][0, 0, 3, 3] = 1
+        state["layer2.0.downsample.0.weight"][:, :, 0, 0] = torch.tensor([[1.0], [2]])
+        state["layer3.0.downsample.0.weight"][:, :, 0, 0] = torch.tensor([[1.0, 0], [0, 1], [1, 1], [1, -1]])
+        state["layer4.0.downsample.0.weight"][:, :, 0, 0] = torch.cat([torch.eye(4), torch.ones(4, 4)])
+        state["layer4.1.conv1.weight"][:, :, 1, 1] = torch.eye(8)
+        state["layer4.1.conv2.weight"][:, :, 1, 1] = torch.eye(8) / 2
+
+        # Of 4x4 pixels the first convolution sees those in even rows and columns, and max-pooling keeps the largest.
+        images = torch.full((2, 4, 4), 255, dtype=torch.uint8)
+        images[:, ::2, ::2] = torch.tensor([[[0, 10], [20, 191]], [[127, 100], [0, 7]]], dtype=torch.uint8)
+        x = (191 - 127.5) / 128
+        # Second image: 127 is below the middle of the scale, and ReLU makes it 0.
+        expected = torch.tensor([[1.5 * x * k for k in (1, 2, 3, 0, 6, 6, 6, 6)], [0.0] * 8])
+        torch.testing.assert_close(network.features(images), expected)
+
+    @pytest.mark.parametrize("training", [False, True])
+    @pytest.mark.parametrize(("depth", "in_channels"), [(18, 1), (18, 3), (50, 3)])
+    def test_agrees_with_functional_oracle(self, depth, in_channels, training):
+        """Logits and gradients, in double precision, on a grid that is neither square nor even."""
+        # In single precision, gradients through ReLU at depth 50 agree to 2% only.
+        network = untrivial(ResNet(depth, seeded(), width=8, in_channels=in_channels, num_classes=5)).double()
+        network.train(training)
+        state = {key: t.clone().requires_grad_(key == "conv1.weight") for key, t in network.state_dict().items()}
+        images = drawn_images(3, 75, 54) if in_channels == 1 else drawn_images(3, 3, 75, 54)
+
+        def conv(x, weight, bn, stride=1, padding=0):
+            x = F.conv2d(x, state[f"{weight}.weight"], None, stride, padding)
+            mean, var = state[f"{bn}.running_mean"], state[f"{bn}.running_var"]
+            if training:
+                mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+            mean, var, scale, shift = (
+                t[:, None, None] for t in (mean, var, state[f"{bn}.weight"], state[f"{bn}.bias"])
+            )
+            return (x - mean) / (var + 1e-5) ** 0.5 * scale + shift
+
+        def block(x, name, stride):
+            conv1, conv2, conv3 = ((f"{name}.conv{j}", f"{name}.bn{j}") for j in (1, 2, 3))
+            if depth == 18:
+                y = conv(conv(x, *conv1, stride, 1).relu(), *conv2, 1, 1)
+            else:
+                y = conv(conv(conv(x, *conv1).relu(), *conv2, stride, 1).relu(), *conv3)
+            if f"{name}.downsample.0.weight" in state:
+                x = conv(x, f"{name}.downsample.0", f"{name}.downsample.1", stride)
+            return (x + y).relu()
+
+        if in_channels == 1:
+            x = (images[:, None].double() - 127.5) / 128
+        else:
+            mean, sd = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], dtype=torch.double)[..., None, None]
+            x = (images.double() / 255 - mean) / sd
+        x = F.max_pool2d(conv(x, "conv1", "bn1", 2, 3).relu(), 3, 2, 1)
+        for stage, n in enumerate((2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3), start=1):
+            for i in range(n):
+                x = block(x, f"layer{stage}.{i}", 2 if stage > 1 and i == 0 else 1)
+        expected = x.mean((2, 3)) @ state["fc.weight"].T + state["fc.bias"]
+
+        logits = network(images)
+        torch.testing.assert_close(logits, expected, rtol=1e-6, atol=1e-6)
+        logits.square().sum().backward()
+        expected.square().sum().backward()
+        ours, theirs = network.conv1.weight.grad, state["conv1.weight"].grad
+        torch.testing.assert_close(ours.contiguous(), theirs, rtol=1e-5, atol=1e-6 * theirs.abs().max().item())
+
+    @pytest.mark.parametrize(("depth", "n_features"), [(18, 64), (50, 256)])
+    @pytest.mark.parametrize("size", [(1, 1), (31, 7), (48, 48), (57, 112)])
+    def test_any_size(self, depth, n_features, size):
+        network = ResNet(depth, seeded(), width=8).eval()
+        features = network.features(drawn_images(2, *size))
+        assert features.shape == (2, network.n_features) == (2, n_features)
+        assert features.isfinite().all() and not torch.allclose(features[0], features[1])
+
+    def test_grey_is_rgb_of_equal_channels(self):
+        network = untrivial(ResNet(18, seeded(), width=8)).eval()
+        grey = drawn_images(3, 40, 50)
+        torch.testing.assert_close(network.features(grey), network.features(grey[:, None].expand(-1, 3, -1, -1)))
+        rgb = drawn_images(3, 3, 40, 50)
+        assert not torch.allclose(network.features(rgb), network.features(rgb.flip(1)), rtol=1e-2)
+
+    def test_prepared_pixels(self):
+        black_and_white = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+        grey = ResNet(18, seeded(), width=1, in_channels=1).prepare(black_and_white)
+        torch.testing.assert_close(grey, torch.tensor([[[[-127.5 / 128, 127.5 / 128]]]]))
+        rgb = ResNet(18, seeded(), width=1).prepare(black_and_white)
+        expected = [[-0.485 / 0.229, 0.515 / 0.229], [-0.456 / 0.224, 0.544 / 0.224], [-0.406 / 0.225, 0.594 / 0.225]]
+        torch.testing.assert_close(rgb, torch.tensor(expected)[None, :, None])
+
+    def test_features_do_not_depend_on_the_batch_in_evaluation(self):
+        network, images = untrivial(ResNet(18, seeded(), width=8, in_channels=1)), drawn_images(3, 48, 48)
+        network.eval()
+        one_by_one = torch.cat([network.features(image[None]) for image in images])
+        torch.testing.assert_close(one_by_one, network.features(images))
+        network.train()
+        assert not torch.allclose(network.features(images)[:2], network.features(images[:2]), rtol=1e-2)
+
+    @pytest.mark.parametrize(
+        ("in_channels", "images", "takes"),
+        [
+            (3, torch.zeros(2, 3, 48, 48), r"3 input channels .* grey, uint8 \(N, H, W\) or RGB, uint8 \(N, 3, H, W\)"),
+            (3, torch.zeros(2, 4, 48, 48, dtype=torch.uint8), "or RGB"),
+            (3, torch.zeros(48, 48, dtype=torch.uint8), "or RGB"),
+            (1, torch.zeros(2, 3, 48, 48, dtype=torch.uint8), r"1 input channel takes .* uint8 \(N, H, W\)$"),
+            (1, torch.zeros(2, 1, 48, 48, dtype=torch.uint8), r"shape \(2, 1, 48, 48\)"),
+        ],
+    )
+    def test_other_images(self, in_channels, images, takes):
+        with pytest.raises(ValueError, match=takes):
+            ResNet(18, seeded(), width=1, in_channels=in_channels).features(images)
+
+
+@pytest.fixture(scope="module")
+def trained() -> ResNet:
+    return untrivial(ResNet(18, seeded(3), num_classes=10)).eval()
+
+
+@pytest.fixture(scope="module")
+def trained_file(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(trained.state_dict(), path)
+    return path
+
+
+class TestResNetWeightFiles:
+    def test_saved_then_loaded_is_equal_without_the_classifier(self, trained, trained_file):
+        images, before = drawn_images(2, 3, 40, 40), torch.get_rng_state()
+        loaded = load_resnet(trained_file, 18)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(loaded.features(images), trained.features(images))
+        expected = trained.state_dict()
+        assert expected.keys() - loaded.state_dict().keys() == {"fc.weight", "fc.bias"}
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.state_dict().items())
+
+    def test_is_in_evaluation_mode_and_can_be_trained_on(self, trained_file):
+        network = load_resnet(trained_file, 18)
+        assert not any(module.training for module in network.modules())
+        assert all(p.requires_grad for p in network.parameters())
+
+    def test_counters_may_be_absent_and_half_precision_is_widened(self, trained, tmp_path):
+        state = {k: t.half() for k, t in trained.state_dict().items() if "num_batches" not in k and "fc" not in k}
+        torch.save(state, tmp_path / "w.pth")
+        loaded = load_resnet(tmp_path / "w.pth", 18).state_dict()
+        assert all(torch.equal(loaded[key], tensor.float()) for key, tensor in state.items())
+        assert loaded["bn1.num_batches_tracked"] == 0
+
+    @pytest.mark.parametrize("depth", [18, 50])
+    def test_file_with_the_published_classifier(self, tmp_path, depth):
+        torch.save(small_resnet_state(depth, num_classes=1000), tmp_path / "w.pth")
+        network = load_resnet(tmp_path / "w.pth", depth)
+        assert not hasattr(network, "fc") and (network.conv1.weight == 0).all()
+
+    def rejected(self, path, problem, depth=18):
+        """The error names the file, what is wrong with it, and the file to use."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about the file
+            with pytest.raises(ValueError, match=problem) as error:
+                load_resnet(path, depth)
+        assert str(error.value).startswith(f"{path}: ")
+        assert f"use https://download.pytorch.org/models/{PUBLISHED_RESNETS[depth]}" in str(error.value)
+
+    def test_checksum_of_a_published_name(self, tmp_path, monkeypatch):
+        torch.save(small_resnet_state(18), tmp_path / "w.pth")
+        checksum = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+        path = (tmp_path / "w.pth").rename(tmp_path / "resnet18-f37072fd.pth")
+        self.rejected(path, f"its SHA-256 begins with {checksum[:8]}, that of the published file with f37072fd")
+        self.rejected(path, "that of the published file with f37072fd", depth=50)
+        # The same file under a name that announces its own checksum.
+        monkeypatch.setitem(PUBLISHED_RESNETS, 18, f"resnet18-{checksum[:8]}.pth")
+        assert load_resnet(path.rename(tmp_path / PUBLISHED_RESNETS[18]), 18).n_features == 512
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            (lambda s: s.pop("layer3.0.downsample.0.weight"), "key 'layer3.0.downsample.0.weight' is missing"),
+            (
+                lambda s: s.update({"layer1.2.conv1.weight": torch.zeros(1)}),
+                "key 'layer1.2.conv1.weight' is unexpected",
+            ),
+            (
+                lambda s: s.update({"conv1.weight": torch.zeros(64, 1, 7, 7)}),
+                r"key 'conv1.weight' has shape \(64, 1, 7, 7\) where \(64, 3, 7, 7\) is expected",
+            ),
+            (lambda s: s.update({"bn1.bias": [0.0]}), "key 'bn1.bias' holds a list, not a tensor"),
+        ],
+        ids=["missing", "unexpected", "shape", "type"],
+    )
+    def test_one_wrong_key(self, tmp_path, change, problem):
+        state = small_resnet_state(18, num_classes=1000)
+        change(state)
+        torch.save(state, tmp_path / "w.pth")
+        self.rejected(tmp_path / "w.pth", f"not the expected ResNet-18 weights: {problem}")
+
+    def test_other_networks(self, tmp_path):
+        torch.save(small_resnet_state(50), tmp_path / "w.pth")
+        self.rejected(tmp_path / "w.pth", r"ResNet-18 weights: key 'layer1.0.conv1.weight' has shape \(64, 64, 1, 1\)")
+        torch.save(small_resnet_state(18), tmp_path / "w.pth")
+        self.rejected(tmp_path / "w.pth", r"ResNet-50 weights: key 'layer1.0.conv1.weight' has shape", depth=50)
+        torch.save({"state_dict": small_resnet_state(18)}, tmp_path / "w.pth")
+        self.rejected(tmp_path / "w.pth", "key 'conv1.weight' is missing")
+        torch.save([torch.zeros(3)], tmp_path / "w.pth")
+        self.rejected(tmp_path / "w.pth", "it holds a list, not a state dict")
+
+    @pytest.mark.parametrize("kept", [0, 0.5, 0.999])
+    def test_truncated(self, tmp_path, kept):
+        torch.save(small_resnet_state(18), tmp_path / "w.pth")
+        whole = (tmp_path / "w.pth").read_bytes()
+        (tmp_path / "w.pth").write_bytes(whole[: int(kept * len(whole))])
+        self.rejected(tmp_path / "w.pth", "truncated or damaged")
+
+    def test_whole_modules_and_absent_files(self, tmp_path):
+        torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+        self.rejected(tmp_path / "module.pth", r"a whole pickled module \(refused: unpickling runs code\)")
+        with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "none.pth"))):
+            load_resnet(tmp_path / "none.pth", 18)
+
+    @pytest.mark.data
+    @pytest.mark.parametrize("depth", PUBLISHED_RESNETS)
+    def test_the_published_files(self, data_root, faces, depth):
+        path = data_root / "weights" / PUBLISHED_RESNETS[depth]
+        if not path.is_file():
+            pytest.skip(f"no {path.name} in {path.parent}")
+        features = load_resnet(path, depth).features(faces)
+        assert features.isfinite().all() and (features >= 0).all() and features.std() > 0

@@ -1,11 +1,14 @@
-"""Frozen face networks: Inception-ResNet-v1, whose features UncNet classifies, and a small one for simulated faces.
+"""Image networks: Inception-ResNet-v1, ResNet-18 and ResNet-50, and a small one for simulated faces.
 
-The architecture of the first is that of Szegedy et al. (2017), *Inception-v4, Inception-ResNet and the Impact of
-Residual Connections on Learning*, in the variant that FaceNet's public implementation trained
-(davidsandberg/facenet). Parameter names are those of its PyTorch port (timesler/facenet-pytorch, release v2.2.9),
-so that the weight files published there load as they are.
+Inception-ResNet-v1, whose frozen features UncNet classifies, is that of Szegedy et al. (2017), *Inception-v4,
+Inception-ResNet and the Impact of Residual Connections on Learning*, in the variant that FaceNet's public
+implementation trained (davidsandberg/facenet). Parameter names are those of its PyTorch port
+(timesler/facenet-pytorch, release v2.2.9). ResNet-18 (UGN) and ResNet-50 (PEN) are those of He et al. (2016), *Deep
+Residual Learning for Image Recognition*, under torchvision's parameter names. So the weight files published at
+either place load as they are.
 """
 
+import hashlib
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -214,17 +217,7 @@ def load_inception_resnet_v1(path: str | Path, num_classes: int | None = None) -
         f"use {' or '.join(name for name, _ in PUBLISHED_WEIGHTS.values())} from {WEIGHTS_URL},"
         " or a state dict saved from InceptionResnetV1"
     )
-    with path.open("rb") as file:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(
-                f"{path}: not a plain file of tensors, but a whole pickled module (refused: unpickling runs"
-                f" code), something else, or damaged; {cure}"
-            ) from error
-        except Exception as error:  # a cut file fails in any way: EOFError, OSError, struct.error, ...
-            raise ValueError(f"{path}: truncated or damaged; download it again: {cure}") from error
-
+    state = _read_state(path, cure)
     # On the meta device nothing is drawn at random, and no weight could stay at an initial value.
     with torch.device("meta"):
         bias = state.get("logits.bias") if isinstance(state, Mapping) else None
@@ -236,6 +229,20 @@ def load_inception_resnet_v1(path: str | Path, num_classes: int | None = None) -
     model.load_state_dict(dict(state), assign=True)
     # Channels last is 1.4 times faster on a CPU.
     return model.float().to(memory_format=torch.channels_last)
+
+
+def _read_state(path: Path, cure: str):
+    """What a file of tensors holds, on the CPU; ValueError, ending in `cure`, for any other file."""
+    with path.open("rb") as file:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"{path}: not a plain file of tensors, but a whole pickled module (refused: unpickling runs"
+                f" code), something else, or damaged; {cure}"
+            ) from error
+        except Exception as error:  # a cut file fails in any way: EOFError, OSError, struct.error, ...
+            raise ValueError(f"{path}: truncated or damaged; download it again: {cure}") from error
 
 
 def _mismatch(state, expected: Mapping[str, Tensor]) -> str | None:
@@ -358,3 +365,189 @@ class SmallResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of the identities."""
         return self.logits(self.tapped_features(images, ["stage6"])["stage6"])
+
+
+# Depth -> (residual blocks in each of the four stages, convolutions of a block as (kernel, channels in units of the
+# stage's width)): He et al. (2016), Table 1.
+RESNETS = {
+    18: ((2, 2, 2, 2), ((3, 1), (3, 1))),
+    50: ((3, 4, 6, 3), ((1, 1), (3, 1), (1, 4))),
+}
+
+# Depth -> weight file of a network trained on ImageNet (torchvision's IMAGENET1K_V1). The eight hexadecimal digits in
+# its name are the first of its SHA-256.
+PUBLISHED_RESNETS = {18: "resnet18-f37072fd.pth", 50: "resnet50-0676ba61.pth"}
+RESNETS_URL = "https://download.pytorch.org/models"
+
+# Input channels -> mean and standard deviation of each, in 8-bit pixel values. Those of RGB are ImageNet's, which the
+# published weights were trained with.
+PIXEL_MOMENTS = {
+    1: ([127.5], [128.0]),
+    3: ([255 * mean for mean in (0.485, 0.456, 0.406)], [255 * sd for sd in (0.229, 0.224, 0.225)]),
+}
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(shortcut(x) + residual(x)) under the public names: He et al. (2016), Fig. 5.
+
+    Each convolution of the residual is followed by batch normalisation and, but for the last, ReLU. The shortcut is
+    the identity where the shapes agree, else a strided 1x1 convolution with batch normalisation (their option B).
+
+    Args:
+        in_channels: channels of x.
+        width: of the stage.
+        convolutions: of the residual, as in `RESNETS`. The first of 3x3 has the stride, as in the networks published;
+            in a bottleneck the paper has it one convolution earlier.
+        stride: of the block.
+    """
+
+    def __init__(self, in_channels: int, width: int, convolutions: tuple[tuple[int, int], ...], stride: int):
+        super().__init__()
+        self.depth, channels, block_stride = len(convolutions), in_channels, stride
+        for i, (kernel, multiple) in enumerate(convolutions, start=1):
+            conv_stride, stride = (stride, 1) if kernel == 3 else (1, stride)
+            conv = nn.Conv2d(channels, multiple * width, kernel, conv_stride, padding=kernel // 2, bias=False)
+            channels = conv.out_channels
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", nn.BatchNorm2d(channels))
+        self.downsample = None
+        if block_stride != 1 or channels != in_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, block_stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = x
+        for i in range(1, self.depth + 1):
+            residual = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(residual))
+            if i < self.depth:
+                residual = F.relu(residual, inplace=True)
+        return F.relu(residual + (x if self.downsample is None else self.downsample(x)), inplace=True)
+
+
+class ResNet(nn.Module):
+    """ResNet-18 or ResNet-50 for images of any size, to be trained here or loaded by `load_resnet`.
+
+    All methods take images as they are: uint8, grey (N, H, W) or RGB (N, 3, H, W), cropped and mirrored or not
+    (`augment`). A network of three input channels takes both, grey repeated, standardised by ImageNet's moments; one
+    of a single channel takes grey, as (x - 127.5) / 128.
+
+    Args:
+        depth: 18 or 50.
+        generator: draws the initial weights: convolutions Kaiming normal by fan-out, normalisations at one and zero,
+            the classifier uniform within 1/sqrt(fan in), as the published networks began.
+        width: channels of the first stage; each of the other three has twice its predecessor's.
+        in_channels: 3, or 1 for grey images only.
+        num_classes: outputs of the classifier `fc`; without it there is none, and no `forward`.
+
+    Attributes:
+        n_features: width of the pooled features: 8 * width, at depth 50 32 * width.
+
+    Raises ValueError for an unknown depth or number of input channels.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        generator: torch.Generator,
+        width: int = 64,
+        in_channels: int = 3,
+        num_classes: int | None = None,
+    ):
+        super().__init__()
+        if depth not in RESNETS:
+            raise ValueError(f"no ResNet of depth {depth}: choose among {', '.join(map(str, RESNETS))}")
+        if in_channels not in PIXEL_MOMENTS:
+            raise ValueError(f"in_channels is {in_channels}: choose 3, or 1 for grey images only")
+        self.in_channels = in_channels
+        n_blocks, convolutions = RESNETS[depth]
+        # On the meta device the layers draw nothing from the global generator.
+        with torch.device("meta"):
+            self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            channels = width
+            for stage, n in enumerate(n_blocks):
+                blocks = []
+                for i in range(n):
+                    stride = 2 if stage > 0 and i == 0 else 1
+                    blocks.append(ResidualBlock(channels, 2**stage * width, convolutions, stride))
+                    channels = 2**stage * width * convolutions[-1][1]
+                self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            if num_classes is not None:
+                self.fc = nn.Linear(channels, num_classes)
+        self.n_features = channels
+        self.to_empty(device="cpu")
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()  # ones and zeros
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            elif isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        # Channels last is faster on a CPU.
+        self.to(memory_format=torch.channels_last)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """The batch (N, in_channels, H, W) of the first convolution, in the network's precision and on its device.
+
+        Raises ValueError for images of another type or shape.
+        """
+        grey = images.ndim == 3
+        if images.dtype != torch.uint8 or not (grey or (images.ndim == 4 and images.shape[1] == self.in_channels == 3)):
+            rgb = " or RGB, uint8 (N, 3, H, W)" if self.in_channels == 3 else ""
+            raise ValueError(
+                f"images are {images.dtype} of shape {tuple(images.shape)}: a ResNet of {self.in_channels} input"
+                f" channel{'s' * (self.in_channels > 1)} takes images that are grey, uint8 (N, H, W){rgb}"
+            )
+        # To the device as bytes, a quarter of the traffic.
+        x = images.to(self.conv1.weight.device)
+        x = (x[:, None] if grey else x).to(self.conv1.weight.dtype, memory_format=torch.channels_last)
+        mean, sd = (x.new_tensor(moment).view(-1, 1, 1) for moment in PIXEL_MOMENTS[self.in_channels])
+        return (x - mean) / sd
+
+    def features(self, images: Tensor) -> Tensor:
+        """Globally average-pooled features (N, n_features) of the last stage."""
+        x = F.relu(self.bn1(self.conv1(self.prepare(images))), inplace=True)
+        x = F.max_pool2d(x, 3, stride=2, padding=1)
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+        return x.mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes)."""
+        return self.fc(self.features(images))
+
+
+def load_resnet(path: str | Path, depth: int) -> ResNet:
+    """ResNet of three input channels, width 64 and no classifier with the weights of `path`, on the CPU.
+
+    `path` is a state dict under the public names, of which the classifier `fc` may be part and is left out. The
+    network is in evaluation mode; its weights may be trained on.
+
+    Raises ValueError, naming the file, the first offending key and the cure, for a file under a published name
+    (`PUBLISHED_RESNETS`) with another checksum, a truncated file, a pickled module (only tensors are read) and the
+    weights of another network: either every weight is loaded or none.
+    """
+    path = Path(path)
+    network = ResNet(depth, torch.Generator())
+    cure = f"use {RESNETS_URL}/{PUBLISHED_RESNETS[depth]}, or a state dict saved from ResNet({depth}, ...)"
+    if path.name in PUBLISHED_RESNETS.values():
+        published = path.stem.split("-")[1]
+        with path.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        if not checksum.startswith(published):
+            raise ValueError(
+                f"{path}: damaged, or another file under this name: its SHA-256 begins with {checksum[:8]}, that of the"
+                f" published file with {published}; download it again: {cure}"
+            )
+    state = _read_state(path, cure)
+    if isinstance(state, Mapping):
+        state = {key: tensor for key, tensor in state.items() if key not in ("fc.weight", "fc.bias")}
+    problem = _mismatch(state, network.state_dict())
+    if problem:
+        raise ValueError(f"{path}: not the expected ResNet-{depth} weights: {problem}; {cure}")
+    # A plain dict carries no version, so batch counters may be absent.
+    network.load_state_dict(state)
+    return network.eval()
