@@ -445,6 +445,20 @@ def test_conjunctions():
         judge("all", parts={"a": part(1, "value")})
 
 
+def test_parts_that_the_data_cannot_test():
+    absent = Part("greater", None)
+    good, bad, unclear = part(5), part(-5), part(0.1)
+    whole = judge("all", parts={"a": good, "b": absent})
+    assert whole.verdict == "not testable" and whole.effect == 5
+    assert whole.parts["b"].verdict == "not testable" and "1 not testable" in whole.reason
+    assert judge("all", parts={"a": bad, "b": absent}).verdict == "contradicted"
+    assert judge("all", parts={"a": unclear, "b": absent}).verdict == "not testable"
+    # enough hold without it, or too few even with it
+    assert judge("count", parts={"a": good, "b": absent}, at_least=1).verdict == "reproduced"
+    assert judge("count", parts={"a": bad, "b": bad, "c": absent}, at_least=2).verdict == "contradicted"
+    assert judge("all", parts={"a": absent}).verdict == "not testable"
+
+
 def test_counts():
     parts = {str(i): part(value) for i, value in enumerate([5, 5, 5, 1, -5])}
     assert judge("count", parts=parts, at_least=3).verdict == "reproduced"

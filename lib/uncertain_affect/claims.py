@@ -230,10 +230,13 @@ def effect_interval(values: ArrayLike, f: Statistic | None = None, level: float 
 
 
 class Part(NamedTuple):
-    """One part of a conjunction or count: its kind (`greater`, `less`, `equivalent`) and measured effect."""
+    """One part of a conjunction or count: its kind (`greater`, `less`, `equivalent`) and measured effect.
+
+    The effect is None where the data at hand cannot test this part.
+    """
 
     kind: str
-    effect: Effect
+    effect: Effect | None
     margin: float | None = None
     printed: float | None = None
 
@@ -278,7 +281,8 @@ def judge(
     - `equivalent`: `reproduced` if the interval lies inside (−margin, margin), `contradicted` if wholly
       outside, else `inconclusive`. A `greater` or `less` that is inconclusive never supports "no
       difference".
-    - `all` of `parts`: `reproduced` only if every part is, `contradicted` if any part is.
+    - `all` of `parts`: `reproduced` only if every part is, `contradicted` if any part is. Parts without an
+      effect are `not testable`, and so is the whole where the others do not settle it.
     - `order`: values claimed to ascend; `parts` are the differences of neighbours, each claimed `greater`.
     - `count`, at least `at_least` of `parts`: the parts' intervals are widened so that chance calls the
       *count* reproduced or contradicted no more often than a single claim (partial conjunction, Benjamini &
@@ -337,6 +341,8 @@ def _measured(effect: Effect, printed: float | None) -> dict:
 
 def _judge_part(part: Part, level: float = LEVEL) -> Verdict:
     kind, effect, margin, printed = part
+    if effect is None:
+        return Verdict("not testable", reason="the data at hand do not have it")
     if effect.level != level:
         effect = effect.at(level)
     if kind == "equivalent":
@@ -382,21 +388,28 @@ def _judge_parts(parts: Mapping[str, Part], at_least: int) -> Verdict:
     tests = max(n - at_least + 1, at_least)
     level = LEVEL if at_least == n else 1 - (1 - LEVEL) / tests
     verdicts = {name: _judge_part(part, level) for name, part in parts.items()}
-    reproduced = sum(part.verdict == "reproduced" for part in verdicts.values())
-    contradicted = sum(part.verdict == "contradicted" for part in verdicts.values())
+    reproduced, contradicted, untestable = (
+        sum(part.verdict == verdict for part in verdicts.values())
+        for verdict in ("reproduced", "contradicted", "not testable")
+    )
     if reproduced >= at_least:
         verdict = "reproduced"
     elif n - contradicted < at_least:
         verdict = "contradicted"
     else:
-        verdict = "inconclusive"
-    deciding = sorted(parts, key=lambda name: _support(parts[name]), reverse=True)[at_least - 1]
+        verdict = "not testable" if untestable else "inconclusive"
+    tested = [name for name, part in parts.items() if part.effect is not None]
+    if not tested:
+        return Verdict(verdict, parts=verdicts, reason="the data at hand have none of its parts")
+    # the parts that could not be tested count as the least in favour
+    deciding = sorted(tested, key=lambda name: _support(parts[name]), reverse=True)[:at_least][-1]
     return replace(
         verdicts[deciding],
         verdict=verdict,
         parts=verdicts,
-        reason=f"{reproduced} of {n} parts reproduced, {contradicted} contradicted; {at_least} must hold. "
-        f"Shown: {deciding}",
+        reason=f"{reproduced} of {n} parts reproduced, {contradicted} contradicted"
+        + (f", {untestable} not testable" if untestable else "")
+        + f"; {at_least} must hold. Shown: {deciding}",
     )
 
 

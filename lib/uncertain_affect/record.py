@@ -88,13 +88,13 @@ class Run:
         self._figures[_file_name(name)] = (fig, data.copy())
         return fig
 
-    def judge(self, id_: str, effect: Effect | dict[str, Effect] | None = None) -> Verdict:
+    def judge(self, id_: str, effect: Effect | dict[str, Effect | None] | None = None) -> Verdict:
         """Judge a claim as its paper's yaml states it, and keep the verdict.
 
         Args:
             id_: ``"uncnet.c1"``.
-            effect: the measured effect; by the names of the parts for a claim of several; None for a qualitative
-                one, whose note then is the reason why it cannot be tested.
+            effect: the measured effect; by the names of the parts for a claim of several, None for those that this
+                corpus cannot test; None for a qualitative one, whose note then is the reason why it cannot be tested.
 
         Raises:
             ValueError: no paper makes this claim, or the effects are not those of its parts.
