@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pooch
 
-from uncertain_affect.corpora import CorpusError, ferplus, is_available
+from uncertain_affect.corpora import CorpusError, ceap360vr, ferplus, is_available, meld
 from uncertain_affect.paths import data_root
 
 
@@ -28,8 +28,31 @@ SOURCES = {
             "9206e20d62f56475939f516847d61753e4860caeac9718b560129541b776fc2c",
         ),
     ),
+    "meld": tuple(
+        Source(
+            "https://raw.githubusercontent.com/declare-lab/MELD/2d2011b409d3ca2d7e94460cd007d434b1d0a102/data/MELD/"
+            f"{meld.FILES[split]}",
+            f"meld/{meld.FILES[split]}",
+            sha256,
+        )
+        for split, sha256 in {
+            "train": "d2fa2d6529cf03cac2989efec05c9b27d8fd2f4c8fc5974c7ae88aa537fa02db",
+            "val": "2e89c6f8aa182d6f62f8c6331aece905ac7273ca4999660bfb5213e1d0370c1c",
+            "test": "8d37103938f7067600839fe29d5a114a6cd1bcdafb75bec101e06464c5006888",
+        }.items()
+    ),
+    "ceap360vr": tuple(
+        Source(
+            "https://raw.githubusercontent.com/cwi-dis/CEAP-360VR-Dataset/d41a82128542f404d5022ca336bc4efd2910d165/"
+            f"CEAP-360VR/{path}",
+            f"ceap360vr/{path}",
+            sha256,
+        )
+        for sha256, path in map(str.split, Path(__file__).with_name("ceap360vr.sha256").read_text().splitlines())
+    ),
 }
 BY_HAND = {"ferplus": ferplus.GET_IMAGES}
+TERMS = {"meld": meld.TERMS, "ceap360vr": ceap360vr.TERMS}
 
 
 def get(name: str, root: str | os.PathLike | None = None) -> list[Path]:
@@ -47,8 +70,13 @@ def get(name: str, root: str | os.PathLike | None = None) -> list[Path]:
     if name not in SOURCES:
         raise CorpusError(f"nothing can be fetched for {name!r}", cure=f"Known: {', '.join(SOURCES)}")
     files = [_fetch(source, data_root(root) / source.path) for source in SOURCES[name]]
-    for file in files:
-        print(f"{file} is the published file.")
+    if len(files) <= 10:
+        for file in files:
+            print(f"{file} is the published file.")
+    else:
+        print(f"All {len(files)} files in {os.path.commonpath(files)} are the published ones.")
+    if name in TERMS:
+        print(f"{TERMS[name]}.")
     if name in BY_HAND and not is_available(name, root):
         print(f"Still missing: {BY_HAND[name]}.")
     return files

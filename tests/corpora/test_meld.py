@@ -1,0 +1,423 @@
+"""MELD. Sentences are made up; none of the corpus is written or printed here."""
+
+import csv
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from uncertain_affect import corpora, monah
+from uncertain_affect.corpora import CorpusError, download, meld
+
+HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime".split(
+    ","
+)
+FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
+NAN = float("nan")
+
+# A row: text, speaker, emotion, dialogue, utterance, start, end. What is odd in the real one is here in small: numbers
+# passed over, overlaps, a turn of no length, one of five minutes, a cut to another scene, hours of one digit, a
+# fraction of two; and rows that are not in order.
+TRAIN = [
+    ("A kettle sings.", "Ross", "neutral", 10, 0, "00:00:05,000", "00:00:06,000"),
+    ("Oh, a blue teapot!", "Ross", "surprise", 2, 0, "00:01:00,000", "00:01:02,000"),
+    ("It isn't yours.", "Monica", "anger", 2, 1, "00:01:01,500", "00:01:03,000"),
+    ("?!", "Ross", "fear", 2, 2, "00:01:03,250", "00:01:04,25"),
+    ("Take the cups then.", "Monica", "joy", 2, 5, "0:01:10,000", "0:01:12,000"),
+    ("I will.", "Ross", "sadness", 2, 6, "0:03:00,000", "0:03:01,000"),
+    ("Together we drink tea.", "Ross and Rachel", "joy", 3, 1, "00:10:00,000", "00:10:02,000"),
+    ("Cups at sixty miles an hour.", "Joey/Drake", "disgust", 3, 2, "00:10:03,000", "00:10:03,000"),
+    ("Tea.", "Ross", "neutral", 3, 3, "00:10:03,000", "00:15:10,000"),
+    ("Still tea.", "Old Waiter", "neutral", 3, 4, "00:10:04,000", "00:10:05,000"),
+]
+VAL = [
+    ("Sugar?", "All", "neutral", 0, 0, "00:00:01,000", "00:00:02,000"),
+    ("No.", "Ross", "anger", 0, 1, "00:00:02,100", "00:00:02,600"),
+]
+TEST = [
+    ("Milk?", "Ross", "joy", 0, 0, "00:00:01,000", "00:00:01,500"),
+    ("Please.", "Phoebe Sr", "joy", 0, 1, "00:00:01,900", "00:00:02,400"),
+    ("More?", "Ross and Joey", "neutral", 0, 2, "00:00:03,000", "00:00:04,000"),
+]
+ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # of the rows of TRAIN
+PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
+
+
+def table_row(i, text, speaker, emotion, dialogue, number, start, end):
+    return [i, text, speaker, emotion, "neutral", dialogue, number, 1, 1, start, end]
+
+
+def write(root, parts=PARTS, header=HEADER):
+    (root / "meld").mkdir(exist_ok=True)
+    for split, rows in parts.items():
+        with (root / "meld" / FILES[split]).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *(table_row(i, *row) for i, row in enumerate(rows, start=1))])
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A data root with the small corpus, which is taken to be the published one."""
+    write(tmp_path)
+    monkeypatch.setattr(meld, "PUBLISHED", {"train": (10, 3), "val": (2, 1), "test": (3, 1)})
+    return tmp_path
+
+
+def edit(root, row, column, value, split="train"):
+    rows = [list(r) for r in PARTS[split]]
+    rows[row][column] = value
+    write(root, {split: rows})
+
+
+def load_fails(root, message, line=None):
+    with pytest.raises(CorpusError, match=message) as caught:
+        corpora.load("meld", root)
+    assert caught.value.path is not None
+    assert "data get meld" in caught.value.cure
+    assert caught.value.line == line
+
+
+def train(corpus, values):
+    return values[corpus.split == "train"]
+
+
+# --- turns and targets --------------------------------------------------------------------------------------------
+
+
+def test_turns_are_read_in_the_order_of_dialogue_and_utterance_numbers(root):
+    corpus = corpora.load("meld", root)
+    rows = [TRAIN[i] for i in ORDER] + VAL + TEST
+    assert corpus.turns.tolist() == [row[0] for row in rows]
+    assert corpus.speaker.tolist() == [row[1] for row in rows]
+    assert corpus.split.tolist() == ["train"] * 10 + ["val"] * 2 + ["test"] * 3
+    # dialogue 0 of two files are two dialogues, and 10 comes after 2 and 3
+    assert corpus.dialogue.tolist() == [
+        *["train_2"] * 5, *["train_3"] * 4, "train_10", *["val_0"] * 2, *["test_0"] * 3,
+    ]  # fmt: skip
+    assert train(corpus, corpus.start).tolist() == [60, 61.5, 63.25, 70, 180, 600, 603, 603, 604, 5]
+    assert train(corpus, corpus.end).tolist() == [62, 63, 64.25, 72, 181, 602, 603, 910, 605, 6]
+    # 3 and 4 of dialogue 2, 0 of dialogue 3
+    assert corpus.left_out == {"utterance number in no file": 3}
+
+
+def test_of_four_classes_the_other_emotions_stay_as_context_and_shift_no_label(root):
+    four, seven = (corpora.load("meld", root, classes=n) for n in (4, 7))
+    emotions = [TRAIN[i][2] for i in ORDER] + [row[2] for row in VAL + TEST]
+    assert [meld.EMOTIONS[i] for i in seven.targets["emotion"]] == emotions
+    four_names = ["anger", "joy", "neutral", "sadness"]
+    expected = [four_names.index(e) if e in four_names else -1 for e in emotions]
+    assert four.targets["emotion"].tolist() == expected
+    assert four.turns.tolist() == seven.turns.tolist()
+    assert meld.irregular(four)["no target: context alone"].sum() == 3
+    assert meld.irregular(seven)["no target: context alone"].sum() == 0
+
+
+def test_another_set_of_classes_is_refused(root):
+    with pytest.raises(CorpusError, match=r"no set of 5 classes. classes is 4 or 7"):
+        corpora.load("meld", root, classes=5)
+
+
+def test_the_shape_counts_and_checksum_are_those_of_dialogues(root):
+    corpus = corpora.load("meld", root)
+    assert corpus.describe().loc["train", "turns"] == 10
+    assert corpus.describe().loc["train", "dialogues"] == 3
+    assert corpus.checksum() == corpora.load("meld", root).checksum()
+    assert corpus.checksum() != corpora.load("meld", root, classes=7).checksum()
+
+
+# --- timing -------------------------------------------------------------------------------------------------------
+
+
+def test_duration_rate_and_delay_by_hand(root):
+    corpus = corpora.load("meld", root)
+    timing = {name: train(corpus, values).numpy() for name, values in corpus.auxiliary.items()}
+    assert tuple(timing) == meld.TIMING
+    # no length; more than a minute
+    np.testing.assert_allclose(timing["duration"], [2, 1.5, 1, 2, 1, 2, NAN, NAN, 1, 1])
+    # 4 words in 2 s, 3 in 1.5 s ("isnt" is one), none, 4 in 2 s, 2 in 1 s, 4 in 2 s, -, -, 2 in 1 s, 3 in 1 s
+    np.testing.assert_allclose(timing["rate"], [120, 120, NAN, 120, 120, 120, NAN, NAN, 120, 180])
+    # first; overlap; .25 s; numbers passed over; 108 s; first; no length; after it; after five minutes; first
+    np.testing.assert_allclose(timing["delay"], [NAN, -0.5, 0.25, NAN, NAN, NAN, NAN, NAN, NAN, NAN])
+
+
+def test_odd_turns_are_found_and_kept(root):
+    edit(root, 9, 6, "00:10:03,000")  # now it ends before it starts
+    corpus = corpora.load("meld", root)
+    odd = {reason: mask.nonzero().squeeze(1).tolist() for reason, mask in meld.irregular(corpus).items()}
+    assert odd == {
+        "no target: context alone": [0, 2, 6],
+        "no words": [2],
+        "ends before it starts": [8],
+        "no length": [6],
+        "longer than 60 s": [7],
+        "starts before the turn before": [],
+        "starts before the turn before ends": [1, 8],
+    }
+    assert len(corpus) == 15
+    assert corpus.end[8] - corpus.start[8] == -1
+    assert all(corpus.auxiliary[name][8].isnan() for name in meld.TIMING)
+
+
+@given(
+    starts=st.lists(st.integers(0, 10_000), min_size=2, max_size=6),
+    lengths=st.lists(st.integers(1, 9_000), min_size=6, max_size=6),
+)
+def test_delays_add_up(tmp_path_factory, starts, lengths):
+    """Through consecutive turns, durations and delays add up to the time from the first start to the last end."""
+    root = tmp_path_factory.mktemp("meld")
+    times = [(s, s + n) for s, n in zip(starts, lengths, strict=False)]
+    clock = [tuple(f"00:00:{ms // 1000:02d},{ms % 1000:03d}" for ms in pair) for pair in times]
+    write(root, {"train": [("a b", "Ross", "joy", 0, i, *pair) for i, pair in enumerate(clock)]} | {"val": VAL[:1]})
+    write(root, {"test": TEST[:1]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meld, "PUBLISHED", {"train": (len(times), 1), "val": (1, 1), "test": (1, 1)})
+        corpus = corpora.load("meld", root)
+    here = torch.from_numpy(corpus.split == "train")
+    total = corpus.auxiliary["duration"][here].sum() + corpus.auxiliary["delay"][here][1:].sum()
+    assert total.item() == pytest.approx((times[-1][1] - times[0][0]) / 1000, abs=1e-3)
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+SIGNS = "a “cup” – or ‘two’ — isn’t café… ó"
+
+
+def write_text(root, content: bytes):
+    path = root / "meld" / FILES["val"]
+    path.write_bytes(path.read_bytes().replace(b"Sugar?", content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SIGNS.encode("utf-8"),
+        SIGNS.encode("cp1252"),  # single bytes
+        SIGNS.encode("cp1252").decode("latin-1").encode("utf-8"),  # control characters
+        SIGNS.encode("utf-8").decode("latin-1").encode("utf-8"),  # read a second time, as Latin-1
+    ],
+)
+def test_text_in_a_windows_code_page_is_put_right(root, content):
+    write_text(root, content)
+    assert corpora.load("meld", root).turns[10] == SIGNS
+
+
+def test_utf8_read_as_code_page_1252_is_put_right(root):
+    # ” has a byte that the code page lacks, so that no such copy can have it as a sign
+    signs = SIGNS.replace("”", "")
+    write_text(root, signs.encode("utf-8").decode("cp1252").encode("utf-8"))
+    assert corpora.load("meld", root).turns[10] == signs
+
+
+@given(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=30))
+@example("CAFÉ… Ç’est là")
+def test_text_that_is_right_stays_as_it_is(text):
+    line = (text + "“‘—").encode()
+    if not meld._MISREAD_PATTERN.search(text):
+        assert meld._text(line, None, 1) == text + "“‘—"
+
+
+def test_what_is_no_text_in_either_code_is_refused(root):
+    write_text(root, b"\x81\xff")
+    load_fails(root, "dev_sent_emo.csv, line 2: neither UTF-8 nor code page 1252", line=2)
+
+
+def test_a_byte_order_mark_blank_lines_unix_lines_and_another_order_of_columns_do_no_harm(root):
+    first = corpora.load("meld", root).checksum()
+    for name in FILES.values():
+        path = root / "meld" / name
+        rows = list(csv.reader(path.open(newline="")))
+        lines = [",".join(f'"{cell}"' for cell in row[::-1]) for row in rows]
+        path.write_bytes(b"\xef\xbb\xbf" + "\n\n".join(lines).encode() + b"\n\n")
+    assert corpora.load("meld", root).checksum() == first
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------
+
+
+def test_it_is_available_only_with_all_three_files(root):
+    assert "meld" in corpora.available(root)
+    (root / "meld" / "dev_sent_emo.csv").unlink()
+    assert "meld" not in corpora.available(root)
+    load_fails(root, r"dev_sent_emo.csv: no such file. Fetch")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (1, " ", "nobody is named as Speaker"),
+        (2, "bored", "Emotion is none of anger, disgust"),
+        (3, "x", "Dialogue_ID is 'x', no whole number"),
+        (4, "-1", "Utterance_ID is '-1', no whole number"),
+        (4, "1.0", "Utterance_ID is '1.0', no whole number"),
+        (5, "00:61:00,000", "StartTime is '00:61:00,000', not HH:MM:SS,mmm"),
+        (6, "00:01:02.000", "EndTime is '00:01:02.000', not"),
+        (6, "", "EndTime is '', not"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_refused_with_its_line(root, column, value, message):
+    edit(root, 1, column, value)
+    load_fails(root, f"train_sent_emo.csv, line 3: {message}", line=3)
+
+
+def test_an_utterance_that_is_there_twice_is_refused(root):
+    edit(root, 3, 4, 1)
+    load_fails(root, "train_sent_emo.csv, line 5: utterance 1 of dialogue 2 stands there a second time", line=5)
+
+
+def test_a_file_that_was_cut_is_refused(root):
+    path = root / "meld" / "train_sent_emo.csv"
+    content = path.read_bytes()
+    path.write_bytes(b"".join(content.splitlines(keepends=True)[:-1]))
+    load_fails(root, "train_sent_emo.csv: 9 utterances in 3 dialogues, where 10 in 3 were published")
+    path.write_bytes(content[: content.rindex(b',"')])
+    load_fails(root, "line 11: 10 columns where 11 are expected", line=11)
+    path.write_bytes(content[:-5])
+    load_fails(root, "line 11: unexpected end of data", line=11)
+    path.write_bytes(b"")
+    load_fails(root, "line 1: the columns are not Sr No., Utterance", line=1)
+
+
+def test_a_turn_without_text_is_one_without_words(root):
+    edit(root, 1, 0, "")
+    corpus = corpora.load("meld", root)
+    assert meld.irregular(corpus)["no words"].tolist()[:3] == [True, False, True]
+    assert corpus.auxiliary["rate"][0].isnan()
+    assert corpus.auxiliary["duration"][0] == 2
+
+
+# --- speakers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_lead_speaks_alone_with_others_or_in_a_role():
+    speaker = np.array(["Ross", "Ross and Rachel", "Joey/Drake", "All", "Phoebe Sr", "Fake Monica", "Old Waiter"])
+    spoken = {lead: meld.speaks(speaker, lead).nonzero()[0].tolist() for lead in meld.LEADS}
+    assert spoken == {
+        "Chandler": [3], "Joey": [2, 3], "Monica": [3], "Phoebe": [3], "Rachel": [1, 3], "Ross": [0, 1, 3],
+    }  # fmt: skip
+
+
+def test_without_a_lead_no_label_of_theirs_is_left_and_only_theirs_are_tested(root):
+    corpus = corpora.load("meld", root, classes=7)
+    kept = meld.leave_one_lead_out(corpus)
+    assert list(kept) == list(meld.LEADS)
+    left = kept["Ross"].targets["emotion"] >= 0
+    speakers = [corpus.speaker[(corpus.split == split) & left.numpy()].tolist() for split in ("train", "val", "test")]
+    assert speakers == [["Monica", "Monica", "Joey/Drake", "Old Waiter"], [], ["Ross"]]
+    # labels that are left are what they were, and the turns are all there
+    assert torch.equal(kept["Ross"].targets["emotion"][left], corpus.targets["emotion"][left])
+    assert kept["Ross"].turns.tolist() == corpus.turns.tolist()
+    assert (corpus.targets["emotion"] >= 0).all()
+
+
+def test_only_classes_can_be_hidden(root):
+    corpus = corpora.load("meld", root)
+    corpus.targets["valence"] = torch.zeros(len(corpus))
+    with pytest.raises(ValueError, match=r"only classes can be hidden as −1; target 'valence' is torch.float32"):
+        meld.leave_one_lead_out(corpus)
+
+
+# --- narratives ---------------------------------------------------------------------------------------------------
+
+
+def test_a_dialogue_is_narrated_with_delay_and_without_actions_and_tones(root):
+    corpus = corpora.load("meld", root)
+    turns = meld.talkturns(corpus, "train_2")
+    assert turns.tones is None
+    assert turns.actions is None
+    assert monah.narrate(turns, meld.nouns(corpus)) == [
+        "the man said oh a blue teapot.",
+        "the woman said it isnt yours.",
+        "after two hundred milliseconds the man said.",
+        "after more than twelve hundred milliseconds the woman said take the cups then.",
+        "after more than twelve hundred milliseconds the man said i will.",
+    ]
+
+
+def test_the_end_of_an_endless_turn_is_unknown_and_a_guest_is_a_person(root):
+    corpus = corpora.load("meld", root)
+    turns = meld.talkturns(corpus, "train_3")
+    np.testing.assert_array_equal(turns.end, [602, 603, NAN, 605])
+    assert monah.narrate(turns, meld.nouns(corpus))[3] == "the person said still tea."
+
+
+def test_an_unknown_dialogue_is_refused(root):
+    with pytest.raises(ValueError, match="no dialogue is called 'train_60'; the first is 'train_2'"):
+        meld.talkturns(corpora.load("meld", root), "train_60")
+
+
+# --- the published files ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(data_root):
+    """Gives the corpus when called: a test that fails shows its arguments, and no text must be among them."""
+    if not corpora.is_available("meld", data_root):
+        pytest.skip(f"MELD is not in {data_root}")
+    corpus = corpora.load("meld", data_root)
+    return lambda: corpus
+
+
+@pytest.mark.data
+def test_the_real_files_are_the_published_ones(data_root, real):
+    assert len(download.SOURCES["meld"]) == 3
+    for source in download.SOURCES["meld"]:
+        assert hashlib.sha256((data_root / source.path).read_bytes()).hexdigest() == source.sha256
+
+
+@pytest.mark.data
+def test_the_real_counts(real, data_root):
+    counts = real().describe()
+    assert counts.loc[["train", "val", "test"], "turns"].tolist() == [9989, 1109, 2610]
+    assert counts.loc[["train", "val", "test"], "dialogues"].tolist() == [1038, 114, 280]
+    assert real().left_out == {"utterance number in no file": 109}
+    target = real().targets["emotion"].numpy()
+    assert [int((target[real().split == split] >= 0).sum()) for split in ("train", "val", "test")] == [8245, 897, 2211]
+    seven = corpora.load("meld", data_root, classes=7).targets["emotion"]
+    assert torch.bincount(seven).tolist() == [1607, 361, 358, 2308, 6436, 1002, 1636]
+    assert np.isin(real().speaker, list(meld.LEADS)).mean() == pytest.approx(0.8327, abs=5e-5)
+
+
+@pytest.mark.data
+def test_the_real_odd_turns(real):
+    odd = {reason: int(mask.sum()) for reason, mask in meld.irregular(real()).items()}
+    assert odd == {
+        "no target: context alone": 2355,
+        "no words": 1,
+        "ends before it starts": 0,
+        "no length": 1,
+        "longer than 60 s": 2,
+        "starts before the turn before": 31,
+        "starts before the turn before ends": 822,
+    }
+    overlap = meld.irregular(real())["starts before the turn before ends"]
+    assert overlap[torch.from_numpy(real().split == "train")].sum() == 651
+
+
+@pytest.mark.data
+def test_the_real_timing(real):
+    duration, rate, delay = (real().auxiliary[name] for name in ("duration", "rate", "delay"))
+    assert duration.isnan().sum() == 3
+    assert rate.isnan().sum() == 4
+    assert duration.nanmedian().item() == pytest.approx(2.46, abs=0.005)
+    assert rate.nanmedian().item() == pytest.approx(154.6, abs=0.1)
+    assert (delay[~delay.isnan()].abs() <= 60).all()
+    # 1,432 first turns, 73 after numbers passed over, 4 beside times of no use, 35 of more than a minute
+    assert delay.isnan().sum() == 1544
+    assert (delay < 0).sum() == 818
+
+
+@pytest.mark.data
+def test_the_real_text_has_no_sign_of_a_wrong_code(real):
+    wrong = [any("\x80" <= sign <= "\x9f" or sign in "â€�" for sign in text) for text in real().turns]
+    assert sum(wrong) == 0  # and no text in the message
+
+
+@pytest.mark.data
+def test_each_real_lead_has_test_turns_of_its_own(real):
+    kept = meld.leave_one_lead_out(real())
+    test = torch.from_numpy(real().split == "test")
+    assert {lead: int((corpus.targets["emotion"][test] >= 0).sum()) for lead, corpus in kept.items()} == {
+        "Chandler": 309, "Joey": 355, "Monica": 285, "Phoebe": 233, "Rachel": 307, "Ross": 318,
+    }  # fmt: skip
