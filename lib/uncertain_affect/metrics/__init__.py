@@ -17,6 +17,7 @@ from uncertain_affect.metrics.calibration import (
     static_calibration_error,
     thresholded_adaptive_calibration_error,
 )
+from uncertain_affect.metrics.concordance import ccc, rmse, rmse_from_sums
 from uncertain_affect.metrics.disagreement import (
     SplitHalfReliability,
     annotator_disagreement,
@@ -24,7 +25,12 @@ from uncertain_affect.metrics.disagreement import (
 )
 from uncertain_affect.metrics.divergence import jensen_shannon_distance, jensen_shannon_divergence
 from uncertain_affect.metrics.rejection import accuracy_at_coverage, accuracy_rejection_curve, rejection_order
-from uncertain_affect.metrics.uncertainty import EntropyDecomposition, entropy, entropy_decomposition
+from uncertain_affect.metrics.uncertainty import (
+    EntropyDecomposition,
+    bernoulli_entropy_decomposition,
+    entropy,
+    entropy_decomposition,
+)
 
 __all__ = [
     "BrierDecomposition",
@@ -34,9 +40,11 @@ __all__ = [
     "accuracy_rejection_curve",
     "adaptive_calibration_error",
     "annotator_disagreement",
+    "bernoulli_entropy_decomposition",
     "brier_decomposition",
     "brier_score",
     "calibration_sums",
+    "ccc",
     "ece_from_sums",
     "entropy",
     "entropy_decomposition",
@@ -47,6 +55,8 @@ __all__ = [
     "mce_from_sums",
     "rejection_order",
     "reliability_curve",
+    "rmse",
+    "rmse_from_sums",
     "split_half_reliability",
     "static_calibration_error",
     "thresholded_adaptive_calibration_error",
