@@ -46,6 +46,35 @@ def test_calibration_error_and_its_peer_give_the_same_number():
     assert work.ours() > 0.05
 
 
+def test_auxiliary_encoders_and_their_peer_give_the_same_numbers():
+    work = bench.auxiliary_encoders_work(n=5, n_steps=4, n_features=20, n_units=2, n_tasks=3)
+    for ours, peer in zip(work.ours(), work.peer(), strict=True):
+        assert ours.abs().max() > 0.1
+        torch.testing.assert_close(ours, peer, rtol=0, atol=1e-5)
+    promised = bench.auxiliary_encoders_work()
+    assert promised.name == "16 bi-GRUs, forward and backward: B = 64, L = 18, D = 256, H = 1"
+    assert promised.target == 15
+
+
+def test_the_graph_and_its_peer_give_the_same_logits():
+    work = bench.graph_work(n=40, n_au=5, n_features=16, n_samples=3)
+    ours, peer = work.ours(), work.peer()
+    assert ours.shape == (3, 40, 5)
+    torch.testing.assert_close(ours, peer, rtol=0, atol=1e-5)
+    assert ours.std(0).mean() > 0.01, "the masks differ between samples"
+    torch.testing.assert_close(work.ours(), ours)  # the same draws each time
+    promised = bench.graph_work()
+    assert promised.name == "Uncertain graph network: N = 12, d = 512, S = 20, batch 512"
+    assert promised.target == 10
+
+
+def test_the_graph_layer_and_its_peer_take_the_same_graphs():
+    pytest.importorskip("torch_geometric", reason="PyTorch Geometric is not installed")
+    work = bench.attention_work(n=6, n_au=3, n_features=8, width=4)
+    assert work.target is None
+    assert work.ours().shape == work.peer().shape == (6, 3, 4)
+
+
 def test_the_table_is_printed_and_written(tmp_path, capsys):
     calls = []
     todo = [
@@ -77,6 +106,7 @@ def test_what_is_timed_has_the_promised_targets(monkeypatch):
     monkeypatch.setattr(bench, "training_work", lambda: None)
     monkeypatch.setattr(bench, "bootstrap_work", lambda: None)
     monkeypatch.setattr(bench, "calibration_work", lambda: None)
+    monkeypatch.setattr(bench, "attention_work", lambda: None)
     per_network, per_input, *_ = bench.works()
     assert "N = 3,579, D = 1,792, T = 100" in per_network.name
     assert (per_network.target, per_input.target) == (10, 1.5)

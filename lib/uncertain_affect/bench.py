@@ -6,6 +6,7 @@ is the median over pairs of the ratio of their times. Tests check that both do t
 
 import argparse
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import statistics
@@ -26,6 +27,8 @@ from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, Identity, Nui
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.metrics import expected_calibration_error
 from uncertain_affect.metrics.calibration import calibration_sums, ece_from_sums
+from uncertain_affect.models.han_rock import TaskGRU
+from uncertain_affect.models.ugn import UncertainGraphLayer, UncertainGraphNetwork
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
 from uncertain_affect.paths import project_root
 from uncertain_affect.resampling import cluster_sums, resample
@@ -147,14 +150,109 @@ def calibration_work(n: int = 1_000_000) -> Work:
     return Work(f"ECE: N = {n:,}, 9 classes", "torchmetrics", lambda: expected_calibration_error(probs, labels), peer)
 
 
+def graph_work(n: int = 512, n_au: int = 12, n_features: int = 512, n_samples: int = 20) -> Work:
+    """UGN's logits under S draws of its masks, beside a loop over samples and pairs of nodes as Eqs. 3-8 read."""
+    model = UncertainGraphNetwork(n_au, n_features, generators([0]), ["UGN"])
+    x = torch.randn(n, n_au, n_features, generator=generators([0], 1)[0])
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        model.generators[0].manual_seed(1)
+        return model.sample_logits(x, n_samples)[:, 0]
+
+    @torch.no_grad()
+    def peer() -> Tensor:
+        model.generators[0].manual_seed(1)
+        noise = model.draw_noise(n, n_samples, [0])[:, 0]
+        return torch.stack([one_sample(noise[:, :, s]) for s in range(n_samples)])
+
+    def one_sample(noise: Tensor) -> Tensor:
+        first, second = model.layers
+        h = convolve(second, torch.relu(convolve(first, x, noise[0])), noise[1])
+        return (h * model.readout[0]).sum(-1) + model.readout_bias[0, 0]
+
+    def convolve(layer: UncertainGraphLayer, x: Tensor, noise: Tensor) -> Tensor:
+        projected, a_mu, a_sigma = x @ layer.P[0].T, layer.a_mu[0], layer.a_sigma[0]
+        masks = torch.empty(n, n_au, n_au)
+        for i in range(n_au):
+            for j in range(n_au):
+                pair = torch.cat([projected[:, i], projected[:, j]], -1)
+                masks[:, i, j] = torch.sigmoid(pair @ a_mu + nn.functional.softplus(pair @ a_sigma) * noise[:, i, j])
+        return masks * layer.adjacency()[0] @ (x @ layer.W[0])
+
+    name = f"Uncertain graph network: N = {n_au}, d = {n_features}, S = {n_samples}, batch {n}"
+    return Work(name, "loop over samples and pairs of nodes", ours, peer, target=10)
+
+
+def attention_work(n: int = 512, n_au: int = 12, n_features: int = 512, width: int = 64) -> Work:
+    """One uncertain graph layer at S = 1 beside a graph attention layer of the same width; outputs (n, n_au, width).
+
+    The two are different functions on the same complete graphs; needs PyTorch Geometric, which is no dependency.
+    """
+    from torch_geometric.nn import GATConv
+
+    layer = UncertainGraphLayer(n_au, n_features, generators([0]), width)
+    attention = GATConv(n_features, width, add_self_loops=False)
+    x = torch.randn(n, n_au, n_features, generator=generators([0], 1)[0])
+    draws = generators([0], 2)[0]
+    nodes = torch.arange(n * n_au).view(n, n_au)
+    pairs = torch.stack(torch.broadcast_tensors(nodes[:, :, None], nodes[:, None])).flatten(1)
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        noise = torch.randn(1, n, 1, n_au, n_au, generator=draws)
+        return layer(x, layer.masks(x, noise))[0, :, 0]
+
+    @torch.no_grad()
+    def peer() -> Tensor:
+        return attention(x.flatten(0, 1), pairs).view(n, n_au, width)
+
+    name = f"Uncertain graph layer: N = {n_au}, d = {n_features}, S = 1, width {width}, batch {n}"
+    return Work(name, "torch_geometric's GATConv", ours, peer)
+
+
+def auxiliary_encoders_work(
+    n: int = 64, n_steps: int = 18, n_features: int = 256, n_units: int = 1, n_tasks: int = 16, target: float = 15
+) -> Work:
+    """Forward and backward pass of HAN-ROCK's auxiliary talkturn encoders, beside a module for each task.
+
+    Both give the states (T, B, L, 2H) and the gradient of a weighted sum of them with respect to the input.
+    """
+    together = TaskGRU(n_tasks, n_features, n_units, generators([0])[0])
+    apart = nn.ModuleList(_as_grus(together))
+    g = generators([0], 1)[0]
+    x = torch.randn(n, n_steps, n_features, generator=g, requires_grad=True)
+    weights = torch.randn(n_tasks, n, n_steps, 2 * n_units, generator=g)
+
+    def passes(model: nn.Module, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        model.zero_grad()
+        x.grad = None
+        states = encode(x)
+        (states * weights).sum().backward()
+        return states.detach(), x.grad
+
+    name = f"{n_tasks} bi-GRUs, forward and backward: B = {n}, L = {n_steps}, D = {n_features}, H = {n_units}"
+    return Work(
+        name,
+        f"{n_tasks} modules nn.GRU",
+        lambda: passes(together, together),
+        lambda: passes(apart, lambda x: torch.stack([gru(x)[0] for gru in apart])),
+        target,
+    )
+
+
 def works() -> list[Work]:
-    """Everything that is timed."""
+    """Everything that is timed; what needs PyTorch Geometric only where it is installed."""
+    geometric = [attention_work] if importlib.util.find_spec("torch_geometric") else []
     return [
         mc_dropout_work("per_network", target=10),
         mc_dropout_work("per_input", target=1.5),
         training_work(),
         bootstrap_work(),
         calibration_work(),
+        auxiliary_encoders_work(),
+        graph_work(),
+        *(work() for work in geometric),
     ]
 
 
@@ -258,6 +356,18 @@ def _as_layers(model: UncNet) -> nn.Sequential:
             linear.bias.copy_(bias[0, 0])
         layers += [linear, nn.ReLU(), nn.Dropout(model.dropout)]
     return nn.Sequential(*layers[:-2])
+
+
+def _as_grus(model: TaskGRU) -> list[nn.GRU]:
+    """The same recurrences from torch's own layers, one module a task."""
+    n_tasks, _, n_gates, n_features = model.weight_ih.shape
+    grus = [nn.GRU(n_features, n_gates // 3, bidirectional=True, batch_first=True) for _ in range(n_tasks)]
+    with torch.no_grad():
+        for task, gru in enumerate(grus):
+            for name, parameter in model.named_parameters():
+                for direction, suffix in enumerate(("_l0", "_l0_reverse")):
+                    getattr(gru, name + suffix).copy_(parameter[task, direction])
+    return grus
 
 
 def _predictions(n: int, n_classes: int = 9) -> tuple[np.ndarray, np.ndarray]:
