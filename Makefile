@@ -5,6 +5,8 @@ PROFILE ?= quick
 
 # deterministic matrix products on a GPU must be asked for before a kernel starts
 export CUBLAS_WORKSPACE_CONFIG := :4096:8
+# threads that spin while they wait take the core from the work they wait for
+export OMP_WAIT_POLICY := passive
 
 .PHONY: setup reproduce test record lab bench lint clean
 .DELETE_ON_ERROR:
