@@ -29,6 +29,7 @@ SMALL = ugn.Settings(
     trunk=finetuning.Settings(width=4, lr=1e-2, epochs=6, batch_size=16),
     branch_width=6,
     lr_branches=0.01,
+    lr=0.005,
     max_epochs=3,
     patience=9,
     batch_branches=16,
@@ -412,6 +413,18 @@ def test_few_frames_are_passed_over_several_times(fold, empty_cache, monkeypatch
     assert sizes == [(48, 16), (96, 16), (480, 16)]
 
 
+def test_the_settings_are_those_of_the_fits(fold, branches, empty_cache, monkeypatch):
+    fits = []
+    monkeypatch.setattr(ugn, "fit", lambda model, loss, train, val, **options: fits.append((model, options)))
+    ugn.train_branches(fold, dataclasses.replace(SMALL, batch_branches=7))
+    ugn.train_graphs(fold, branches, SMALL)
+    of_fits = [{name: options[name] for name in ("lr", "batch_size", "max_epochs", "patience")} for _, options in fits]
+    assert of_fits[0] == {"lr": 0.01, "batch_size": 7, "max_epochs": 3, "patience": 9}
+    assert of_fits[1] == {"lr": 0.005, "batch_size": 16, "max_epochs": 3, "patience": 9}
+    graphs = fits[1][0]
+    assert (graphs.n_samples, graphs.n_weight_samples) == (3, 3)
+
+
 def test_every_seed_has_its_own_draws(fold, branches, empty_cache):
     still = dataclasses.replace(SMALL, lr=0.0, lr_branches=0.0, max_epochs=1)
     drawn = ugn.train_branches(fold, still)
@@ -566,7 +579,7 @@ def test_graphs_say_the_mean_over_masks(fold, branches):
             predictions[method].total, predictions[method].aleatoric + predictions[method].epistemic
         )
     assert (predictions["GN-D"].epistemic < 1e-7).all()
-    assert (predictions["UGN"].epistemic > 0).all() and (predictions["UGN-B"].epistemic > 0).all()
+    assert all(predictions[method].epistemic.median() > 1e-5 for method in ("UGN", "UGN-B"))
     again = ugn.predict_graphs(fold, graphs, SMALL)
     for method in GRAPHS:
         agree(predictions[method], again[method])
@@ -593,7 +606,7 @@ def test_every_frame_is_tested_once(data, tested):
     for predictions in tested.predictions.values():
         for value in vars(predictions).values():
             assert value.shape == (2, 96, 3)
-        assert ((predictions.probs > 0) & (predictions.probs < 1)).all()
+        assert ((predictions.probs >= 0) & (predictions.probs <= 1)).all()
 
 
 def test_bands_are_found(data):
@@ -683,17 +696,18 @@ def test_a_seed_is_itself_among_others_that_start_alike(data, tested):
 
 
 def test_a_part_of_the_frames_and_other_labels_are_trained_on(data, monkeypatch):
-    asked = []
+    asked, start = [], ResNet(18, torch.Generator(), width=4, in_channels=1)
 
     def finetune(images, targets, rows, *args, **options):
         asked.append((targets, rows))
+        assert options["start"] is start
         features = torch.randn(len(images), 8, generator=torch.Generator().manual_seed(0))
         return finetuning.FineTuned(features, [1.0], 0.0)
 
     monkeypatch.setattr(ugn.finetuning, "finetune", finetune)
     once = dataclasses.replace(SMALL, max_epochs=1)
     labels = ugn.noisy(data.labels, 0.2, 0)
-    found = ugn.test(data, once, ("ResNet18", "UGN"), fraction=0.25, labels=labels)
+    found = ugn.test(data, once, ("ResNet18", "UGN"), fraction=0.25, labels=labels, start=start)
     assert len(asked) == 6
     for i, (targets, rows) in enumerate(asked):
         k = i // 2  # fold by fold, both networks on the same frames
