@@ -11,7 +11,13 @@ import pytest
 from uncertain_affect import papers, record, reproduce
 from uncertain_affect.paths import project_root
 
-NOTEBOOKS = ("21_ugn_detection", "22_ugn_training_size", "23_ugn_epistemic")
+NOTEBOOKS = (
+    "21_ugn_detection",
+    "22_ugn_training_size",
+    "23_ugn_epistemic",
+    "31_pen_adaptation",
+    "32_pen_gating",
+)
 
 
 @pytest.fixture(scope="module")

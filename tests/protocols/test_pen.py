@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from uncertain_affect import corpora, finetuning
 from uncertain_affect.claims import effect_interval
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.metrics import ccc, rmse, rmse_from_sums
@@ -15,9 +16,10 @@ from uncertain_affect.resampling import ccc_from_sums, difference
 from uncertain_affect.training import generators
 
 SOURCE, TARGET = ("a", "b", "c"), ("x", "y")
+TRUNK = finetuning.Settings(width=2, lr=1e-2, epochs=1)
 SMALL = pen.Settings(
-    seeds=(0, 1), sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4, min_steps=0, shares=(10, 50), gap=2.0,
-    batch_size=8,
+    seeds=(0, 1), pretraining=TRUNK, trunk=TRUNK, sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
+    min_steps=0, shares=(10, 50), gap=2.0, batch_size=8,
 )  # fmt: skip
 
 
@@ -89,14 +91,103 @@ def test_full_is_the_protocol_of_the_paper():
     assert (full.lambda_0, full.lambda_1, full.l1) == (1e-3, 1e-3, "mean")
     assert set(full.grid) == {1e-4, 1e-3, 1e-2, 1e-1, 0, 1, 10, 100}
     assert (full.lr, full.rho, full.eps) == (1.0, 0.95, 1e-7)
+    assert (full.trunk.depth, full.trunk.width, full.trunk.epochs) == (50, 64, 10)
+    on_cpu = pen.settings("full", device="cpu")
+    assert (on_cpu.trunk.depth, on_cpu.trunk.width) == (18, 32) and on_cpu.grid == full.grid
 
 
 def test_quick_shrinks_work_alone():
     quick, full = pen.settings("quick", seed=7), pen.settings("full", seed=7)
     assert quick.seeds == (7, 8, 9, 10, 11) and quick.seeds == full.seeds[:5]
-    assert dataclasses.replace(full, seeds=quick.seeds, grid=()) == quick
+    narrow = {"pretraining": quick.pretraining, "trunk": quick.trunk}
+    assert dataclasses.replace(full, seeds=quick.seeds, grid=(), **narrow) == quick
+    assert quick.trunk.epochs == full.trunk.epochs
     with pytest.raises(ValueError, match='PROFILE must be "quick" or "full", not \'fast\''):
         pen.settings("fast")
+
+
+def test_corpora_come_with_labels_from_minus_1_to_1(monkeypatch):
+    asked = {}
+
+    def load(name, root=None, **options):
+        asked[name] = options
+        made = corpus()
+        return dataclasses.replace(made, valence_arousal=torch.linspace(1, 9, len(made))[:, None].repeat(1, 2))
+
+    monkeypatch.setattr(corpora, "load", load)
+    rescaled = pen.load("ceap360vr", "quick")
+    assert (rescaled.valence_arousal.min(), rescaled.valence_arousal.max()) == (-1, 1)
+    torch.testing.assert_close(rescaled.valence_arousal, (load("ceap360vr").valence_arousal - 5) / 4)
+    assert pen.load("recola", "quick").valence_arousal.max() == 9  # left as it is
+    pen.load("simulated", "full", 3)
+    assert asked["simulated"] == {"view": "recola", "size": "full", "seed": 3}
+
+
+def test_source_and_target_people_of_both_corpora():
+    avec = corpus(people=("dev_10", "train_2", "dev_2", "train_10", "train_1"), seconds=2)
+    assert pen.roles(avec) == (("train_1", "train_2", "train_10"), ("dev_2", "dev_10"))
+    ceap = corpus(people=("P10", "P1", "P3", "P2", "P11"), seconds=2)
+    assert pen.roles(ceap) == (("P1", "P3", "P11"), ("P2", "P10"))
+    with pytest.raises(ValueError, match="P1 to P32"):
+        pen.roles(corpus(people=("train_1", "other"), seconds=2))
+
+
+def pictures():
+    """Frames of two source and one target person, 16 pixels a side, whose brightness is their valence."""
+    made = corpus(people=("train_1", "train_2", "dev_1"), seconds=10)
+    g = torch.Generator().manual_seed(0)
+    light = 100 * (1 + made.valence_arousal[:, :1, None])
+    images = (light + 20 * torch.rand(len(made), 16, 16, generator=g)).clamp(0, 255).to(torch.uint8)
+    return dataclasses.replace(made, inputs=images, valence_arousal=made.valence_arousal.float())
+
+
+def test_features_are_tuned_on_the_labels_of_the_given_frames_alone(empty_cache):
+    made = pictures()
+    rows = np.flatnonzero(made.person == "train_1")
+    tuned = pen.features(made, rows, SMALL)
+    assert tuned.features.shape == (30, 16) and len(tuned.losses) == 1
+    others, own = made.valence_arousal.clone(), made.valence_arousal.clone()
+    others[made.person != "train_1"] += 1
+    own[rows[0]] += 1
+    same = pen.features(dataclasses.replace(made, valence_arousal=others), rows, SMALL).features
+    assert torch.equal(same, tuned.features)
+    assert not torch.equal(
+        pen.features(dataclasses.replace(made, valence_arousal=own), rows, SMALL).features, tuned.features
+    )
+
+
+def test_features_are_tuned_with_the_squared_error_summed_over_dimensions(empty_cache, monkeypatch):
+    seen = {}
+
+    def finetune(images, targets, rows, loss, n_outputs, settings, seed, **options):
+        seen.update(loss=loss, n_outputs=n_outputs, settings=settings, seed=seed, start=options["start"])
+
+    monkeypatch.setattr(finetuning, "finetune", finetune)
+    pen.features(pictures(), np.arange(4), dataclasses.replace(SMALL, seeds=(7, 8)), start="a network")
+    assert (seen["n_outputs"], seen["settings"], seen["seed"], seen["start"]) == (2, TRUNK, 7, "a network")
+    error = seen["loss"](torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
+    assert error.item() == 2.5
+    with pytest.raises(ValueError, match="only images tune a network"):
+        pen.features(corpus(), np.arange(4), SMALL)
+
+
+def test_pictures_are_prepared_by_the_network_of_one_fold(empty_cache):
+    made = pictures()
+    f, fold = pen.prepare(made, SMALL)
+    assert (f.source, f.target) == (("train_1", "train_2"), ("dev_1",))
+    assert len(fold.train) == 16 and len(fold.val) == 4 and not np.isin(fold.train, f.target_rows).any()
+    assert torch.equal(f.features, pen.features(made, fold.train, SMALL).features)  # as they are
+    folds, _ = pen.draw_splits(f, SMALL, fold)
+    assert all(np.array_equal(given.train, fold.train) for given in folds) and len(folds) == 2
+    own, _ = pen.draw_splits(f, SMALL)
+    assert np.array_equal(own[0].train, fold.train) and not np.array_equal(own[1].train, fold.train)
+
+
+def test_hand_made_features_are_standardised_on_training_frames():
+    made = corpus(people=("P1", "P3", "P2"))
+    f, fold = pen.prepare(made, SMALL)
+    torch.testing.assert_close(f.features[fold.train].mean(0), torch.zeros(6), rtol=0, atol=1e-5)
+    torch.testing.assert_close(f.features[fold.train].std(0), torch.ones(6))
 
 
 def test_frames_know_who_is_who():
@@ -291,6 +382,16 @@ def test_copies_are_left_at_their_best_validation_epoch(data, drawn, empty_cache
         with torch.no_grad():
             left = (trained.sn(data.features[val])[copy] - data.labels[val]).square().sum(1).mean().item()
         assert left == pytest.approx(min(h[copy] for h in history.val), rel=1e-4)
+
+
+def test_without_early_stopping_pen_is_left_at_its_last_epoch(data, drawn, empty_cache):
+    rough = dataclasses.replace(SMALL, lr=30.0, joint_epochs=6)
+    best, last = (pen.train_source(data, drawn[0], rough, early_stop=stop) for stop in (True, False))
+    assert best.histories["pen"].val == last.histories["pen"].val
+    assert last.histories["pen"].best_epoch == [6, 6] != best.histories["pen"].best_epoch
+    for copy, fold in enumerate(drawn[0]):
+        error = (pen.predict_rows(last.pen, data, fold.val)[copy] - data.labels[fold.val]).square().sum(1).mean()
+        assert error.item() == pytest.approx(last.histories["pen"].val[-1][copy], rel=1e-4)
 
 
 def test_source_training_learns(data, drawn, empty_cache):
@@ -607,6 +708,14 @@ def test_mean_trace_of_a_second_that_no_source_person_has():
     torch.testing.assert_close(pen.mean_trace(f)[late], f.labels[f.source_rows()].mean(0).expand(int(late.sum()), 2))
 
 
+def test_video_mean_worked_by_hand(worked):
+    f, _ = worked
+    # a and b lie at 0 and .2, five seconds rise to .04, and v1 lies .1 above v0
+    torch.testing.assert_close(pen.video_mean(f)[:, 0], torch.tensor([0.12] * 5 + [0.22] * 5))
+    # a held-out video has the mean of the others
+    torch.testing.assert_close(pen.video_mean(f, ["v1"])[:, 0], torch.full((10,), 0.12))
+
+
 def test_a_second_has_all_its_frames():
     f = frames(seconds=4, fps=5.0)
     row = f.target_rows[0]
@@ -658,6 +767,16 @@ def test_people_are_the_clusters_of_a_claim(data, drawn, predictions):
     pooled = {m: pen.scores(s).ccc[:, 2, 0].mean() for m, s in sums.items()}
     assert effect.estimate == pytest.approx(pooled["s-PEN"] - pooled["s-SN"])
     assert (effect.n_seeds, effect.n_clusters) == (2, 2)
+
+
+def test_contrasts_weigh_ccc_of_the_same_people(data, drawn, predictions):
+    sums = {m: pen.person_sums(predictions["random"][m], data, drawn[1]["random"])[:, 2, :, 1] for m in pen.MODELS}
+    one = pen.ccc_contrast([1, -1], [sums["s-PEN"], sums["s-SN"]])
+    same = effect_interval(np.concatenate([sums["s-PEN"], sums["s-SN"]], -1), difference(ccc_from_sums))
+    assert (one.estimate, one.low, one.high) == pytest.approx((same.estimate, same.low, same.high))
+    of = {m: ccc_from_sums(s.sum(1)).mean() for m, s in sums.items()}
+    four = pen.ccc_contrast([1, -1, -1, 0.5], [sums[m] for m in ("s-PEN", "t-PEN", "s-SN", "t-SN")])
+    assert four.estimate == pytest.approx(of["s-PEN"] - of["t-PEN"] - of["s-SN"] + 0.5 * of["t-SN"])
 
 
 def test_a_person_with_constant_labels_has_no_ccc_and_is_counted(data, drawn, predictions):

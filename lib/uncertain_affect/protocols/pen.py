@@ -9,6 +9,8 @@ rows of one shared set of features for each copy (and not equally many), and no 
 
 import itertools
 import math
+import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,10 +23,14 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from uncertain_affect import corpora, finetuning
 from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.claims import Effect, effect_interval
+from uncertain_affect.corpora import ceap360vr
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.losses import affect_squared_error, pen_adaptation_loss, pen_gate_loss, pen_source_loss
 from uncertain_affect.metrics import rmse_from_sums
+from uncertain_affect.models.backbones import ResNet
 from uncertain_affect.models.experts import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.resampling import Statistic, ccc_from_sums, cluster_sums, moment_sums
 from uncertain_affect.training import SECONDS_BETWEEN_CHECKPOINTS, generators, read_checkpoint, write_checkpoint
@@ -33,7 +39,7 @@ from uncertain_affect.training import SECONDS_BETWEEN_CHECKPOINTS, generators, r
 RECIPE = 1
 
 MODELS = ("s-SN", "s-PEN", "t-SN", "t-PEN")
-BASELINES = ("nearest adapted frame", "mean trace", "person mean", "source mean")
+BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean", "source mean")
 SHARES = (5, 10, 20, 30, 50)
 DIMENSIONS = ("valence", "arousal")
 
@@ -51,7 +57,11 @@ class Settings:
     on. Here it is the 30 epochs that were "enough for the models' loss to converge"; a few frames are gone through
     more often, until there have been as many steps as a random start needs to get near convergence.
 
+    Of the first stage, which tunes the residual network, the paper gives 10 epochs "without overfitting".
+
     Attributes:
+        pretraining: how the residual network learns from other simulated pictures before.
+        trunk: how it is tuned on source people.
         grid: values tried for lambda_0 and lambda_1, see :func:`choose_lambdas`; empty to take those here.
         min_steps: minibatches of adaptation at least; of the paper's frames, 30 epochs of 5% are 2,953.
         l1: form of alpha_r, ``"mean"`` or ``"sum"``.
@@ -60,6 +70,8 @@ class Settings:
     """
 
     seeds: tuple[int, ...]
+    pretraining: finetuning.Settings
+    trunk: finetuning.Settings
     grid: tuple[float, ...] = ()
     sn_epochs: int = 30
     gate_epochs: int = 30
@@ -77,21 +89,66 @@ class Settings:
     gap: float = 10.0
 
 
-def settings(profile: str, seed: int = 0) -> Settings:
+def settings(profile: str, seed: int = 0, device: str = "cuda") -> Settings:
     """The settings of a profile; seeds count up from ``seed``.
+
+    The paper's ResNet-50 needs a GPU: quick has a ResNet-18 a quarter as wide as published, full on a CPU half.
 
     Raises:
         ValueError: no such profile.
     """
     if profile == "quick":
-        return Settings(seeds=tuple(range(seed, seed + 5)))
+        start, trunk = finetuning.Settings(width=16, lr=3e-3), finetuning.Settings(width=16, lr=2e-3)
+        return Settings(tuple(range(seed, seed + 5)), start, trunk)
     if profile == "full":
+        depth, width = (18, 32) if device == "cpu" else (50, 64)
+        trunk = finetuning.Settings(depth=depth, width=width, lr=2e-3)
         grid = (1e-4, 1e-3, 1e-2, 1e-1, 0.0, 1.0, 10.0, 100.0)
-        return Settings(seeds=tuple(range(seed, seed + 20)), grid=grid)
+        return Settings(tuple(range(seed, seed + 20)), trunk, trunk, grid)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
 
 
 # --- frames and who they show ---------------------------------------------------------------------------------
+
+
+def load(name: str, profile: str, seed: int = 0, root: str | os.PathLike | None = None) -> AffectTraces:
+    """A corpus of traces with labels from -1 to 1: those of CEAP-360VR, from 1 to 9, become (y - 5) / 4.
+
+    Args:
+        name: ``"simulated"`` is its recola view.
+        profile, seed: size and seed of the simulated world.
+        root: the data root.
+
+    Raises:
+        CorpusError: as :func:`corpora.load`.
+    """
+    if name == "simulated":
+        return corpora.load(name, view="recola", size=profile, seed=seed)
+    loaded = corpora.load(name, root)
+    if name == "ceap360vr":
+        low, high = ceap360vr.SCALE
+        y = 2 * (loaded.valence_arousal - low) / (high - low) - 1
+        return replace(loaded, valence_arousal=y)
+    return loaded
+
+
+def roles(corpus: AffectTraces) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Source and target people: AVEC 2016's training and development sets, or CEAP-360VR's odd and even numbers.
+
+    Raises:
+        ValueError: people of neither corpus.
+    """
+
+    def number(name: str) -> int:
+        return int(re.sub(r"\D", "", name))
+
+    people = np.unique(corpus.person).tolist()
+    if all(re.fullmatch(r"(train|dev)_\d+", name) for name in people):
+        source = {name for name in people if name.startswith("train")}
+    else:
+        source = set(ceap360vr.source_people(corpus))
+    people.sort(key=number)
+    return tuple(p for p in people if p in source), tuple(p for p in people if p not in source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +240,42 @@ def frames(
     videos, video = np.unique(corpus.video, return_inverse=True)
     time_s = corpus.time.double().numpy()
     return Frames(x, corpus.valence_arousal.float(), person, video, time_s, source, target, tuple(videos.tolist()))
+
+
+def features(
+    corpus: AffectTraces, rows: np.ndarray, settings: Settings, start: ResNet | None = None, device: str = "cpu"
+) -> finetuning.FineTuned:
+    """Step 1 of Algorithm 1's source learning: a residual network under SN's linear layer, tuned with alpha^y.
+
+    Its pooled features (N, D) are all that any network sees, those trained on target people alone included (the
+    paper's footnote 3).
+
+    Args:
+        corpus: of images.
+        rows: source people's training frames; nothing is learnt from the labels of others.
+        settings: of the run; the network starts from the first seed.
+        start: the network to start from, see :func:`finetuning.starting_network`.
+        device: where to train.
+
+    Raises:
+        ValueError: inputs that are no images.
+    """
+    if corpus.inputs.dtype != torch.uint8:
+        raise ValueError(f"inputs are {tuple(corpus.inputs.shape)} {corpus.inputs.dtype}: only images tune a network")
+    labels = corpus.valence_arousal.float()
+    return finetuning.finetune(
+        corpus.inputs,
+        labels,
+        torch.from_numpy(rows),
+        affect_squared_error,
+        labels.shape[1],
+        settings.trunk,
+        settings.seeds[0],
+        loss_key="alpha^y of valence and arousal",
+        start=start,
+        device=device,
+        label="PEN's backbone",
+    )
 
 
 # --- splits ---------------------------------------------------------------------------------------------------
@@ -332,10 +425,15 @@ def video_split(
     return replace(_split(test, pools, shares), held_out=tuple(frames.videos[v] for v in held_out))
 
 
-def draw_splits(frames: Frames, settings: Settings) -> tuple[list[Fold], dict[str, list[Split]]]:
-    """One fold of the source people, and one random and one blocked split of the target people, for every seed."""
+def draw_splits(
+    frames: Frames, settings: Settings, fold: Fold | None = None
+) -> tuple[list[Fold], dict[str, list[Split]]]:
+    """One fold of the source people, and one random and one blocked split of the target people, for every seed.
+
+    Given a ``fold``, because the features are tuned on it, it serves all seeds.
+    """
     seeds, shares = list(settings.seeds), settings.shares
-    folds = [source_split(frames, g) for g in generators(seeds, 10)]
+    folds = [fold or source_split(frames, g) for g in generators(seeds, 10)]
     kinds = {
         "random": [random_split(frames, g, shares) for g in generators(seeds, 11)],
         "blocked": [blocked_split(frames, g, shares, settings.gap) for g in generators(seeds, 12)],
@@ -349,6 +447,22 @@ def draw_video_splits(frames: Frames, settings: Settings, n_videos: int | None =
     splits = [video_split(frames, g, settings.shares, n_videos) for g in generators(seeds, 13)]
     drawn = zip(generators(seeds, 10), splits, strict=True)
     return [source_split(frames, g, held_out=split.held_out) for g, split in drawn], {"video": splits}
+
+
+def prepare(
+    corpus: AffectTraces, settings: Settings, start: ResNet | None = None, device: str = "cpu"
+) -> tuple[Frames, Fold]:
+    """Frames of the corpus, and the fold of the source people's frames behind their features.
+
+    Images become what :func:`features` leaves of them, as they are; hand-made features get zero mean and unit
+    variance over the training frames of the fold. One network, and so one fold, serves all seeds.
+    """
+    source, target = roles(corpus)
+    blank = frames(corpus, np.zeros((len(corpus), 1)), source, target)
+    fold = source_split(blank, generators(list(settings.seeds[:1]), 10)[0])
+    if corpus.inputs.dtype == torch.uint8:
+        return replace(blank, features=features(corpus, fold.train, settings, start, device).features), fold
+    return frames(corpus, corpus.inputs, source, target, np.isin(np.arange(len(corpus)), fold.train)), fold
 
 
 def _targets(frames: Frames) -> Iterable[tuple[int, str]]:
@@ -387,7 +501,8 @@ def _split(test: list[np.ndarray], pools: list[tuple[str, int, np.ndarray, float
 class History:
     """How a stage went: losses (E, C) per epoch and copy, best epoch and its loss (C,), and seconds.
 
-    Without validation data a copy's last epoch counts as its best, ``val`` is empty and ``best_val`` infinite.
+    Where a copy was left at its last epoch, that counts as its best and ``best_val`` is infinite; ``val`` is empty
+    without validation data.
     """
 
     train: list[list[float]] = field(default_factory=list)
@@ -420,6 +535,7 @@ def train_source(
     settings: Settings,
     lambdas: Sequence[tuple[float, float]] | None = None,
     tuning: str = "joint",
+    early_stop: bool = True,
     device: str = "cpu",
 ) -> Source:
     """Steps 2 and 3 of Algorithm 1's source learning, all seeds side by side, or from the cache.
@@ -436,6 +552,7 @@ def train_source(
         lambdas: pairs (lambda_0, lambda_1), of which each gives a PEN of its own; by default that of the settings.
         tuning: ``"joint"``; or ``"individual"``, the paper's rejected alternative: each expert is tuned to its own
             person, apart from the gate, for as many epochs.
+        early_stop: leave PEN at its best validation epoch; else at its last.
         device: where to train.
 
     Raises:
@@ -505,9 +622,10 @@ def train_source(
 
     joint = tuning == "joint"
     histories["pen"] = stage.run(
-        "PEN", pen, joint_loss if joint else individual_loss, pen_val, orders=generators([seeds[s] for s in copies], 4),
-        epochs=settings.joint_epochs, trained=None if joint else ("expert_weight", "expert_bias"),
-        depends_on=(pairs, settings.l1, tuning), **data(copies),
+        "PEN", pen, joint_loss if joint else individual_loss, pen_val,
+        orders=generators([seeds[s] for s in copies], 4), epochs=settings.joint_epochs,
+        trained=None if joint else ("expert_weight", "expert_bias"),
+        keep_last=not early_stop, depends_on=(pairs, settings.l1, tuning), **data(copies),
     )  # fmt: skip
     return Source(sn, pen, pairs, histories)
 
@@ -643,6 +761,7 @@ class _Stages:
         val_rows: np.ndarray | None = None,
         length: int | None = None,
         trained: Sequence[str] | None = None,
+        keep_last: bool = False,
         depends_on: Sequence = (),
     ) -> History:
         """Train the copies of a model in place, or load them from the cache; an interrupted stage goes on.
@@ -654,6 +773,7 @@ class _Stages:
             rows: what each copy trains on.
             orders: one new generator per copy, for its minibatches.
             epochs: how many, for all copies or each; with ``val_loss`` a copy is left at its best, else at its last.
+            keep_last: leave it at its last even so.
             val_rows: (C, n_val).
             length: frames of an epoch, for each copy; by default one pass over the first copy's.
             trained: names of the parameters to train; by default all.
@@ -663,13 +783,25 @@ class _Stages:
         epochs = [epochs] * len(rows) if isinstance(epochs, int) else epochs
         states = [g.get_state() for g in orders]
         key = content_key(
-            self.key, label, dict(model.named_parameters()), rows, val_rows, states, epochs, length, trained, depends_on
+            self.key,
+            label,
+            dict(model.named_parameters()),
+            rows,
+            val_rows,
+            states,
+            epochs,
+            length,
+            trained,
+            keep_last,
+            depends_on,
         )
         optimised = {name: p for name, p in model.named_parameters() if trained is None or name in trained}
         checkpoint = cache_dir() / "networks" / f"{key}.checkpoint"
 
         def build() -> dict[str, np.ndarray]:
-            history = self._train(label, optimised, loss, val_loss, rows, orders, epochs, val_rows, length, checkpoint)
+            history = self._train(
+                label, optimised, loss, val_loss, rows, orders, epochs, val_rows, length, keep_last, checkpoint
+            )
             state = {name: p.detach().cpu().numpy() for name, p in optimised.items()}
             return state | {name: np.asarray(value) for name, value in vars(history).items()}
 
@@ -680,7 +812,9 @@ class _Stages:
                 p.copy_(torch.from_numpy(stored[name]))
         return history
 
-    def _train(self, label, parameters, loss, val_loss, rows, orders, epochs, val_rows, length, checkpoint) -> History:
+    def _train(
+        self, label, parameters, loss, val_loss, rows, orders, epochs, val_rows, length, keep_last, checkpoint
+    ) -> History:
         s, n_copies, device = self.settings, len(rows), self.x.device
         rows = [torch.from_numpy(r) for r in rows]
         val_rows = None if val_rows is None else torch.from_numpy(val_rows).to(device)
@@ -713,7 +847,7 @@ class _Stages:
                     "check features and labels, or lower the learning rate"
                 )
             for copy, last in enumerate(epochs):
-                if val_loss is None:
+                if val_loss is None or keep_last:
                     history.best_epoch[copy] = min(len(history.train), last)
                 elif history.val[-1][copy] < history.best_val[copy]:
                     history.best_epoch[copy], history.best_val[copy] = len(history.train), history.val[-1][copy]
@@ -764,23 +898,24 @@ def _check_one_per_seed(name: str, given: Sequence, settings: Settings) -> None:
 
 
 @torch.no_grad()
+def predict_rows(network: SharedNetwork | PersonalizedExpertNetwork, frames: Frames, rows: np.ndarray) -> Tensor:
+    """What every copy of a network says of some frames, (C, n, 2)."""
+    device = next(network.parameters()).device
+    outputs = (network(x.to(device)) for x in frames.features[torch.from_numpy(rows)].split(2048))
+    return torch.cat([(out.mean if isinstance(out, tuple) else out).cpu() for out in outputs], 1)
+
+
+@torch.no_grad()
 def predict(frames: Frames, source: Source, adapted: Adapted) -> dict[str, dict[str, Tensor]]:
     """What the four models say of all target frames, by kind of split: (S, 1 + A, N_t, 2), the first being n = 0.
 
     Frames are ``frames.target_rows``. At n = 0 s-SN and s-PEN are the source networks, t-SN and t-PEN are NaN.
     """
-    device = source.sn.weight.device
-    x = frames.features[torch.from_numpy(frames.target_rows)]
-    batches = [batch.to(device) for batch in x.split(2048)]
-
-    def ask(network: nn.Module) -> Tensor:
-        outputs = (network(batch) for batch in batches)
-        return torch.cat([(out.mean if isinstance(out, tuple) else out).cpu() for out in outputs], 1)
-
     shape = (2, len(adapted.kinds), adapted.n_seeds, len(adapted.shares))
     predictions = {kind: {} for kind in adapted.kinds}
     for name, before, after in (("SN", source.sn, adapted.sn), ("PEN", source.pen, adapted.pen)):
-        at_zero, by_start = ask(before).unsqueeze(1), ask(after).unflatten(0, shape)
+        at_zero = predict_rows(before, frames, frames.target_rows).unsqueeze(1)
+        by_start = predict_rows(after, frames, frames.target_rows).unflatten(0, shape)
         for k, kind in enumerate(adapted.kinds):
             predictions[kind][f"s-{name}"] = torch.cat([at_zero, by_start[0, k]], 1)
             predictions[kind][f"t-{name}"] = torch.cat([torch.full_like(at_zero, math.nan), by_start[1, k]], 1)
@@ -853,11 +988,20 @@ def mean_trace(frames: Frames, held_out: Sequence[str] = ()) -> Tensor:
     return torch.from_numpy(np.where(np.isnan(here), anywhere, here)).float()
 
 
+def video_mean(frames: Frames, held_out: Sequence[str] = ()) -> Tensor:
+    """The source people's mean label of the same video, (N_t, 2); over everything where none of them has seen it."""
+    out = frames.labels[frames.source_rows(held_out)].mean(0).repeat(len(frames.target_rows), 1)
+    rows, asked = frames.source_rows(held_out), frames.video[frames.target_rows]
+    for video in np.intersect1d(frames.video[rows], asked):
+        out[asked == video] = frames.labels[rows[frames.video[rows] == video]].mean(0)
+    return out
+
+
 def baselines(frames: Frames, splits: Sequence[Split]) -> dict[str, Tensor]:
     """What can be said of target frames without a model, as (S, 1 + A, N_t, 2), one split per seed, n = 0 first.
 
     ``nearest adapted frame`` falls back on ``person mean`` where a video has no adapted frame, and that on ``source
-    mean`` where the person has none (n = 0). ``mean trace`` and ``source mean`` do not adapt.
+    mean`` where the person has none (n = 0). ``mean trace``, ``video mean`` and ``source mean`` do not adapt.
     """
     said = {name: [] for name in BASELINES}
     for split in splits:
@@ -867,6 +1011,7 @@ def baselines(frames: Frames, splits: Sequence[Split]) -> dict[str, Tensor]:
         nearest = nearest_adapted(frames, split)
         said["nearest adapted frame"].append(torch.where(nearest.isnan(), of_person, nearest))
         said["mean trace"].append(mean_trace(frames, split.held_out).expand_as(nearest))
+        said["video mean"].append(video_mean(frames, split.held_out).expand_as(nearest))
         said["person mean"].append(of_person)
         said["source mean"].append(source_mean.expand_as(nearest))
     return {name: torch.stack(of_seeds) for name, of_seeds in said.items()}
@@ -899,6 +1044,21 @@ def person_sums(predictions: Tensor, frames: Frames, splits: Sequence[Split]) ->
         added[undefined] = np.nan
         sums.append(added.reshape(*of_seed.shape[:-2], len(frames.target), *values.shape[-2:]))
     return np.stack(sums)
+
+
+def ccc_contrast(weights: Sequence[float], sums: Sequence[np.ndarray]) -> Effect:
+    """Interval of a weighted sum of pooled CCCs of the same seeds and people, for example with 1 and -1 a difference.
+
+    Args:
+        weights: one for each of the sums.
+        sums: (S, P, 6) each, one dimension of :func:`person_sums`.
+    """
+
+    def contrast(stacked: np.ndarray) -> np.ndarray:
+        parts = stacked.reshape(*stacked.shape[:-1], len(weights), -1)
+        return ccc_from_sums(parts) @ np.asarray(weights, dtype=np.float64)
+
+    return effect_interval(np.concatenate(list(sums), -1), contrast)
 
 
 @dataclass(frozen=True)
