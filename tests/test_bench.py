@@ -83,13 +83,13 @@ def test_the_table_is_printed_and_written(tmp_path, capsys):
     ]
     bench.main(tmp_path / "bench", todo, pairs=2)
     assert calls == ["ours", "peer"] * 3  # alternating, the first pair for warming up
-    written = pd.read_csv(tmp_path / "bench" / "uncnet.csv")
+    written = pd.read_csv(tmp_path / "bench" / "peers.csv")
     assert written["work"].tolist() == ["sums", "more sums"]
     assert written["target"].fillna(0).tolist() == [2, 0]
     assert (written["lowest"] <= written["times faster"]).all() and (
         written["times faster"] <= written["highest"]
     ).all()
-    provenance = json.loads((tmp_path / "bench" / "uncnet.json").read_text())
+    provenance = json.loads((tmp_path / "bench" / "peers.json").read_text())
     assert {"hardware", "versions", "threads", "revision"} <= set(provenance)
     assert provenance["threads"] == bench.THREADS
     assert "target 2" in capsys.readouterr().out

@@ -278,7 +278,7 @@ def compare(work: Work, pairs: int = PAIRS) -> dict:
 
 
 def main(folder: Path, todo: list[Work], pairs: int = PAIRS) -> pd.DataFrame:
-    """Time everything, print a table, and write ``uncnet.csv`` and ``uncnet.json`` with its provenance."""
+    """Time everything, print a table, and write ``peers.csv`` and ``peers.json`` with its provenance."""
     torch.set_num_threads(THREADS)
     rows = []
     for work in todo:
@@ -291,8 +291,8 @@ def main(folder: Path, todo: list[Work], pairs: int = PAIRS) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows)
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "uncnet.csv", index=False, float_format="%.4g")
-    record.write_json(folder / "uncnet.json", {"pairs": pairs, **_provenance()})
+    table.to_csv(folder / "peers.csv", index=False, float_format="%.4g")
+    record.write_json(folder / "peers.json", {"pairs": pairs, **_provenance()})
     return table
 
 
