@@ -9,8 +9,8 @@ from matplotlib.patches import FancyBboxPatch
 
 # colour-blind safe, and the same method keeps its colour in every figure
 COLOURS = dict(zip(["Baseline", "UncNet", "U_a", "U_e", "U_t"], sns.color_palette("colorblind"), strict=False))
-COLOURS |= dict(zip(["GN-D", "UGN", "UGN-B"], sns.color_palette("colorblind")[5:], strict=False))
-COLOURS["UncNet, dropout off"] = COLOURS["ResNet-BL"] = (0.45, 0.45, 0.45)
+COLOURS |= dict(zip(["GN-D", "UGN"], sns.color_palette("colorblind")[5:], strict=False))
+COLOURS["UncNet, dropout off"] = (0.45, 0.45, 0.45)
 
 
 def style() -> None:
