@@ -129,8 +129,8 @@ def test_descriptions():
     nothing = pd.NA
     expected = {
         action_units: {
-            "fold 1": {"frames": 2, "subjects": 1, "AU1": 2, "AU2": 0},
-            "fold 2": {"frames": 1, "subjects": 1, "AU1": 0, "AU2": 1},
+            "fold 1": {"frames": 2, "subjects": 1, "AU1": 2, "AU2": 0, "unknown labels": 1},
+            "fold 2": {"frames": 1, "subjects": 1, "AU1": 0, "AU2": 1, "unknown labels": 0},
         },
         affect_traces: {"video V1": {"steps": 2, "people": 2}, "video V2": {"steps": 1, "people": 1}},
         dialogues: {

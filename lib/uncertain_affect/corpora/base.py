@@ -206,6 +206,7 @@ class ActionUnits(Corpus):
                 "frames": int(here.sum()),
                 "subjects": len(np.unique(self.subject[here.numpy()])),
                 **dict(zip(self.au_names, occurs, strict=True)),
+                "unknown labels": int((self.labels[here] == -1).sum()),
             }
         return counts
 
