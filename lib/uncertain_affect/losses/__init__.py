@@ -1,6 +1,21 @@
 """Losses, one family per module, under the papers' names."""
 
 from uncertain_affect.losses.action_units import action_unit_cross_entropy, occurrence_weights
+from uncertain_affect.losses.distillation import (
+    TaskBalancer,
+    au_distillation,
+    au_loss,
+    balancing_trace,
+    ccc_loss,
+    class_weights,
+    expr_distillation,
+    expr_loss,
+    landmark_loss,
+    multitask_loss,
+    positive_weights,
+    va_distillation,
+    va_loss,
+)
 from uncertain_affect.losses.experts import (
     affect_squared_error,
     gate_activation_l1,
@@ -12,13 +27,26 @@ from uncertain_affect.losses.experts import (
 from uncertain_affect.losses.soft_labels import soft_label_cross_entropy
 
 __all__ = [
+    "TaskBalancer",
     "action_unit_cross_entropy",
     "affect_squared_error",
+    "au_distillation",
+    "au_loss",
+    "balancing_trace",
+    "ccc_loss",
+    "class_weights",
+    "expr_distillation",
+    "expr_loss",
     "gate_activation_l1",
     "gate_cross_entropy",
+    "landmark_loss",
+    "multitask_loss",
     "occurrence_weights",
     "pen_adaptation_loss",
     "pen_gate_loss",
     "pen_source_loss",
+    "positive_weights",
     "soft_label_cross_entropy",
+    "va_distillation",
+    "va_loss",
 ]

@@ -1,0 +1,452 @@
+"""EMENet: action units, expression, valence and arousal from one face network, with a GRU over time for each task.
+
+The models of "Iterative Distillation" (arXiv 2108.04228), of which only the appendices are at hand; the architecture is
+read from the released code (wtomin/UncertainEmotion), as are the four behaviours that `faithful_to_release` brings
+back. EMENet-V sees frames; EMENet-VA hears 0.63 s of sound around each as well.
+
+The networks come in K copies along a leading axis, the members and seeds of one experiment: the heads, which are
+small, train side by side as batched products. A frozen trunk stands before them, or one that is trained with a single
+copy, end to end.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uncertain_affect.models.uncnet import draw_kept
+
+# Task -> outputs: 12 action units, 7 expressions, 20 bins each of valence and arousal.
+TASKS = {"AU": 12, "EXPR": 7, "VA": 40}
+# Auxiliary tasks: 68 landmarks; whether somebody speaks (EMENet-VA alone).
+AUXILIARY = {"FA": 136, "VAD": 2}
+N_BINS = 20
+
+# (name, output channels, channels inside the bottleneck, stride, repeats): between the first and the last convolution.
+STAGES = (
+    ("conv_23", 64, 128, 2, 1),
+    ("conv_3", 64, 128, 1, 4),
+    ("conv_34", 128, 256, 2, 1),
+    ("conv_4", 128, 256, 1, 6),
+    ("conv_45", 128, 512, 2, 1),
+    ("conv_5", 128, 256, 1, 2),
+)
+STEM, LAST = 64, 512
+
+# (channels, kernel, dilation, separable, residual, repeats): NeMo's MarbleNet 3x2x64 without its decoder.
+MARBLENET = (
+    (128, 11, 1, True, False, 1),
+    (64, 13, 1, True, True, 2),
+    (64, 15, 1, True, True, 2),
+    (64, 17, 1, True, True, 2),
+    (128, 29, 2, True, False, 1),
+    (128, 1, 1, False, False, 1),
+)
+N_MELS = 64
+
+
+class PReLU(nn.PReLU):
+    """`nn.PReLU` of maps (N, C, H, W), written so that its backward pass takes a quarter of the time on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # max(x, 0) + a min(x, 0) = a x + (1 - a) max(x, 0)
+        slope = self.weight[:, None, None]
+        return torch.addcmul(slope * x, 1 - slope, torch.relu(x))
+
+
+class Bottleneck(nn.Sequential):
+    """1x1 convolution to more channels, depthwise 3x3, and a linear 1x1 back, each with batch normalisation."""
+
+    def __init__(self, in_channels: int, channels: int, inside: int, stride: int, residual: bool):
+        super().__init__(
+            *_conv(in_channels, inside, 1),
+            *_conv(inside, inside, 3, stride, padding=1, groups=inside),
+            *_conv(inside, channels, 1)[:2],
+        )
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return x + y if self.residual else y
+
+
+class MobileFaceNet(nn.Module):
+    """The trunk: a face network of depthwise convolutions that ends in one weight for each place of its last map.
+
+    Args:
+        generator: draws the initial weights: convolutions Kaiming normal by fan-out.
+        width: factor on the published numbers of channels.
+        side: of the square pictures, a multiple of 16; 112 as published.
+        repeats: factor on the numbers of repeated blocks, none below 1.
+
+    Attributes:
+        n_features: 512 as published.
+
+    As published it has 937,344 parameters. The linear layer that ends the face model is left out, as in the release.
+
+    Raises:
+        ValueError: an impossible side.
+    """
+
+    def __init__(self, generator: torch.Generator, width: float = 1.0, side: int = 112, repeats: float = 1.0):
+        super().__init__()
+        if side < 32 or side % 16:
+            raise ValueError(f"side is {side}: the trunk halves pictures four times, give a multiple of 16 from 32 on")
+        self.side = side
+        # On the meta device the layers draw nothing from the global generator.
+        with torch.device("meta"):
+            channels = _scaled(STEM, width)
+            layers = [*_conv(3, channels, 3, 2, padding=1), *_conv(channels, channels, 3, padding=1, groups=channels)]
+            for _, wide, inside, stride, n in STAGES:
+                for _ in range(max(1, round(repeats * n))):
+                    sizes = _scaled(wide, width), _scaled(inside, width)
+                    layers.append(Bottleneck(channels, *sizes, stride, residual=stride == 1))
+                    channels = sizes[0]
+            self.n_features = _scaled(LAST, width)
+            layers += _conv(channels, self.n_features, 1)
+            layers += _conv(self.n_features, self.n_features, side // 16, groups=self.n_features)[:2]
+            self.layers = nn.Sequential(*layers)
+        self.to_empty(device="cpu")
+        _initialise(self, generator)
+        self.to(memory_format=torch.channels_last)  # faster on a CPU
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (N, n_features) of images, uint8 (N, S, S), grey, or (N, 3, S, S); fed from 0 to 1.
+
+        Raises:
+            ValueError: images of another type or size.
+        """
+        grey = images.ndim == 3
+        if images.dtype != torch.uint8 or images.shape[-1] != self.side or images.shape[-2] != self.side:
+            raise ValueError(
+                f"images are {images.dtype} of shape {tuple(images.shape)}: the trunk takes uint8 (N, {self.side}, "
+                f"{self.side}), grey, or (N, 3, {self.side}, {self.side})"
+            )
+        x = images.to(self.layers[0].weight.device)
+        x = x[:, None].expand(-1, 3, -1, -1) if grey else x
+        return self.encode(x.float() / 255)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features (N, n_features) of pictures (N, 3, S, S), RGB from 0 to 1."""
+        return self.layers(x.contiguous(memory_format=torch.channels_last)).flatten(1)
+
+
+class MarbleNet(nn.Module):
+    """The encoder of sound: separable convolutions over time on 64 mel bands, averaged over time.
+
+    Args:
+        generator: draws the initial weights.
+        width: factor on the published numbers of channels.
+
+    As published it has 88,896 parameters and 128 features. Patches are standardised band by band before the first
+    convolution by a batch normalisation without parameters, since the levels of recordings differ.
+    """
+
+    def __init__(self, generator: torch.Generator, width: float = 1.0):
+        super().__init__()
+        with torch.device("meta"):
+            self.normalise = nn.BatchNorm1d(N_MELS, affine=False)
+            blocks, channels = [], N_MELS
+            for wide, *how in MARBLENET:
+                blocks.append(_SoundBlock(channels, _scaled(wide, width), *how))
+                channels = blocks[-1].channels
+            self.blocks = nn.Sequential(*blocks)
+        self.n_features = channels
+        self.to_empty(device="cpu")
+        _initialise(self, generator)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Features (N, n_features) of log-mel patches (N, 64 bands, L frames)."""
+        return self.blocks(self.normalise(patches)).mean(-1)
+
+
+class _SoundBlock(nn.Module):
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int, dilation: int, separable: bool, residual: bool, repeats: int
+    ):
+        super().__init__()
+        self.channels = channels
+        layers = []
+        for i in range(repeats):
+            before = channels if i else in_channels
+            if separable:
+                padding = dilation * (kernel - 1) // 2
+                layers.append(
+                    nn.Conv1d(before, before, kernel, padding=padding, dilation=dilation, groups=before, bias=False)
+                )
+            layers += [nn.Conv1d(before, channels, 1, bias=False), nn.BatchNorm1d(channels), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+        self.shortcut = None
+        if residual:
+            self.shortcut = nn.Sequential(nn.Conv1d(in_channels, channels, 1, bias=False), nn.BatchNorm1d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(x)
+        return F.relu(y if self.shortcut is None else y + self.shortcut(x))
+
+
+class TaskHeads(nn.Module):
+    """A GRU over time and a linear layer for each of A tasks, in K independent copies side by side.
+
+    Every copy of every task is one batch of the same products. Copies share no weight, no minibatch and no dropout
+    mask, so that a copy is the same network whether it was trained alone or beside others. The recurrence is that of
+    `nn.GRU(..., batch_first=True)`, with its layout of gates (reset, update, new).
+
+    Args:
+        in_features: width D of the features.
+        generators: one generator per copy; it draws that copy's weights now and its dropout masks later.
+        outputs: task -> number of outputs.
+        hidden: width H of each GRU's state, 128 as published.
+        dropout: chance that a unit of the GRU's output is dropped before the linear layer.
+        shared: width of a layer with PReLU before the GRUs that a copy's tasks share; none if None, as published.
+            Where the trunk is frozen it is what the tasks have in common: without it, a weight on a task's loss
+            would do nothing under Adam.
+        across_clips: the GRUs run over the clips of a batch, not over time (release behaviour (a)).
+
+    With three tasks on 512 features one copy has 747,195 parameters.
+
+    Raises:
+        ValueError: no generator, no task, or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        generators: Sequence[torch.Generator],
+        outputs: Mapping[str, int] = TASKS,
+        hidden: int = 128,
+        dropout: float = 0.5,
+        shared: int | None = None,
+        across_clips: bool = False,
+    ):
+        super().__init__()
+        if not generators or not outputs:
+            raise ValueError("TaskHeads needs at least one generator, one per copy, and at least one task")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is a probability in [0, 1), not {dropout}")
+        self.in_features, self.hidden, self.dropout = in_features, hidden, dropout
+        self.outputs, self.across_clips = dict(outputs), across_clips
+        self.generators = list(generators)
+        k, a, width = len(self.generators), len(self.outputs), in_features
+        if shared is not None:
+            self.shared_weight = self._uniform((k, in_features, shared), in_features)
+            self.shared_bias = nn.Parameter(torch.zeros(k, 1, shared))
+            self.slope = nn.Parameter(torch.full((k, 1, 1), 0.25))
+            width = shared
+        self.is_shared = shared is not None
+        # Copies lead in every parameter; torch draws a GRU and a linear layer uniformly within 1/sqrt(fan in).
+        self.weight_ih = self._uniform((k, a, width, 3 * hidden), hidden)
+        self.weight_hh = self._uniform((k, a, hidden, 3 * hidden), hidden)
+        self.bias_ih = self._uniform((k, a, 1, 3 * hidden), hidden)
+        self.bias_hh = self._uniform((k, a, 1, 3 * hidden), hidden)
+        self.weights = nn.ParameterDict({t: self._uniform((k, hidden, n), hidden) for t, n in self.outputs.items()})
+        self.biases = nn.ParameterDict({t: self._uniform((k, 1, n), hidden) for t, n in self.outputs.items()})
+
+    def _uniform(self, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
+        values = torch.empty(shape)
+        for copy, generator in zip(values, self.generators, strict=True):
+            copy.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        return nn.Parameter(values)
+
+    def states(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Outputs of the GRUs (K, A, B, T, H), and their last states (K, A, B, H).
+
+        Args:
+            x: features (K, B, T, D), the same for all tasks, or (K, A, B, T, D); a leading axis of length 1 where
+                all copies share them.
+            state: (K, A, B, H) to start from; zero if None.
+
+        Raises:
+            ValueError: features or states of another shape.
+        """
+        k, a = self.weight_ih.shape[:2]
+        if x.ndim not in (4, 5) or x.shape[-1] != self.in_features or x.shape[0] not in (1, k):
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}: {k} copies take (K, B, T, {self.in_features}), or "
+                f"(K, {a}, B, T, {self.in_features}) with its own for each task"
+            )
+        n, steps = x.shape[-3:-1]
+        x = x.expand(k, *x.shape[1:])
+        if self.is_shared:
+            rows = torch.baddbmm(self.shared_bias, x.flatten(1, -2), self.shared_weight)
+            # PReLU(v) = max(v, 0) + slope min(v, 0)
+            x = torch.where(rows > 0, rows, self.slope * rows).view(*x.shape[:-1], -1)
+        x = x if x.ndim == 5 else x.unsqueeze(1).expand(-1, a, -1, -1, -1)
+        if x.shape[1] != a:
+            raise ValueError(f"x holds features for {x.shape[1]} tasks, the heads have {a}")
+        # W_i x + b_i for all steps at once, steps first
+        gates = torch.matmul(x.flatten(2, 3), self.weight_ih) + self.bias_ih
+        gates = gates.view(k * a, n, steps, -1).movedim(2, 0)
+        h = gates.new_zeros(k * a, n, self.hidden) if state is None else state.reshape(k * a, -1, self.hidden)
+        if h.shape[1] != n:
+            raise ValueError(f"state is of {h.shape[1]} sequences, x of {n}")
+        w, b = self.weight_hh.flatten(0, 1), self.bias_hh.flatten(0, 1)
+        out = _Recurrence.apply(gates, h, w, b).movedim(0, 2).unflatten(0, (k, a))
+        return out, out[:, :, :, -1]
+
+    def read_out(self, states: Tensor, task: str, number: int) -> Tensor:
+        """Logits (K, B, T, C) of one task, from `states` (K, A, B, T, H); `number` is the task's place in A."""
+        h = states[:, number]
+        return torch.baddbmm(self.biases[task], h.flatten(1, 2), self.weights[task]).unflatten(1, h.shape[1:3])
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits (K, B, T, C) by task, and the last states (K, A, B, H); arguments as :meth:`states`.
+
+        In training mode each copy draws its dropout masks from its own generator.
+        """
+        if self.across_clips:
+            x = x.transpose(-3, -2)
+        h, last = self.states(x, state)
+        if self.across_clips:
+            h = h.transpose(2, 3)
+        if self.training and self.dropout:
+            h = h * self.masks(h.shape[1:], h)
+        return {task: self.read_out(h, task, i) for i, task in enumerate(self.outputs)}, last
+
+    def masks(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Dropout masks (K, *shape), divided by 1 - dropout, in the type of ``like``."""
+        kept = torch.stack([draw_kept(shape, self.dropout, g) for g in self.generators])
+        return kept.to(like) / (1 - self.dropout)
+
+
+class EMENet(nn.Module):
+    """EMENet-V, or with ``audio`` EMENet-VA: trunk, encoder of sound, and one copy of the heads, trained end to end.
+
+    Args:
+        generator: draws weights and dropout masks.
+        audio: hear as well as see.
+        auxiliary: add the heads for landmarks and, with audio, for voice activity.
+        width, side, repeats: of :class:`MobileFaceNet`; the width is that of :class:`MarbleNet` too.
+        outputs, hidden, dropout, across_clips: of :class:`TaskHeads`.
+
+    EMENet-V has 1,684,539 parameters with three heads (printed in the release's README: 1.68 M). EMENet-VA has
+    1,920,891 as built here, where that README has 1.91 M.
+    """
+
+    def __init__(
+        self,
+        generator: torch.Generator,
+        audio: bool = False,
+        auxiliary: bool = False,
+        width: float = 1.0,
+        side: int = 112,
+        repeats: float = 1.0,
+        outputs: Mapping[str, int] = TASKS,
+        hidden: int = 128,
+        dropout: float = 0.5,
+        across_clips: bool = False,
+    ):
+        super().__init__()
+        self.trunk = MobileFaceNet(generator, width, side, repeats)
+        self.sound = MarbleNet(generator, width) if audio else None
+        outputs = dict(outputs)
+        if auxiliary:
+            outputs |= AUXILIARY if audio else {"FA": AUXILIARY["FA"]}
+        n_features = self.trunk.n_features + (self.sound.n_features if audio else 0)
+        self.heads = TaskHeads(n_features, [generator], outputs, hidden, dropout, across_clips=across_clips)
+
+    def encode(self, frames: Tensor, audio: Tensor | None = None) -> Tensor:
+        """Features (1, B, T, D) of frames, uint8 (B, T, S, S) or (B, T, 3, S, S), and patches (B, T, 64, L).
+
+        Raises:
+            ValueError: EMENet-VA without sound, or EMENet-V with it.
+        """
+        if (audio is None) != (self.sound is None):
+            raise ValueError(
+                "EMENet-VA needs the sound around each frame"
+                if audio is None
+                else "EMENet-V takes frames alone: build it with audio=True to hear"
+            )
+        x = self.trunk(frames.flatten(0, 1))
+        if audio is not None:
+            x = torch.cat([x, self.sound(audio.flatten(0, 1).to(x))], 1)
+        return x.view(1, *frames.shape[:2], -1)
+
+    def forward(
+        self, frames: Tensor, audio: Tensor | None = None, state: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits (1, B, T, C) by task and the last states (1, A, B, H) of B clips of T frames each."""
+        return self.heads(self.encode(frames, audio), state)
+
+
+class _Recurrence(torch.autograd.Function):
+    """The steps of G GRUs, with a backward pass of its own that makes far fewer calls than autograd would."""
+
+    @staticmethod
+    def forward(ctx, gates: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """States (T, G, B, H) from gates (T, G, B, 3H) of the input, first states (G, B, H), U (G, H, 3H), c."""
+        size = h.shape[-1]
+        out = gates.new_empty(*gates.shape[:-1], size)
+        before, kept = h, []
+        for step, of_input in enumerate(gates):
+            of_state = torch.baddbmm(bias, h, weight)
+            # r, z = sigmoid(W x + b + U h + c),  n = tanh(W_n x + b_n + r * (U_n h + c_n)),  h' = n + z (h - n)
+            rz = torch.add(of_input[..., : 2 * size], of_state[..., : 2 * size]).sigmoid_()
+            u = of_state[..., 2 * size :]
+            n = torch.addcmul(of_input[..., 2 * size :], rz[..., :size], u).tanh_()
+            h = torch.lerp(n, h, rz[..., size:], out=out[step])
+            kept.append((rz, u, n))
+        if any(ctx.needs_input_grad):
+            ctx.kept = kept
+            ctx.save_for_backward(before, weight, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        before, weight, out = ctx.saved_tensors
+        size = out.shape[-1]
+        of_inputs = gradient.new_empty(*out.shape[:-1], 3 * size)
+        of_states = torch.empty_like(of_inputs)
+        dh = torch.zeros_like(before)
+        for step in range(len(out) - 1, -1, -1):
+            rz, u, n = ctx.kept[step]
+            r, z = rz[..., :size], rz[..., size:]
+            h = out[step - 1] if step else before
+            dh = dh + gradient[step]
+            dn = dh * (1 - z) * (1 - n * n)
+            d_rz = torch.cat([dn * u, dh * (h - n)], -1) * rz * (1 - rz)
+            of_inputs[step, ..., : 2 * size] = of_states[step, ..., : 2 * size] = d_rz
+            of_inputs[step, ..., 2 * size :] = dn
+            of_states[step, ..., 2 * size :] = dn * r
+            dh = torch.baddbmm(dh * z, of_states[step], weight.mT)
+        inputs = torch.cat([before[None], out[:-1]]).movedim(0, 1).flatten(1, 2)
+        d_weight = inputs.mT @ of_states.movedim(0, 1).flatten(1, 2)
+        return of_inputs, dh, d_weight, of_states.sum((0, 2)).unsqueeze(1)
+
+
+def expectation(logits: Tensor) -> Tensor:
+    """Valence and arousal (..., 2) in [-1, 1] from logits (..., 40): the mean of each softmax over 20 bins."""
+    # E[v] = sum_b softmax(z)_b b,  b in linspace(-1, 1, 20)
+    p = logits.unflatten(-1, (2, N_BINS)).softmax(-1)
+    return p @ bin_values(p)
+
+
+def bin_values(like: Tensor) -> Tensor:
+    """The values (20,) that the bins of valence and arousal stand for."""
+    return torch.linspace(-1, 1, N_BINS, dtype=like.dtype, device=like.device)
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+def _conv(in_channels: int, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1) -> list:
+    return [
+        nn.Conv2d(in_channels, channels, kernel, stride, padding, groups=groups, bias=False),
+        nn.BatchNorm2d(channels),
+        PReLU(channels),
+    ]
+
+
+def _initialise(network: nn.Module, generator: torch.Generator) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.reset_parameters()  # ones and zeros, where there are any, and running moments
+            module.reset_running_stats()
+        elif isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, 0.25)
+        elif isinstance(module, nn.Conv1d | nn.Conv2d):
+            fan_out = module.out_channels * math.prod(module.kernel_size) / module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out), generator=generator)
