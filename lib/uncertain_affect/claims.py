@@ -48,7 +48,8 @@ class Effect:
     """A measured effect with its interval at `level`, standard error and degrees of freedom.
 
     `skewness` is that of the estimate's sampling distribution, 0 where it could not be estimated.
-    `n_seeds` or `n_clusters` is 1 where the effect was not replicated that way.
+    `n_seeds` or `n_clusters` is 1 where the effect was not replicated that way. An `exact` effect was counted, not
+    sampled: see :meth:`counted`.
     """
 
     estimate: float
@@ -60,6 +61,16 @@ class Effect:
     n_seeds: int
     n_clusters: int
     level: float = LEVEL
+    exact: bool = False
+
+    @classmethod
+    def counted(cls, value: float) -> "Effect":
+        """An effect that follows from definitions and varies with nothing, such as a number of parameters."""
+        return cls(value, value, value, se=0.0, df=np.inf, skewness=0.0, n_seeds=1, n_clusters=1, exact=True)
+
+    def minus(self, margin: float) -> "Effect":
+        """The effect beyond a margin fixed beforehand, for claims of not being worse by more than that."""
+        return replace(self, estimate=self.estimate - margin, low=self.low - margin, high=self.high - margin)
 
     def at(self, level: float) -> "Effect":
         """The same effect with its interval at another level, for adjusted comparisons."""
@@ -359,7 +370,7 @@ def _judge_part(part: Part, level: float = LEVEL) -> Verdict:
         raise ValueError(f"a part of a claim is greater, less or equivalent, got {kind!r}")
 
     interval = f"the {100 * level:.4g}% interval"
-    if effect.se == 0:
+    if effect.se == 0 and not effect.exact:
         verdict, reason = "inconclusive", "the same in every unit: no evidence of how it varies"
     elif within:
         verdict, reason = "reproduced", f"{interval} lies within {claimed}"
@@ -422,6 +433,28 @@ def _judge_value(effect: Effect, printed: float, tolerance: float, own_corpus: b
     off = abs(effect.estimate - printed)
     verdict = "near" if off <= tolerance else "off"
     return Verdict(verdict, **measured, reason=f"{off:.3g} from the printed {printed:g}, tolerance {tolerance:g}")
+
+
+def holm(parts: Mapping[str, Part]) -> dict[str, Verdict]:
+    """Verdicts on several claims at once, of which chance makes even one wrong no more often than a single one.
+
+    Holm's (1979) procedure: of m effects the one least likely under no effect is judged by its 1 - α/m interval, the
+    next by 1 - α/(m - 1), and so on; from the first that is inconclusive on, all are. Parts without an effect are
+    `not testable` and do not count.
+
+    Raises:
+        ValueError: a part is of another kind than `greater` or `less`.
+    """
+    if strange := [name for name, part in parts.items() if part.kind not in ("greater", "less")]:
+        raise ValueError(f"Holm's procedure here is for greater and less; {strange[0]!r} is {parts[strange[0]].kind}")
+    tested = [name for name, part in parts.items() if part.effect is not None]
+    tested.sort(key=lambda name: stats.t.sf(abs(_support(parts[name])), parts[name].effect.df))
+    verdicts, open_ = {}, True
+    for tests, name in zip(range(len(tested), 0, -1), tested, strict=True):
+        verdict = _judge_part(parts[name], 1 - (1 - LEVEL) / tests)
+        open_ = open_ and verdict.verdict != "inconclusive"
+        verdicts[name] = verdict if open_ else replace(verdict, verdict="inconclusive")
+    return {name: verdicts.get(name) or _judge_part(part) for name, part in parts.items()}
 
 
 def chance_reproduced(n_claims: int) -> float:

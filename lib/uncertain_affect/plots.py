@@ -68,3 +68,53 @@ def block_diagram(blocks: list[tuple[str, str, bool]], title: str):
     ax.set(xlim=(-0.1, len(blocks)), ylim=(-0.5, 1.3), title=title)
     ax.axis("off")
     return fig
+
+
+def marked_text(
+    turns: list[list[str]],
+    word_levels: list[list[int]],
+    labels: list[str],
+    ax: Axes,
+    turn_levels: list[int] | None = None,
+    width: int = 100,
+) -> Axes:
+    """Talkturns as lines of words, larger and darker the higher their level, each with a label before it.
+
+    Args:
+        turns, word_levels: words of each turn, and a level from 0 to 3 for each word.
+        labels: of the turns, one each.
+        turn_levels: levels of the turns themselves, from 0 to 3, shown as the shade of the label's box.
+        width: characters in a line, longer turns go on in the next one.
+    """
+    shades = sns.color_palette("Blues", 7)[2:]
+    line = 0
+    for i, (words, levels, label) in enumerate(zip(turns, word_levels, labels, strict=True)):
+        shade = "white" if turn_levels is None else shades[turn_levels[i]]
+        ax.text(
+            0,
+            -line,
+            label,
+            fontsize=8,
+            va="center",
+            bbox={"boxstyle": "square", "facecolor": shade, "edgecolor": "0.4"},
+        )
+        column = 0
+        for word, level in zip(words, levels, strict=True):
+            if column + len(word) > width:
+                line, column = line + 1, 0
+            # one width for all characters, so that words need not be measured to be placed
+            ax.text(
+                0.12 + 0.88 * column / width,
+                -line,
+                word,
+                fontsize=7 + level,
+                family="monospace",
+                color=(0.62, 0.62, 0.62) if level == 0 else shades[level + 1] if level < 3 else "black",
+                weight="bold" if level >= 2 else "normal",
+                va="center",
+            )
+            column += len(word) + 2 + (level > 1)
+        line += 1.35
+    ax.set(xlim=(0, 1), ylim=(-line, 0.8))
+    ax.axis("off")
+    return ax
