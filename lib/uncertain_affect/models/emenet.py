@@ -9,6 +9,7 @@ small, train side by side as batched products. A frozen trunk stands before them
 copy, end to end.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 
@@ -83,6 +84,7 @@ class MobileFaceNet(nn.Module):
 
     Attributes:
         n_features: 512 as published.
+        n_early: layers up to conv_34, whose maps have an eighth of the picture's side or more.
 
     As published it has 937,344 parameters. The linear layer that ends the face model is left out, as in the release.
 
@@ -99,11 +101,13 @@ class MobileFaceNet(nn.Module):
         with torch.device("meta"):
             channels = _scaled(STEM, width)
             layers = [*_conv(3, channels, 3, 2, padding=1), *_conv(channels, channels, 3, padding=1, groups=channels)]
-            for _, wide, inside, stride, n in STAGES:
+            for name, wide, inside, stride, n in STAGES:
                 for _ in range(max(1, round(repeats * n))):
                     sizes = _scaled(wide, width), _scaled(inside, width)
                     layers.append(Bottleneck(channels, *sizes, stride, residual=stride == 1))
                     channels = sizes[0]
+                if name == "conv_34":
+                    self.n_early = len(layers)
             self.n_features = _scaled(LAST, width)
             layers += _conv(channels, self.n_features, 1)
             layers += _conv(self.n_features, self.n_features, side // 16, groups=self.n_features)[:2]
@@ -246,8 +250,8 @@ class TaskHeads(nn.Module):
 
     def _uniform(self, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
         values = torch.empty(shape)
-        for copy, generator in zip(values, self.generators, strict=True):
-            copy.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        for of_copy, generator in zip(values, self.generators, strict=True):
+            of_copy.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
         return nn.Parameter(values)
 
     def states(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -268,23 +272,34 @@ class TaskHeads(nn.Module):
                 f"(K, {a}, B, T, {self.in_features}) with its own for each task"
             )
         n, steps = x.shape[-3:-1]
-        x = x.expand(k, *x.shape[1:])
         if self.is_shared:
-            rows = torch.baddbmm(self.shared_bias, x.flatten(1, -2), self.shared_weight)
-            # PReLU(v) = max(v, 0) + slope min(v, 0)
-            x = torch.where(rows > 0, rows, self.slope * rows).view(*x.shape[:-1], -1)
-        x = x if x.ndim == 5 else x.unsqueeze(1).expand(-1, a, -1, -1, -1)
-        if x.shape[1] != a:
+            x = self._shared_layer(x)
+        if x.ndim == 5 and x.shape[1] != a:
             raise ValueError(f"x holds features for {x.shape[1]} tasks, the heads have {a}")
-        # W_i x + b_i for all steps at once, steps first
-        gates = torch.matmul(x.flatten(2, 3), self.weight_ih) + self.bias_ih
-        gates = gates.view(k * a, n, steps, -1).movedim(2, 0)
+        x = x.expand(k, *x.shape[1:])
+        # W_i x + b_i for all steps at once
+        if x.ndim == 5:
+            gates = torch.matmul(x.flatten(2, 3), self.weight_ih)
+        else:  # one product for all tasks of a copy
+            gates = torch.bmm(x.flatten(1, 2), self.weight_ih.transpose(1, 2).flatten(2))
+            gates = gates.unflatten(2, (a, -1)).transpose(1, 2)
+        gates = (gates + self.bias_ih).reshape(k * a, n, steps, -1).movedim(2, 0)  # steps first
         h = gates.new_zeros(k * a, n, self.hidden) if state is None else state.reshape(k * a, -1, self.hidden)
         if h.shape[1] != n:
             raise ValueError(f"state is of {h.shape[1]} sequences, x of {n}")
         w, b = self.weight_hh.flatten(0, 1), self.bias_hh.flatten(0, 1)
         out = _Recurrence.apply(gates, h, w, b).movedim(0, 2).unflatten(0, (k, a))
         return out, out[:, :, :, -1]
+
+    def _shared_layer(self, x: Tensor) -> Tensor:
+        rows = x.flatten(1, -2)
+        if len(x) == 1:  # one product for all copies
+            rows = torch.einsum("nd,kdw->knw", rows[0], self.shared_weight) + self.shared_bias
+        else:
+            rows = torch.baddbmm(self.shared_bias, rows, self.shared_weight)
+        # PReLU(v) = max(v, 0) + a min(v, 0) = a v + (1 - a) max(v, 0)
+        rows = torch.addcmul(self.slope * rows, 1 - self.slope, torch.relu(rows))
+        return rows.view(len(rows), *x.shape[1:-1], -1)
 
     def read_out(self, states: Tensor, task: str, number: int) -> Tensor:
         """Logits (K, B, T, C) of one task, from `states` (K, A, B, T, H); `number` is the task's place in A."""
@@ -304,6 +319,14 @@ class TaskHeads(nn.Module):
         if self.training and self.dropout:
             h = h * self.masks(h.shape[1:], h)
         return {task: self.read_out(h, task, i) for i, task in enumerate(self.outputs)}, last
+
+    def select(self, index: Sequence[int]) -> "TaskHeads":
+        """Heads of the copies at ``index``, in that order; these stay as they are."""
+        chosen = copy.deepcopy(self)
+        for p in chosen.parameters():
+            p.data = p.data[list(index)]
+        chosen.generators = [chosen.generators[i] for i in index]
+        return chosen
 
     def masks(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Dropout masks (K, *shape), divided by 1 - dropout, in the type of ``like``."""
