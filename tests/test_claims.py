@@ -15,6 +15,7 @@ from uncertain_affect.claims import (
     chance_reproduced,
     crossed_mean_interval,
     effect_interval,
+    holm,
     judge,
 )
 
@@ -522,3 +523,65 @@ def test_verdicts_and_effects_are_json():
 def test_chance_reproduced():
     assert chance_reproduced(0) == 0
     assert chance_reproduced(40) == pytest.approx(1)
+
+
+# --- counted effects, margins and several claims at once --------------------------------------------------
+
+
+def test_a_counted_effect_needs_no_variation_to_be_judged():
+    assert judge("greater", Effect.counted(0.4)).verdict == "reproduced"
+    assert judge("greater", Effect.counted(-0.4)).verdict == "contradicted"
+    assert judge("greater", Effect.counted(0.0)).verdict == "inconclusive"
+    # one that was measured and never varied says nothing
+    measured = effect_interval(np.full((5, 1), 0.4))
+    assert judge("greater", measured).verdict == "inconclusive"
+
+
+def test_a_conjunction_may_have_a_counted_part():
+    parts = {"size": Part("greater", Effect.counted(1.0)), "speed": Part("greater", effect(5.0))}
+    assert judge("all", parts=parts).verdict == "reproduced"
+    parts["speed"] = Part("greater", effect(1.0))
+    assert judge("all", parts=parts).verdict == "inconclusive"
+
+
+def test_an_effect_beyond_a_margin():
+    e = effect(0.5, 0.1, 1e9).minus(0.8)
+    assert (e.estimate, e.low, e.high) == pytest.approx((-0.3, -0.496, -0.104), abs=1e-4)
+    assert judge("less", e).verdict == "reproduced"
+    assert e.at(0.5).low == pytest.approx(-0.3 - 0.6747 * 0.1, abs=1e-4)
+
+
+def test_holm_by_hand():
+    # p = .004, .02 and .03: at .05/3, .05/2 and .05; with p = .04 in the middle the last one falls too
+    z = {p: float(stats.norm.isf(p / 2)) for p in (0.004, 0.02, 0.03, 0.04)}
+    kept = holm({name: Part("greater", effect(z[p], df=1e9)) for name, p in (("a", 0.03), ("b", 0.004), ("c", 0.02))})
+    assert {name: v.verdict for name, v in kept.items()} == dict.fromkeys("abc", "reproduced")
+    lost = holm({name: Part("greater", effect(z[p], df=1e9)) for name, p in (("a", 0.04), ("b", 0.004), ("c", 0.03))})
+    assert {name: v.verdict for name, v in lost.items()} == {
+        "a": "inconclusive",
+        "b": "reproduced",
+        "c": "inconclusive",
+    }
+
+
+def test_holm_knows_both_sides_and_leaves_out_what_is_not_there():
+    verdicts = holm(
+        {"up": Part("less", effect(9.0)), "none": Part("greater", None), "down": Part("less", effect(-9.0))}
+    )
+    assert {name: v.verdict for name, v in verdicts.items()} == {
+        "up": "contradicted",
+        "none": "not testable",
+        "down": "reproduced",
+    }
+    assert list(verdicts) == ["up", "none", "down"]
+    with pytest.raises(ValueError, match="'same' is equivalent"):
+        holm({"same": Part("equivalent", effect(0.0), 1.0)})
+
+
+def test_holm_keeps_the_chance_of_any_false_finding():
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for draws in rng.normal(size=(2000, 8)):
+        verdicts = holm({str(i): Part("greater", effect(x, df=1e9)) for i, x in enumerate(draws)})
+        wrong += any(v.verdict != "inconclusive" for v in verdicts.values())
+    assert 0.035 < wrong / 2000 < 0.065

@@ -68,3 +68,17 @@ def test_a_block_diagram_names_every_block_once_and_joins_them():
     frozen, _, trained = (patch.get_facecolor() for patch in ax.patches)
     assert frozen != trained
     assert ax.get_title(loc="left") + ax.get_title() == "Figure 3"
+
+
+def test_marked_text_draws_every_word_and_wraps():
+    _, ax = plt.subplots()
+    turns = [["the", "woman", "said"], ["no"] * 30]
+    levels = [[0, 1, 3], [2] * 30]
+    plots.marked_text(turns, levels, ["i-1", "i"], ax, turn_levels=[0, 3], width=40)
+    drawn = [text.get_text() for text in ax.texts]
+    assert [text for text in drawn if text not in ("i-1", "i")] == [word for words in turns for word in words]
+    sizes = {text.get_text(): text.get_fontsize() for text in ax.texts}
+    assert sizes["the"] < sizes["woman"] < sizes["said"]
+    assert len({round(text.get_position()[1], 3) for text in ax.texts}) > 3  # the second turn needs several lines
+    with pytest.raises(ValueError, match="zip"):
+        plots.marked_text(turns, levels[:1], ["i-1", "i"], ax)

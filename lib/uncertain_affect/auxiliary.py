@@ -73,7 +73,7 @@ def _nearest_before(labels: Floats, dialogue: np.ndarray, reach: int) -> Floats:
     is_first[1:] = dialogue[1:] != dialogue[:-1]
     first = np.maximum.accumulate(np.where(is_first, row, 0))[:, None]
     wanted = row[:, None] - np.arange(1, reach + 1)
-    at = np.searchsorted(known, wanted)
+    at = np.searchsorted(known, np.maximum(wanted, first))
     # candidates: the first labelled turn at or after the one wanted, and the last one before it
     later, earlier = known[np.minimum(at, len(known) - 1)], known[np.maximum(at - 1, 0)]
     later_fits = (at < len(known)) & (later < row[:, None]) & (later >= first)
