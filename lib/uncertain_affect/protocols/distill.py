@@ -285,8 +285,12 @@ def split_videos(corpus: AffectVideos, settings: Settings, expressions: Sequence
     else:
         videos = np.unique(corpus.video[in_training.numpy()])
         drawn = torch.randperm(len(videos), generator=generators([settings.seeds[0]], 105)[0]).numpy()
-        chosen = videos[drawn[: max(1, round(settings.tuning_share * len(videos)))]]
-        held_out = torch.from_numpy(np.isin(corpus.video, chosen))
+        n = max(1, round(settings.tuning_share * len(videos)))
+        while n < len(videos):  # more, if need be, until each task has a label among them
+            held_out = torch.from_numpy(np.isin(corpus.video, videos[drawn[:n]]))
+            if all((parts["train"][task] & held_out).any() for task in tasks):
+                break
+            n += 1
         tune = {task: parts["train"][task] & held_out for task in tasks}
     train = {task: parts["train"][task] & ~held_out for task in tasks}
     for part, chosen in (("train", train), ("tune", tune), ("val", parts["val"])):
