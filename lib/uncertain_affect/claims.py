@@ -10,6 +10,7 @@ on these people) and is too narrow for the claim. See `crossed_mean_interval` fo
 how well it covers, and `judge` for the verdicts.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -388,6 +389,8 @@ def _support(part: Part) -> float:
         distance = part.margin - abs(estimate)
     else:
         distance = estimate if part.kind == "greater" else -estimate
+    if part.effect.exact:
+        return math.copysign(math.inf, distance) if distance else 0.0
     return distance / se if se > 0 else 0.0
 
 

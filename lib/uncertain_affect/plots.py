@@ -11,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 COLOURS = dict(zip(["Baseline", "UncNet", "U_a", "U_e", "U_t"], sns.color_palette("colorblind"), strict=False))
 COLOURS |= dict(zip(["GN-D", "UGN"], sns.color_palette("colorblind")[5:], strict=False))
 COLOURS["UncNet, dropout off"] = (0.45, 0.45, 0.45)
+COLOURS |= dict(zip(["Tea", "Stu1", "Stu2", "Stu3", "TS", "MC"], sns.color_palette("dark"), strict=False))
 
 
 def style() -> None:

@@ -18,6 +18,9 @@ NOTEBOOKS = (
     "23_ugn_epistemic",
     "31_pen_adaptation",
     "32_pen_gating",
+    "41_rock_auxiliary",
+    "42_rock_capacity",
+    "44_rock_attention",
 )
 
 

@@ -114,15 +114,17 @@ class Settings:
     attend: str = "u"
 
 
-def settings(profile: str, seed: int = 0, device: str = "cuda") -> Settings:
-    """The settings of a profile; seeds count up from `seed`.
+def settings(profile: str, seed: int = 0, device: str = "cuda", n_trials: int | None = None) -> Settings:
+    """The settings of a profile; seeds count up from `seed`, and `n_trials` takes the place of its number of trials.
 
     The paper's sizes need a GPU. On a CPU full keeps the 30 trials and all values of P, a sixteenth as large, for few
     epochs; quick draws its word vectors once and leaves them.
 
     Raises:
-        ValueError: no such profile.
+        ValueError: no such profile, or no trial.
     """
+    if n_trials is not None and n_trials < 1:
+        raise ValueError(f"a list needs at least one trial, not {n_trials}")
     small = Settings(
         tuple(range(seed, seed + 20)),
         max_epochs=8,
@@ -136,9 +138,10 @@ def settings(profile: str, seed: int = 0, device: str = "cuda") -> Settings:
         run_length=8,
     )
     if profile == "full":
-        return small if device == "cpu" else Settings(small.seeds)
+        chosen = small if device == "cpu" else Settings(small.seeds)
+        return dataclasses.replace(chosen, n_trials=n_trials or chosen.n_trials)
     if profile == "quick":
-        few = {"seeds": small.seeds[:5], "n_trials": 3, "pri_gru": {256: 16, 128: 8, 1: 1}}
+        few = {"seeds": small.seeds[:5], "n_trials": n_trials or 3, "pri_gru": {256: 16, 128: 8, 1: 1}}
         return dataclasses.replace(small, **few, content_size=(1, 4), batch_size=(32, 128), freeze=True)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
 
