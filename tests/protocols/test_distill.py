@@ -418,6 +418,27 @@ def test_pictures_are_clips_of_one_frame(data, balanced):
     torch.testing.assert_close(said["EXPR"].sum(-1), torch.ones(2, 2, 5))
 
 
+def test_other_pictures_show_no_face_and_are_drawn():
+    made, again = (distill.other_pictures(33, 40, generator(1)) for _ in range(2))
+    assert list(made) == ["scenes", "digits", "distorted faces"]
+    for kind, pictures in made.items():
+        assert pictures.shape == (33, 40, 40) and pictures.dtype == torch.uint8
+        assert torch.equal(pictures, again[kind])
+        assert pictures.float().flatten(1).std(1).min() > 1
+    assert not torch.equal(made["scenes"][0], made["scenes"][16])  # another cut-out of the same picture
+
+
+def test_heads_stand_on_what_the_settings_say(data, start):
+    tuned = distill.encoders(corpus(), data, SMALL, simulated=True)
+    assert torch.equal(tuned.features, distill.tune_trunks(corpus(), data, SMALL, start).features)
+    own = distill.encoders(corpus(), data, dataclasses.replace(SMALL, end_to_end=True), simulated=False)
+    assert isinstance(own, distill.OwnTrunks) and own.start is None
+    images = distill.images_as_videos(faces())
+    ferplus = dataclasses.replace(SMALL, clip=1)
+    split = distill.split_videos(images, ferplus, expressions=distill.ferplus.EMOTIONS)
+    assert distill.encoders(images, split, ferplus, simulated=False).features.shape == (1, 60, 900)
+
+
 # --- soft labels and students -----------------------------------------------------------------------------
 
 

@@ -17,9 +17,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import skimage.data
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -29,7 +31,7 @@ from uncertain_affect.corpora import ferplus
 from uncertain_affect.corpora.base import AffectVideos, Expressions
 from uncertain_affect.corpora.simulated.faces import landmarks, render
 from uncertain_affect.corpora.simulated.raters import label_distribution as label_shares
-from uncertain_affect.corpora.simulated.views import ferplus_pictures
+from uncertain_affect.corpora.simulated.views import ferplus_pictures, out_of_distribution
 from uncertain_affect.features import frozen_features
 from uncertain_affect.metrics import EntropyDecomposition, bernoulli_entropy_decomposition, entropy_decomposition
 from uncertain_affect.models.emenet import (
@@ -442,6 +444,25 @@ def _mirror(points: Tensor, mirrored: Tensor) -> Tensor:
     """Landmarks (n, 68, 2), in sides of the picture, of pictures of which some are mirrored left to right."""
     flipped = points[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
     return torch.where(mirrored.view(-1, 1, 1), flipped, points)
+
+
+def encoders(
+    corpus: AffectVideos, videos: Videos, settings: Settings, simulated: bool, device: str = "cpu"
+) -> "Trunks | OwnTrunks":
+    """What the heads of a run stand on: hand-made features of single images, tuned trunks, or trunks of their own.
+
+    Args:
+        corpus, videos: the frames, and which of them train.
+        settings: of the run.
+        simulated: the faces are simulated, so that trunks may begin with one that knows such faces.
+        device: where to train.
+    """
+    if settings.clip == 1:
+        return hog_trunk(corpus, videos)
+    start = starting_trunk(settings.tuning, corpus.frames.shape[-1], device) if simulated else None
+    if settings.end_to_end:
+        return OwnTrunks(corpus, start)
+    return tune_trunks(corpus, videos, settings, start, device)
 
 
 def tune_trunks(
@@ -1137,6 +1158,42 @@ def on_pictures(generation: Generation, images: Tensor) -> Said:
         parts.append(_probabilities(_read_out(part.heads, states.squeeze(3))))
     shape = (len(generation.settings.seeds), -1)
     return {task: torch.cat([p[task] for p in parts]).unflatten(0, shape) for task in parts[0]}
+
+
+# Pictures that come with scikit-image and show nobody.
+SCENES = (
+    "brick", "cell", "cat", "clock", "coffee", "grass", "gravel", "horse", "hubble_deep_field",
+    "immunohistochemistry", "microaneurysms", "moon", "page", "retina", "rocket", "text",
+)  # fmt: skip
+
+
+def other_pictures(n: int, side: int, draw: torch.Generator) -> dict[str, Tensor]:
+    """Pictures uint8 (n, S, S) of kinds that no face corpus has, by kind.
+
+    Square cut-outs of scikit-image's pictures without people, scikit-learn's digits, and the simulated world's own
+    out-of-distribution set (faces upside down, negatives, shuffled quarters).
+    """
+
+    def resized(pictures: Tensor) -> Tensor:
+        x = F.interpolate(pictures[None, None].float(), (side, side), mode="bilinear", antialias=True)
+        return x[0, 0].round().clamp(0, 255).to(torch.uint8)
+
+    scenes = []
+    for i in range(n):
+        picture = np.asarray(getattr(skimage.data, SCENES[i % len(SCENES)])())
+        grey = picture * 255.0 if picture.dtype == bool else picture.astype(float)
+        grey = torch.from_numpy(grey.mean(-1) if grey.ndim == 3 else grey)
+        least = min(grey.shape)
+        size = int(torch.randint(least // 2, least + 1, (), generator=draw))
+        top, left = (int(torch.randint(length - size + 1, (), generator=draw)) for length in grey.shape)
+        scenes.append(resized(grey[top : top + size, left : left + size]))
+    digits = load_digits().images[torch.randperm(1797, generator=draw)[:n].numpy()] * (255 / 16)
+    distorted = out_of_distribution(n, int(torch.randint(2**31, (), generator=draw)))
+    return {
+        "scenes": torch.stack(scenes),
+        "digits": torch.stack([resized(torch.from_numpy(digit)) for digit in digits]),
+        "distorted faces": torch.stack([resized(face) for face in distorted]),
+    }
 
 
 # --- soft labels ----------------------------------------------------------------------------------------------
