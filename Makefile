@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROFILE ?= quick
+# processes of the tests, of one thread each
+JOBS ?= 2
 
 # deterministic matrix products on a GPU must be asked for before a kernel starts
 export CUBLAS_WORKSPACE_CONFIG := :4096:8
@@ -27,8 +29,9 @@ reproduce: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest
-	$(BIN)/pytest --nbval-lax --nbval-cell-timeout 600 notebooks
+	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && export OMP_NUM_THREADS=1 && \
+	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 900 notebooks && \
+	UNCERTAIN_AFFECT_WARM_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile
 
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)

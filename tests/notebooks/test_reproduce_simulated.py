@@ -6,6 +6,7 @@ tuned once for all seeds, is not in the interval.
 """
 
 import json
+import os
 
 import pytest
 
@@ -29,6 +30,9 @@ def claims(tmp_path_factory):
     """The verdicts of a fresh run and the committed ones, by notebook."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(tmp_path_factory.mktemp("results")))
+        # what the notebooks have trained a moment ago under nbval, in `make test`; else all is trained here
+        if warm := os.environ.get("UNCERTAIN_AFFECT_WARM_CACHE"):
+            patch.setenv("UNCERTAIN_AFFECT_CACHE", warm)
         outcomes = reproduce.reproduce(reproduce.select(NOTEBOOKS), corpus="simulated")
         assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(NOTEBOOKS)
         folders = {name: (record.results_root(), project_root() / "results") for name in NOTEBOOKS}
@@ -52,7 +56,7 @@ def test_effects_lie_near_the_recorded_ones(claims, notebook):
             again = parts(now[claim])[name]
             if part["effect"] is None:
                 assert again["effect"] is None
-            else:
+            elif "seconds" not in name:  # time is the machine's
                 assert abs(again["effect"] - part["effect"]) <= part["high"] - part["low"], f"{claim} {name}"
 
 
@@ -63,7 +67,7 @@ def test_verdicts_agree_where_no_endpoint_is_near_its_bound(claims, notebook):
     for claim, verdict in then.items():
         printed = papers.claim(claim)
         for name, part in parts(verdict).items():
-            if part["effect"] is None:
+            if part["effect"] is None or "seconds" in name:
                 continue
             margin = (printed.parts[name].get("margin") if name else printed.margin) or 0.0
             tolerance = part["high"] - part["low"]
