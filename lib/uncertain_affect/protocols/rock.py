@@ -655,7 +655,7 @@ def search_all(
         # what is in the cache needs no other process
         found = {name: search(p, c, settings, s, device, -np.inf) for name, (p, c, s) in named.items()}
         left = {name: named[name] for name, result in found.items() if result is None}
-        bar = tqdm(total=len(left), desc="searches", leave=False, disable=None)
+        bar = tqdm(total=len(left), desc="searches", leave=False, disable=None if left else True)
         workers = min(workers or os.cpu_count() or 1, len(left)) if torch.device(device).type == "cpu" else 1
         if workers < 2:
             for name, (p, c, s) in left.items():
