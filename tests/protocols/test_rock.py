@@ -81,6 +81,22 @@ def tiny(n=12, **more):
     return Dialogues(**given | more)
 
 
+def test_settings_of_the_profiles():
+    quick, small, paper = (rock.settings(*which) for which in (("quick", 7), ("full", 0, "cpu"), ("full",)))
+    assert quick.seeds == (7, 8, 9, 10, 11)
+    assert len(paper.seeds) == len(small.seeds) == 20
+    assert (paper.n_trials, paper.max_epochs, paper.total, paper.embedding_size) == (30, 350, 257, 300)
+    assert small.n_trials == 30
+    for s in (quick, small, paper):
+        assert s.pri_gru[256] == s.total - 1  # A = 1
+        assert s.pri_gru[1] == 1
+    assert rock.settings("full", n_trials=9) == dataclasses.replace(paper, n_trials=9)
+    with pytest.raises(ValueError, match="a list needs at least one trial, not 0"):
+        rock.settings("quick", n_trials=0)
+    with pytest.raises(ValueError, match="PROFILE must be .* not 'fast'"):
+        rock.settings("fast")
+
+
 # --- targets ----------------------------------------------------------------------------------------------
 
 
