@@ -93,7 +93,7 @@ def test_settings_of_the_profiles():
     assert rock.settings("full", n_trials=9) == dataclasses.replace(paper, n_trials=9)
     with pytest.raises(ValueError, match="a list needs at least one trial, not 0"):
         rock.settings("quick", n_trials=0)
-    with pytest.raises(ValueError, match="PROFILE must be .* not 'fast'"):
+    with pytest.raises(ValueError, match=r"PROFILE must be .* not 'fast'"):
         rock.settings("fast")
 
 
