@@ -263,7 +263,7 @@ def test_a_tuned_trunk_keeps_the_early_layers_of_its_start_and_differs_between_s
     assert not torch.allclose(tuned.features[0], tuned.features[1])
     # pictures are encoded as frames are
     torch.testing.assert_close(tuned.encode(made.frames[:5]), tuned.features[:, :5], atol=1e-5, rtol=1e-5)
-    network, _ = distill._tuned("trunk", made, data, SMALL, 0, start, "cpu")
+    network, _ = distill._tuned("trunk", made, data, SMALL, 0, distill._Maps(start, made.frames, "cpu"), "cpu")
     for i, (a, b) in enumerate(zip(network.layers, start.layers, strict=True)):
         same = all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
         assert same == (i < start.n_early) or not a.state_dict()

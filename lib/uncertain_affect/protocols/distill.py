@@ -91,7 +91,7 @@ class Tuning:
     start_lr: float = 6e-3
     lr: float = 2e-3
     epochs: int = 3
-    batch_size: int = 64
+    batch_size: int = 32
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def settings(profile: str, seed: int = 0, audio: bool = False, corpus: str = "si
     if profile == "quick":
         narrow = {"hidden": 32, "shared": 64, "lr": 3e-3}
         return Settings(
-            seeds, Tuning(width=0.25, repeats=0.25, pictures=3500, start_epochs=4), audio, **(sizes | narrow)
+            seeds, Tuning(width=0.25, repeats=0.25, pictures=3000, start_epochs=3, epochs=2), audio, **(sizes | narrow)
         )
     return Settings(seeds, Tuning(), audio, end_to_end=True, side_by_side=1, **sizes)
 
@@ -426,18 +426,27 @@ def starting_trunk(tuning: Tuning, side: int, device: str = "cpu") -> MobileFace
             of_votes = F.cross_entropy(z[:, n_points:], votes[batch].to(device))
             return LANDMARKS_IN * (z[:, :n_points] - at).abs().mean() + of_votes
 
+        def encode(batch: Tensor, mirrored: Tensor) -> Tensor:
+            return network.encode(_augmented(images[batch].to(device), mirrored, draw))
+
         network.to(device)
         linear = nn.Linear(network.n_features, n_points + votes.shape[1], device="meta").to_empty(device=device)
         with torch.no_grad():
             linear.weight.copy_(torch.randn(linear.weight.shape, generator=draw) / (10 * network.n_features**0.5))
             linear.bias.copy_(torch.cat([points.flatten(1).mean(0), torch.zeros(votes.shape[1])]))
         how = (tuning.start_lr, tuning.start_epochs, tuning.batch_size)
-        _learn(network.encode, [*network.parameters()], linear, images, loss, torch.arange(len(images)), how, draw)
+        _learn(encode, [*network.parameters()], linear, loss, torch.arange(len(images)), how, draw)
         return {name: value.cpu().numpy() for name, value in network.state_dict().items()}
 
     stored = cached_arrays(key, build, kind="trunks")
     network.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
     return network.to(device)
+
+
+def _augmented(images: Tensor, mirrored: Tensor, draw: torch.Generator) -> Tensor:
+    """Pictures (n, 3, S, S) from 0 to 1 of uint8 (n, S, S) or (n, 3, S, S), jittered, some of them mirrored."""
+    x = jitter((images[:, None] if images.ndim == 3 else images).float() / 255, draw)
+    return torch.where(mirrored.view(-1, 1, 1, 1).to(x.device), x.flip(-1), x).expand(-1, 3, -1, -1)
 
 
 def _mirror(points: Tensor, mirrored: Tensor) -> Tensor:
@@ -476,13 +485,15 @@ def tune_trunks(
     Args:
         corpus, videos: the frames, and which of them train.
         settings: of the run.
-        start: what every trunk begins as; its layers up to conv_34 are left as they are. Random weights if None.
+        start: what every trunk begins as; its layers up to conv_34 are left as they are, so that their maps of all
+            frames, plain, and mirrored and jittered, are computed once for all seeds. Random weights if None.
         device: where to train.
     """
-    networks = [_tuned("trunk", corpus, videos, settings, seed, start, device) for seed in settings.seeds]
+    maps = _Maps(start, corpus.frames, device)
+    networks = [_tuned("trunk", corpus, videos, settings, seed, maps, device) for seed in settings.seeds]
     features = [x for _, x in networks]
     if settings.audio:
-        sounds = [_tuned("sound", corpus, videos, settings, seed, None, device)[1] for seed in settings.seeds]
+        sounds = [_tuned("sound", corpus, videos, settings, seed, maps, device)[1] for seed in settings.seeds]
         features = [torch.cat(pair, 1) for pair in zip(features, sounds, strict=True)]
     x = torch.stack(features)
     training = torch.stack(list(videos.train.values())).any(0)
@@ -497,17 +508,38 @@ def tune_trunks(
     return Trunks(x, encode, content_key(RECIPE, "trunks", x))
 
 
+class _Maps:
+    """Maps of a start's layers up to conv_34, computed when they are first asked for."""
+
+    def __init__(self, start: MobileFaceNet | None, frames: Tensor, device: str):
+        self.start, self.frames, self.device = start, frames, device
+
+    @cached_property
+    def both(self) -> Tensor:
+        """(2, N, C, h, w): of the frames as they are, and of them mirrored and jittered."""
+        draw, early = generators([PRETRAINING_SEED], 1)[0], self.start.layers[: self.start.n_early].eval()
+        maps = []
+        with torch.inference_mode():
+            for batch in self.frames.split(256):
+                plain = (batch[:, None] if batch.ndim == 3 else batch).expand(-1, 3, -1, -1).to(self.device) / 255
+                other = _augmented(batch.to(self.device), torch.ones(len(batch), dtype=torch.bool), draw)
+                maps.append(
+                    torch.stack([early(x.contiguous(memory_format=torch.channels_last)) for x in (plain, other)])
+                )
+        return torch.cat(maps, 1).clone()
+
+
 def _tuned(
     kind: str,
     corpus: AffectVideos,
     videos: Videos,
     settings: Settings,
     seed: int,
-    start: MobileFaceNet | None,
+    maps: _Maps,
     device: str,
 ) -> tuple[nn.Module, Tensor]:
     """A tuned trunk or encoder of sound, and its features (N, D) of all frames."""
-    tuning = settings.tuning
+    tuning, start = settings.tuning, maps.start if kind == "trunk" else None
     draw = generators([seed], 101 if kind == "trunk" else 102)[0]
     if kind == "trunk":
         network: nn.Module = MobileFaceNet(draw, tuning.width, corpus.frames.shape[-1], tuning.repeats)
@@ -525,9 +557,28 @@ def _tuned(
 
     def build() -> dict[str, np.ndarray]:
         network.to(device)
-        _tune(kind, network, inputs, videos, known, tuning, start is not None, draw, device)
-        state = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
-        return state | {"features": _encode(network, inputs, device).numpy()}
+        learning, late = [*network.parameters()], None
+        if start is not None:
+            late = network.layers[network.n_early :]
+            learning = [*late.parameters()]
+
+        def encode(batch: Tensor, mirrored: Tensor) -> Tensor:
+            if kind == "sound":
+                return network(inputs[batch].to(device))
+            if late is None:
+                return network.encode(_augmented(inputs[batch].to(device), mirrored, draw))
+            return late(maps.both[mirrored.long(), batch]).flatten(1)
+
+        network.train()
+        _tune(encode, learning, network.n_features, videos, known, tuning, draw, device)
+        network.eval()
+        if late is None:
+            features = _encode(network, inputs, device)
+        else:
+            features = _encode(nn.Sequential(late, nn.Flatten()), maps.both[0], device)
+        return {name: value.cpu().numpy() for name, value in network.state_dict().items()} | {
+            "features": features.numpy()
+        }
 
     stored = cached_arrays(key, build, kind="trunks")
     features = torch.from_numpy(stored.pop("features"))
@@ -536,23 +587,22 @@ def _tuned(
 
 
 def _tune(
-    kind: str,
-    network: nn.Module,
-    inputs: Tensor,
+    encode: Callable[[Tensor, Tensor], Tensor],
+    learning: list[nn.Parameter],
+    n_features: int,
     videos: Videos,
     known: Tensor | None,
     tuning: Tuning,
-    begun: bool,
     draw: torch.Generator,
     device: str,
 ) -> None:
-    """Tune a network in place under a linear layer, and leave it in evaluation mode."""
+    """Tune an encoder on all tasks; ``known`` are landmarks (N, 68, 2) or voice activity bool (N,), or None."""
     outputs = videos.outputs
     if known is not None:
-        outputs |= {"FA": AUXILIARY["FA"]} if kind == "trunk" else {"VAD": AUXILIARY["VAD"]}
+        outputs |= {"FA": AUXILIARY["FA"]} if known.ndim == 3 else {"VAD": AUXILIARY["VAD"]}
     p_c = {task: w.to(device) for task, w in videos.weights.items()}
 
-    def loss(z: Tensor, batch: Tensor, mirrored: Tensor | None) -> Tensor:
+    def loss(z: Tensor, batch: Tensor, mirrored: Tensor) -> Tensor:
         terms = []
         for task, said in zip(outputs, z.split(list(outputs.values()), 1), strict=True):
             if task == "FA":
@@ -566,63 +616,44 @@ def _tune(
                 terms.append(TEACHING[task](said[there][None, None], y[None, None], p_c.get(task)).squeeze())
         return sum(terms) / len(outputs)
 
-    linear = nn.Linear(network.n_features, sum(outputs.values()), device="meta").to_empty(device=device)
-    bound = network.n_features**-0.5
+    linear = nn.Linear(n_features, sum(outputs.values()), device="meta").to_empty(device=device)
     with torch.no_grad():
-        linear.weight.copy_((2 * torch.rand(linear.weight.shape, generator=draw) - 1) * bound)
+        linear.weight.copy_((2 * torch.rand(linear.weight.shape, generator=draw) - 1) * n_features**-0.5)
         linear.bias.zero_()
-    encode, learning = network, [*network.parameters()]
-    if kind == "trunk":
-        early, late = network.layers[: network.n_early], network.layers[network.n_early :]
-        learning = [*late.parameters()] if begun else learning
-
-        def encode(x: Tensor) -> Tensor:
-            if not begun:
-                return network.encode(x)
-            early.eval()
-            with torch.no_grad():
-                maps = early(x.contiguous(memory_format=torch.channels_last))
-            return late(maps).flatten(1)
-
     rows = torch.stack(list(videos.train.values())).any(0).nonzero().squeeze(1)
-    network.train()
-    how = (tuning.lr, tuning.epochs, tuning.batch_size)
-    _learn(encode, learning, linear, inputs, loss, rows, how, draw, pictures=kind == "trunk")
-    network.eval()
+    _learn(encode, learning, linear, loss, rows, (tuning.lr, tuning.epochs, tuning.batch_size), draw)
 
 
 def _learn(
-    encode: Callable[[Tensor], Tensor],
+    encode: Callable[[Tensor, Tensor], Tensor],
     learning: list[nn.Parameter],
     linear: nn.Linear,
-    inputs: Tensor,
-    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     rows: Tensor,
     how: tuple[float, int, int],
     draw: torch.Generator,
-    pictures: bool = True,
 ) -> None:
-    """Train an encoder and the linear layer on it; pictures are mirrored at random and their colours jittered.
+    """Train an encoder and the linear layer on it; every other picture is mirrored, at random.
 
     Args:
+        encode: gives features (n, D) of rows, and which of them are mirrored.
+        learning: parameters of the encoder that learn.
         loss: of outputs (n, K), their rows, and which of them are mirrored.
         how: highest learning rate, epochs, and rows a step.
+
+    Raises:
+        FloatingPointError: the last loss is NaN or infinite.
     """
     lr, epochs, batch_size = how
-    device = linear.weight.device
     steps = -(-len(rows) // batch_size)
     optimiser = torch.optim.Adam([*learning, *linear.parameters()], lr=lr, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * steps)
     value = torch.zeros(())
     for _ in tqdm(range(epochs), desc="tuning", unit="epoch", disable=None, leave=False):
         for batch in rows[torch.randperm(len(rows), generator=draw)].split(batch_size):
-            x, mirrored = inputs[batch].to(device), None
-            if pictures:
-                x = jitter((x[:, None] if x.ndim == 3 else x).float() / 255, draw)
-                mirrored = torch.rand(len(batch), generator=draw) < 0.5
-                x = torch.where(mirrored.view(-1, 1, 1, 1).to(device), x.flip(-1), x).expand(-1, 3, -1, -1)
+            mirrored = torch.rand(len(batch), generator=draw) < 0.5
             if len(batch) > 1:  # no batch normalisation of one
-                value = loss(linear(encode(x)), batch, mirrored)
+                value = loss(linear(encode(batch, mirrored)), batch, mirrored)
                 optimiser.zero_grad(set_to_none=True)
                 value.backward()
                 optimiser.step()
@@ -869,10 +900,8 @@ class _EndToEnd(nn.Module):
         """
         clips = rows[0].flatten(0, -2)
         mirrored = torch.rand(len(clips), generator=self.draw) < 0.5
-        x = self.corpus.frames[clips.flatten()].to(self.device).float() / 255
-        x = jitter(x[:, None] if x.ndim == 3 else x, self.draw)
-        of_frame = mirrored.repeat_interleave(clips.shape[1]).view(-1, 1, 1, 1).to(self.device)
-        x = self.network.trunk.encode(torch.where(of_frame, x.flip(-1), x).expand(-1, 3, -1, -1))
+        frames = self.corpus.frames[clips.flatten()].to(self.device)
+        x = self.network.trunk.encode(_augmented(frames, mirrored.repeat_interleave(clips.shape[1]), self.draw))
         if self.network.sound is not None:
             x = torch.cat([x, self.network.sound(self.corpus.audio[clips.flatten()].to(self.device))], 1)
         x = x.view(*rows.shape, -1)
