@@ -124,7 +124,7 @@ def test_progress_is_shown_on_a_terminal_only(checkout, ran, capsys, monkeypatch
     ("arguments", "message"),
     [
         (["13"], "no notebook '13'; known: 11_one, 92_audit"),
-        (["--paper", "other"], "no paper 'other'; known: pen, ugn, uncnet"),
+        (["--paper", "other"], "no paper 'other'; known: distill, pen, rock, ugn, uncnet"),
         (["--corpus", "imagenet"], "no corpus 'imagenet'; known: "),
         (["--corpus", "ferplus"], "`uncertain-affect data get ferplus"),
         (["--data-root", "nowhere"], "nowhere; it is the folder that holds one folder per corpus"),
