@@ -188,6 +188,8 @@ def test_published_vectors_are_taken_where_they_lie(tmp_path, forms, settings):
     p = rock.problem(forms["semaine"], "semaine", "power", frozen, glove=path)
     the = int(p.tokens[0, 0])
     assert p.embedding[the].tolist() == [2, 3, 4, 5, 6, 7]
+    assert len(p.without_vector) == len(p.embedding) - 2 - 2  # nobody here is a woman
+    assert not {"the", "said"} & set(p.without_vector)
 
 
 # --- trials -----------------------------------------------------------------------------------------------

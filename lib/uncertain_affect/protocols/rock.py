@@ -197,6 +197,7 @@ class Problem:
         information: (T - 1,), estimated mutual information of each auxiliary target with the primary one in training,
             nats.
         classes: names of the primary task's classes; none where it is a number.
+        without_vector: words of the vocabulary that a file of vectors lacks; all of them where there is no file.
     """
 
     name: str
@@ -208,6 +209,7 @@ class Problem:
     rows: dict[str, np.ndarray]
     information: np.ndarray
     classes: tuple[str, ...] = ()
+    without_vector: tuple[str, ...] = ()
 
     @property
     def families(self) -> str:
@@ -340,6 +342,7 @@ def problem(
         wanted.rows,
         wanted.information(np.random.default_rng([settings.seeds[0], 61])),
         wanted.classes,
+        embedding.missing,
     )
 
 
