@@ -739,6 +739,8 @@ class Generation:
         parts, keep = [], torch.tensor([copy.balanced == balanced for copy in self.copies])
         if not keep.any():
             raise ValueError(f"no network was trained with{'' if balanced else 'out'} balancing")
+        if keep.all():
+            return self
         for part in self.parts:
             chosen = [i for i, copy in enumerate(part.copies) if copy.balanced == balanced]
             if chosen:
