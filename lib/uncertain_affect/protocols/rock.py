@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import optuna
@@ -634,6 +635,7 @@ def search(
 
 
 Job = tuple[Problem, Cell, int]
+Key = TypeVar("Key")
 
 
 def search_all(
@@ -657,25 +659,35 @@ def search_all(
     with one_thread():
         # what is in the cache needs no other process
         found = {name: search(p, c, settings, s, device, -np.inf) for name, (p, c, s) in named.items()}
-        left = {name: named[name] for name, result in found.items() if result is None}
-        bar = tqdm(total=len(left), desc="searches", leave=False, disable=None if left else True)
-        workers = min(workers or os.cpu_count() or 1, len(left)) if torch.device(device).type == "cpu" else 1
-        if workers < 2:
-            for name, (p, c, s) in left.items():
-                found[name] = search(p, c, settings, s, device, deadline)
-                bar.update()
-        else:
-            with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-                asked = {pool.submit(search, p, c, settings, s, device, deadline): n for n, (p, c, s) in left.items()}
-                try:
-                    for done in as_completed(asked):
-                        found[asked[done]] = done.result()
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
-        bar.close()
+    left = {name: (p, c, settings, s, device, deadline) for name, (p, c, s) in named.items() if found[name] is None}
+    found |= _in_processes(search, left, device, workers)
     return {name: found[name] for name in named if found[name] is not None}
+
+
+def _in_processes(
+    work: Callable, calls: Mapping[Key, tuple], device: str, workers: int | None = None
+) -> dict[Key, Any]:
+    """What `work` returns for the arguments of each call; one thread each, on a CPU in as many processes as cores."""
+    workers = min(workers or os.cpu_count() or 1, len(calls)) if torch.device(device).type == "cpu" else 1
+    done = {}
+    bar = tqdm(total=len(calls), desc=work.__name__, leave=False, disable=None if calls else True)
+    if workers < 2:
+        with one_thread():
+            for name, arguments in calls.items():
+                done[name] = work(*arguments)
+                bar.update()
+    else:
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            asked = {pool.submit(work, *arguments): name for name, arguments in calls.items()}
+            try:
+                for future in as_completed(asked):
+                    done[asked[future]] = future.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    bar.close()
+    return done
 
 
 @contextmanager
@@ -748,6 +760,14 @@ def retrain(
 
     key = content_key(_key(problem, cell, settings, seed, device), dataclasses.asdict(drawn), found.best, epoch)
     return cached_arrays(key, build, kind="rock/retrained")["test"]
+
+
+def retrain_all(
+    jobs: Mapping[Key, tuple[Problem, Cell, int, Search]], settings: Settings, device: str = "cpu"
+) -> dict[Key, np.ndarray]:
+    """:func:`retrain` for many problems, cells, seeds and searches."""
+    calls = {name: (p, cell, settings, seed, found, device) for name, (p, cell, seed, found) in jobs.items()}
+    return _in_processes(retrain, calls, device)
 
 
 @dataclass(frozen=True, eq=False)
