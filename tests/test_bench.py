@@ -56,6 +56,11 @@ def test_auxiliary_encoders_and_their_peer_give_the_same_numbers():
     assert promised.target == 15
 
 
+def test_task_heads_and_their_peer_give_the_same_losses():
+    work = bench.task_heads_work(n_heads=2, n_clips=2, n_steps=3, n_features=4, size=3)
+    torch.testing.assert_close(work.ours(), work.peer(), atol=1e-5, rtol=1e-5)
+
+
 def test_the_graph_and_its_peer_give_the_same_logits():
     work = bench.graph_work(n=40, n_au=5, n_features=16, n_samples=3)
     ours, peer = work.ours(), work.peer()

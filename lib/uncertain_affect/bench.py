@@ -27,6 +27,7 @@ from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, Identity, Nui
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.metrics import expected_calibration_error
 from uncertain_affect.metrics.calibration import calibration_sums, ece_from_sums
+from uncertain_affect.models.emenet import TaskHeads
 from uncertain_affect.models.han_rock import TaskGRU
 from uncertain_affect.models.ugn import UncertainGraphLayer, UncertainGraphNetwork
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
@@ -241,6 +242,45 @@ def auxiliary_encoders_work(
     )
 
 
+def task_heads_work(
+    n_heads: int = 20, n_clips: int = 5, n_steps: int = 16, n_features: int = 128, size: int = 32, target: float = 2
+) -> Work:
+    """A training step of EMENet's heads for many members, beside the usual loop over members with ``nn.GRU``.
+
+    Each member has a minibatch of its own for each of its three tasks; both give every member's mean square of its
+    outputs, (n_heads,), having taken the gradients of their sum and a step of Adam.
+    """
+    together = TaskHeads(n_features, generators(range(n_heads)), hidden=size, dropout=0.0, shared=2 * size)
+    apart = [_as_modules(together, copy) for copy in range(n_heads)]
+    x = torch.randn(n_heads, 3, n_clips, n_steps, n_features, generator=generators([0], 1)[0])
+    optimiser = torch.optim.Adam(together.parameters(), lr=0.0, fused=True)
+    alone = [torch.optim.Adam(member.parameters(), lr=0.0, fused=True) for member in apart]
+
+    def ours() -> Tensor:
+        out, _ = together(x)
+        losses = sum(z.square().mean((1, 2, 3)) for z in out.values())
+        optimiser.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        optimiser.step()
+        return losses.detach()
+
+    def peer() -> Tensor:
+        losses = []
+        for member, its_optimiser, of_member in zip(apart, alone, x, strict=True):
+            loss = sum(
+                member[f"linear{i}"](member[f"gru{i}"](member["shared"](of_task))[0]).square().mean()
+                for i, of_task in enumerate(of_member)
+            )
+            its_optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            its_optimiser.step()
+            losses.append(loss.detach())
+        return torch.stack(losses)
+
+    name = f"Training step of {n_heads} x 3 GRU heads: B = {n_clips}, T = {n_steps}, D = {n_features}, H = {size}"
+    return Work(name, "one member after another with torch.nn", ours, peer, target)
+
+
 def works() -> list[Work]:
     """Everything that is timed; what needs PyTorch Geometric only where it is installed."""
     geometric = [attention_work] if importlib.util.find_spec("torch_geometric") else []
@@ -251,6 +291,7 @@ def works() -> list[Work]:
         bootstrap_work(),
         calibration_work(),
         auxiliary_encoders_work(),
+        task_heads_work(),
         graph_work(),
         *(work() for work in geometric),
     ]
@@ -368,6 +409,25 @@ def _as_grus(model: TaskGRU) -> list[nn.GRU]:
                 for direction, suffix in enumerate(("_l0", "_l0_reverse")):
                     getattr(gru, name + suffix).copy_(parameter[task, direction])
     return grus
+
+
+def _as_modules(heads: TaskHeads, copy: int) -> nn.ModuleDict:
+    """One copy of the heads from torch's own layers."""
+    width = heads.shared_weight.shape[2]
+    shared = nn.Sequential(nn.Linear(heads.in_features, width), nn.PReLU())
+    modules = nn.ModuleDict({"shared": shared})
+    with torch.no_grad():
+        shared[0].weight.copy_(heads.shared_weight[copy].T)
+        shared[0].bias.copy_(heads.shared_bias[copy, 0])
+        for i, (task, n_outputs) in enumerate(heads.outputs.items()):
+            gru, linear = nn.GRU(width, heads.hidden, batch_first=True), nn.Linear(heads.hidden, n_outputs)
+            for name in ("ih", "hh"):
+                getattr(gru, f"weight_{name}_l0").copy_(getattr(heads, f"weight_{name}")[copy, i].T)
+                getattr(gru, f"bias_{name}_l0").copy_(getattr(heads, f"bias_{name}")[copy, i, 0])
+            linear.weight.copy_(heads.weights[task][copy].T)
+            linear.bias.copy_(heads.biases[task][copy, 0])
+            modules[f"gru{i}"], modules[f"linear{i}"] = gru, linear
+    return modules
 
 
 def _predictions(n: int, n_classes: int = 9) -> tuple[np.ndarray, np.ndarray]:

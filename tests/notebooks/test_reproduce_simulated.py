@@ -22,6 +22,8 @@ NOTEBOOKS = (
     "41_rock_auxiliary",
     "42_rock_capacity",
     "44_rock_attention",
+    "51_distillation_balancing",
+    "52_distillation_uncertainty",
 )
 
 
