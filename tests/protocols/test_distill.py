@@ -111,6 +111,12 @@ def test_ferplus_differs_between_profiles_in_seeds_alone():
     assert (len(quick.seeds), len(full.seeds), quick.clip) == (5, 20, 1)
 
 
+def test_a_gpu_trains_small_convolutional_networks_on_ferplus():
+    gpu = distill.settings("full", corpus="ferplus", device="cuda")
+    assert gpu.end_to_end and gpu.tuning.width == 0.25 and gpu.clip == 1
+    assert distill.settings("quick", corpus="ferplus", device="cuda") == distill.settings("quick", corpus="ferplus")
+
+
 # --- videos -----------------------------------------------------------------------------------------------
 
 
@@ -594,6 +600,25 @@ def test_auxiliary_tasks_are_off_where_their_labels_are_unknown(data):
         assert x.shape[:4] == (1, n, 2, 4)
         terms = source.auxiliary(source.heads(x)[0], 1)
         assert (terms[0] is None) == (n == 3)
+
+
+def test_networks_from_scratch_learn_single_images(empty_cache):
+    own = dataclasses.replace(
+        SMALL, clip=1, clips=8, side_by_side=1, epochs=4, end_to_end=True, seeds=(0,), members=2, shared=None
+    )
+    images = distill.images_as_videos(faces())
+    split = distill.split_videos(images, own, expressions=distill.ferplus.EMOTIONS)
+    scratch = distill.encoders(images, split, own, simulated=False)
+    assert isinstance(scratch, distill.OwnTrunks) and scratch.start is None
+    teachers = distill.train(split, scratch, own)
+    soft = distill.soft_labels(teachers, split)
+    students = distill.train(split, scratch, own, soft=soft)
+    for generation in (teachers, students):
+        said = distill.predict(generation, split, split.test_rows)["EXPR"]
+        assert said.shape == (1, 2, len(split.test_rows), 8)
+        torch.testing.assert_close(said.sum(-1), torch.ones(said.shape[:-1]))
+        assert not torch.allclose(said[0, 0], said[0, 1])  # members of their own
+    assert distill.on_pictures(students, images.frames[:3])["EXPR"].shape[-2:] == (3, 8)
 
 
 def test_hand_made_features_serve_all_seeds_of_images(empty_cache):

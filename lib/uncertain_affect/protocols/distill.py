@@ -138,12 +138,15 @@ class Settings:
     end_to_end: bool = False
 
 
-def settings(profile: str, seed: int = 0, audio: bool = False, corpus: str = "simulated") -> Settings:
+def settings(
+    profile: str, seed: int = 0, audio: bool = False, corpus: str = "simulated", device: str = "cpu"
+) -> Settings:
     """The settings of a profile; seeds count up from ``seed``.
 
     In quick, trunk and heads are a quarter as wide as published, and the trunk is frozen before the members train; in
     full every member trains a network of the published size, for which a GPU is needed. On FER+ either profile
-    trains heads on frozen features: of single images there is no clip, and a minibatch has 256 of them.
+    trains heads on frozen features; on a GPU full trains small convolutional networks from scratch instead, a quarter
+    as wide as published, on the 48 x 48 pixels. Of single images there is no clip, and a minibatch has 256 of them.
 
     Raises:
         ValueError: no such profile.
@@ -153,8 +156,10 @@ def settings(profile: str, seed: int = 0, audio: bool = False, corpus: str = "si
     seeds = tuple(range(seed, seed + (5 if profile == "quick" else 20)))
     sizes = {"clip": 8, "clips": 8, "decay": 4, "epochs": 15} if audio else {}
     if corpus == "ferplus":
-        sizes = {"clip": 1, "clips": 256, "hidden": 64, "shared": 64, "side_by_side": 25}
-        return Settings(seeds, Tuning(), **sizes)
+        sizes = {"clip": 1, "clips": 256, "hidden": 64}
+        if profile == "full" and device.startswith("cuda"):
+            return Settings(seeds, Tuning(width=0.25, repeats=0.25), **sizes, side_by_side=1, end_to_end=True)
+        return Settings(seeds, Tuning(), **sizes, shared=64, side_by_side=25)
     if profile == "quick":
         narrow = {"hidden": 32, "shared": 64, "lr": 3e-3}
         return Settings(
@@ -466,7 +471,7 @@ def encoders(
         simulated: the faces are simulated, so that trunks may begin with one that knows such faces.
         device: where to train.
     """
-    if settings.clip == 1:
+    if settings.clip == 1 and not settings.end_to_end:
         return hog_trunk(corpus, videos)
     start = starting_trunk(settings.tuning, corpus.frames.shape[-1], device) if simulated else None
     if settings.end_to_end:
