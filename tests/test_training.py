@@ -8,7 +8,7 @@ from torch import nn
 from uncertain_affect import training
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, draw_kept
-from uncertain_affect.training import choose_device, evaluate, fit, generators
+from uncertain_affect.training import choose_device, evaluate, fit, generators, one_thread
 
 D, C = 6, 3
 
@@ -338,3 +338,17 @@ def test_copies_with_their_own_data_train_as_they_would_alone():
             torch.testing.assert_close(ours[copy], theirs[0], rtol=1e-4, atol=1e-6)
         for ours, theirs in zip(history.val, by_itself.val, strict=True):
             assert ours[copy] == pytest.approx(theirs[0], rel=1e-4)
+
+
+def test_one_thread_is_for_a_block_or_a_function_and_ends_with_it():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        with pytest.raises(ZeroDivisionError), one_thread():
+            1 / 0  # noqa: B018
+        assert torch.get_num_threads() == 2
+        assert [one_thread()(torch.get_num_threads)() for _ in range(2)] == [1, 1]
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def generators(seeds: list[int], stream: int = 0) -> list[torch.Generator]:
     """One CPU generator per seed. Different streams of a seed (weights, minibatches, ...) are independent."""
     # manual_seed of neighbouring integers gives unrelated Mersenne states, but seed + stream would collide
     return [torch.Generator().manual_seed(seed * 1_000_003 + stream) for seed in seeds]
+
+
+@contextmanager
+def one_thread():
+    """One thread for torch: sums of several threads differ in their last bits, and trainings with them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fit(

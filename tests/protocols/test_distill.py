@@ -602,6 +602,21 @@ def test_auxiliary_tasks_are_off_where_their_labels_are_unknown(data):
         assert (terms[0] is None) == (n == 3)
 
 
+def test_training_takes_one_thread_whatever_there_are(empty_cache, monkeypatch):
+    images, own = distill.images_as_videos(faces()), dataclasses.replace(SMALL, clip=1, clips=8, epochs=1)
+    split = distill.split_videos(images, own, expressions=distill.ferplus.EMOTIONS)
+    threads, source = [], distill._source
+    monkeypatch.setattr(distill, "_source", lambda *a: threads.append(torch.get_num_threads()) or source(*a))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        distill.train(split, distill.hog_trunk(images, split), own)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
+
+
 def test_networks_from_scratch_learn_single_images(empty_cache):
     own = dataclasses.replace(
         SMALL, clip=1, clips=8, side_by_side=1, epochs=4, end_to_end=True, seeds=(0,), members=2, shared=None

@@ -44,7 +44,7 @@ from uncertain_affect.models.emenet import (
     bin_values,
 )
 from uncertain_affect.resampling import Floats, Statistic, ccc_from_sums, cluster_sums, moment_sums
-from uncertain_affect.training import generators
+from uncertain_affect.training import generators, one_thread
 
 # Raise it when the same settings come to give other networks.
 RECIPE = 1
@@ -406,6 +406,7 @@ PRETRAINING_SEED = 1_000_000
 LANDMARKS_IN = 20
 
 
+@one_thread()
 def starting_trunk(tuning: Tuning, side: int, device: str = "cpu") -> MobileFaceNet:
     """A trunk that knows simulated faces, though none of the people it will meet, or from the cache.
 
@@ -460,6 +461,7 @@ def _mirror(points: Tensor, mirrored: Tensor) -> Tensor:
     return torch.where(mirrored.view(-1, 1, 1), flipped, points)
 
 
+@one_thread()
 def encoders(
     corpus: AffectVideos, videos: Videos, settings: Settings, simulated: bool, device: str = "cpu"
 ) -> "Trunks | OwnTrunks":
@@ -780,6 +782,7 @@ class OwnTrunks:
         return content_key(RECIPE, "own", self.corpus.checksum(), begun)
 
 
+@one_thread()
 def train(
     videos: Videos,
     trunks: Trunks | OwnTrunks,
@@ -1251,6 +1254,7 @@ class SoftLabels:
         return lambda task, rows: self.labels[task][seed, rows].to(device)
 
 
+@one_thread()
 def soft_labels(generation: Generation, videos: Videos) -> SoftLabels:
     """Soft labels of every frame, in shards of videos that are written once with their checksums.
 

@@ -20,7 +20,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,7 +53,7 @@ from uncertain_affect.monah import narrate
 from uncertain_affect.paths import data_root
 from uncertain_affect.resampling import cluster_sums, difference, f1_from_sums, f1_sums, ratio, ratio_sums
 from uncertain_affect.search import MedianStopping, random_search
-from uncertain_affect.training import generators
+from uncertain_affect.training import generators, one_thread
 
 # Raise it when the same settings come to give other networks.
 RECIPE = 1
@@ -688,17 +687,6 @@ def _in_processes(
                 raise
     bar.close()
     return done
-
-
-@contextmanager
-def one_thread():
-    """One thread for torch: sums of several threads differ in their last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def best_network(
