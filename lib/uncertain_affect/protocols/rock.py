@@ -216,11 +216,6 @@ class Problem:
         """Letters of the families of auxiliary tasks it has, in order."""
         return "".join(dict.fromkeys(task.family for task in self.tasks[1:]))
 
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether its metric is accuracy; else it is mean absolute error."""
-        return bool(self.classes)
-
     def truth(self, split: str) -> np.ndarray:
         """Primary targets (n,) of the rows of a split."""
         return self.targets[self.rows[split], 0].numpy()
