@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROFILE ?= quick
-# processes of the tests, of one thread each; not of nbval, which waits five seconds for an output and no longer
+# processes of the tests, of one thread each
 JOBS ?= 2
 
 # deterministic matrix products on a GPU must be asked for before a kernel starts
@@ -30,8 +30,9 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest --nbval-lax --nbval-cell-timeout 900 notebooks && \
-	OMP_NUM_THREADS=1 UNCERTAIN_AFFECT_WARM_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile
+	export OMP_NUM_THREADS=1 && \
+	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 1800 notebooks && \
+	UNCERTAIN_AFFECT_WARM_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile
 
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)

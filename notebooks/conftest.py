@@ -4,6 +4,8 @@ import tempfile
 
 import pytest
 
+OUTPUT_TIMEOUT_S = 600
+
 
 def pytest_configure(config):
     # the notebooks record what they measure: here into a folder of its own, not among the reader's results
@@ -17,3 +19,5 @@ def pytest_configure(config):
 def pytest_collectstart(collector):
     if hasattr(collector, "skip_compare"):  # a notebook: warnings differ between machines
         collector.skip_compare += ("stderr",)
+        # nbval's own five seconds between two messages of a kernel are too few where the machine is busy
+        collector.output_timeout = OUTPUT_TIMEOUT_S

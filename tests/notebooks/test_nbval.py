@@ -36,6 +36,12 @@ def probe():
             "import sys; _ = sys.stderr.write('here')",
             outputs=[v4.new_output("stream", name="stderr", text="there")],
         ),
+        # a busy machine: six seconds between the reply to a cell and the news that the kernel is idle
+        v4.new_code_cell(
+            "import time; k = get_ipython().kernel\n"
+            "def slow():\n    del k.post_handler_hook\n    time.sleep(6)\n"
+            "k.post_handler_hook = slow"
+        ),
         v4.new_code_cell(
             f"{where}; print(results.is_dir(), pathlib.Path({str(paths.project_root())!r}) in results.parents)",
             outputs=[v4.new_output("stream", name="stdout", text="True False\n")],
@@ -85,6 +91,6 @@ def test_a_changed_number_in_a_checked_cell_fails_there_and_nowhere_else(failed)
     assert cells["altered"] == [f"Cell {changed}"]
 
 
-def test_stderr_is_not_compared_and_results_go_to_a_folder_of_their_own(failed):
+def test_stderr_is_not_compared_results_go_to_a_folder_of_their_own_and_a_slow_kernel_is_waited_for(failed):
     cells, _ = failed
     assert cells["probe"] == []
