@@ -37,11 +37,7 @@ def probe():
             outputs=[v4.new_output("stream", name="stderr", text="there")],
         ),
         # a busy machine: six seconds between the reply to a cell and the news that the kernel is idle
-        v4.new_code_cell(
-            "import time; k = get_ipython().kernel\n"
-            "def slow():\n    del k.post_handler_hook\n    time.sleep(6)\n"
-            "k.post_handler_hook = slow"
-        ),
+        v4.new_code_cell("import time; get_ipython().kernel.iopub_thread.schedule(lambda: time.sleep(6))"),
         v4.new_code_cell(
             f"{where}; print(results.is_dir(), pathlib.Path({str(paths.project_root())!r}) in results.parents)",
             outputs=[v4.new_output("stream", name="stdout", text="True False\n")],
