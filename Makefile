@@ -10,7 +10,7 @@ export CUBLAS_WORKSPACE_CONFIG := :4096:8
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test record lab bench lint clean
+.PHONY: setup reproduce test stress record lab bench clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -22,9 +22,9 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-# make reproduce [PROFILE=full] [CORPUS=ferplus] [DATA_ROOT=...] [ONLY="11 12"]
+# make reproduce [PROFILE=full] [CORPUS=ferplus] [DATA_ROOT=...] [ONLY="11 12"] [OPTIONS="--workers 4 --html"]
 reproduce: setup
-	$(BIN)/uncertain-affect reproduce $(ONLY) --profile $(PROFILE) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+	$(BIN)/uncertain-affect reproduce $(ONLY) --profile $(PROFILE) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT)) $(OPTIONS)
 
 test: setup
 	$(BIN)/ruff check .
@@ -34,14 +34,19 @@ test: setup
 	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 1800 notebooks && \
 	UNCERTAIN_AFFECT_WARM_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile
 
+# what is random in the tests, many times more often
+stress: setup
+	OMP_NUM_THREADS=1 UNCERTAIN_AFFECT_KILLS=20 $(BIN)/pytest -n $(JOBS) tests/test_resume.py
+
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)
 
 lab: setup
-	$(BIN)/jupyter lab notebooks
+	OMP_NUM_THREADS=1 $(BIN)/jupyter lab notebooks
 
 bench: setup
 	$(BIN)/python -m uncertain_affect.bench
+	$(BIN)/uncertain-affect bench
 
 clean:
 	rm -rf .venv results/local .pytest_cache .ruff_cache .hypothesis

@@ -1,15 +1,19 @@
 import hashlib
+import os
 import threading
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect import cache as cache_module
+from uncertain_affect.cache import cache_dir, cached_arrays, content_key, entries, prune
 from uncertain_affect.paths import project_root
+from uncertain_affect.protocols import ugn
 
 
 @pytest.fixture
@@ -220,3 +224,97 @@ def test_two_at_once_build_once(cache):
     second.join(10)
     assert not second.is_alive()
     assert build.calls == 1
+
+
+# --- the code in a key ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A library of two modules that can be rewritten."""
+    for name in ("models", "corpora"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    write = {
+        "step.py": f"from {tmp_path.name}.models import net\nfrom {tmp_path.name} import plots\n",
+        "models/net.py": '"""A network."""\nWIDTH = 8\n',
+        "plots.py": "COLOUR = 1\n",
+    }
+    for name, source in write.items():
+        (tmp_path / name).write_text(source)
+    monkeypatch.setattr(cache_module, "LIBRARY", tmp_path)
+
+    def key():
+        cache_module.code_key.cache_clear()
+        cache_module._read_code.cache_clear()
+        return cache_module.code_key(f"{tmp_path.name}.step")
+
+    yield tmp_path, key
+    cache_module.code_key.cache_clear()
+    cache_module._read_code.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "counts"),
+    [
+        ("models/net.py", "WIDTH = 9\n", True),
+        ("models/net.py", '"""Another docstring."""\nWIDTH  =  8  # and a comment\n', False),
+        ("models/__init__.py", "import torch\n", True),
+        ("plots.py", "COLOUR = 2\n", False),
+        ("unrelated.py", "X = 1\n", False),
+        ("step.py", "from {library}.models import net\nfrom {library} import plots\nX = 1\n", True),
+    ],
+)
+def test_other_code_has_another_key(library, name, source, counts):
+    folder, key = library
+    before = key()
+    (folder / name).write_text(source.replace("{library}", folder.name))
+    assert (key() != before) is counts
+
+
+def test_the_code_of_a_step_is_that_of_all_it_imports():
+    keys = {name: cache_module.code_key(f"uncertain_affect.protocols.{name}") for name in ("uncnet", "ugn", "pen")}
+    assert len(set(keys.values())) == 3
+    assert keys["ugn"] == ugn.RECIPE
+
+
+# --- list and prune ---------------------------------------------------------------------------------------
+
+
+def test_entries_are_listed_with_what_they_hold(cache):
+    arrays = cached_arrays(content_key("a"), Build(x=np.zeros(1000)), kind="networks")
+    assert arrays["x"].nbytes == 8000
+    cached_arrays("000", Build(x=np.zeros(10)), kind=f"rock/{content_key('search')}/trials")
+    (cache / "networks" / f"{content_key('b')}.checkpoint").write_bytes(b"123")
+    found = [(e.kind, e.finished) for e in entries()]
+    assert found == [("networks", True), ("networks", False), ("rock", True)] or found == [
+        ("networks", False),
+        ("networks", True),
+        ("rock", True),
+    ]
+    assert {e.size for e in entries() if not e.finished} == {3}
+    assert min(e.size for e in entries() if e.kind == "networks" and e.finished) > 8000
+
+
+def test_only_what_is_old_and_of_the_kind_is_removed(cache):
+    for kind in ("features", "networks"):
+        for i in range(2):
+            cached_arrays(content_key(i), Build(x=np.zeros(10)), kind=kind)
+    old = cache / "networks" / content_key(0)
+    for path in (old, *old.iterdir()):
+        os.utime(path, (0, 0))
+    assert [e.path for e in prune(unused_days=365)] == [old]
+    assert len(entries()) == 3
+    assert {e.kind for e in prune(kind="features")} == {"features"}
+    assert [e.path for e in entries()] == [cache / "networks" / content_key(1)]
+
+
+def test_what_another_process_is_making_is_not_removed(cache):
+    cached_arrays(content_key(0), Build(x=np.zeros(10)))
+    with FileLock(cache / "arrays" / f"{content_key(0)}.lock"):
+        assert prune() == []
+    assert len(entries()) == 1
+
+
+def test_an_empty_cache_has_no_entries(cache):
+    assert entries() == prune() == []

@@ -2,6 +2,9 @@ import json
 import math
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -160,6 +163,34 @@ def test_an_earlier_run_that_a_dead_process_moved_aside_is_not_lost(tmp_path, mo
     with pytest.raises(OSError):
         record.replace_folder(tmp_path / "new", tmp_path / "run")
     assert (tmp_path / "run" / "a").is_file()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_kill_while_a_run_is_moved_into_place_loses_neither(tmp_path, step):
+    folder = tmp_path / "quick" / "none" / "11_x"
+    for place, content in ((folder, "old"), (tmp_path / "new", "new")):
+        place.mkdir(parents=True)
+        (place / "run.json").write_text(content)
+    code = f"""
+import os, pathlib, signal
+from uncertain_affect import record
+real, calls = os.replace, []
+def replace(source, target):
+    calls.append(source)
+    if len(calls) == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, target)
+os.replace = replace
+record.replace_folder(pathlib.Path({str(tmp_path / "new")!r}), pathlib.Path({str(folder)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert folder.exists() is (step == 1)
+    record.recover(tmp_path)
+    assert (folder / "run.json").read_text() == "old"
+    record.replace_folder(tmp_path / "new", folder)
+    assert (folder / "run.json").read_text() == "new"
+    assert [path.name for path in folder.parent.iterdir()] == ["11_x"]
 
 
 @pytest.mark.parametrize("missing", ["run.json", "claims.json", "tables", "figures"])

@@ -1,9 +1,14 @@
 """The driver, on tiny notebooks that do all that a notebook can do wrong. One batch of real executions is shared."""
 
 import contextlib
+import errno
 import io
 import os
+import re
 import shutil
+import socket
+import subprocess
+import sys
 from collections import Counter
 
 import nbformat
@@ -96,7 +101,14 @@ def batch(tmp_path_factory):
     for name in ("11_fails", "12_exits", "14_records"):  # finished runs of yesterday
         (place / name).mkdir(parents=True)
         (place / name / "yesterday.csv").touch()
-    (place / "14_records.failed.ipynb").touch()
+    (results / "failed" / "quick" / "none").mkdir(parents=True)
+    (results / "failed" / "quick" / "none" / "14_records.ipynb").touch()
+    # and what a killed run left, of a process that is gone
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (place / f".13_dies.{socket.gethostname()}.{gone.pid}.abc").mkdir()
+    # killed between the two steps of moving a finished run into place
+    (place / ".92_audit.old").mkdir()
 
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
@@ -149,12 +161,14 @@ def test_cells_that_need_a_corpus_are_left_out_where_there_is_none(batch):
 
 def test_a_failed_copy_is_kept_with_its_error_and_earlier_results_stay(batch):
     outcomes, _, place = batch
-    failed = place / "11_fails.failed.ipynb"
+    failed = place.parents[1] / "failed" / "quick" / "none" / "11_fails.ipynb"
     assert outcomes["11_fails"].error == f"PapermillExecutionError: ValueError: broken on purpose (see {failed})"
     outputs = [o for cell in nbformat.read(failed, as_version=4).cells for o in cell.get("outputs", [])]
     assert [o.get("evalue") for o in outputs if o.output_type == "error"] == ["broken on purpose"]
     assert any(o.get("text") == "before\n" for o in outputs)
     assert [path.name for path in (place / "11_fails").iterdir()] == ["yesterday.csv"]
+    assert outcomes["11_fails"].traceback.splitlines()[-1] == "ValueError: broken on purpose"
+    assert "\x1b" not in outcomes["11_fails"].traceback
 
 
 def test_a_notebook_that_stops_early_failed_though_an_earlier_record_is_there(batch):
@@ -170,9 +184,27 @@ def test_a_dead_kernel_is_a_failure(batch):
 
 def test_nothing_but_results_and_failed_copies_is_left(batch):
     _, _, place = batch
-    failed = [f"{name}.failed.ipynb" for name in ("11_fails", "12_exits", "13_dies")]
-    assert {path.name for path in place.iterdir()} == {"11_fails", "12_exits", "14_records", *failed}
-    assert [path.name for path in place.parent.parent.iterdir()] == ["quick"]
+    assert {path.name for path in place.iterdir()} == {"11_fails", "12_exits", "14_records", "92_audit"}
+    assert {path.name for path in place.parents[1].iterdir()} == {"quick", "failed"}
+    failed = place.parents[1] / "failed" / "quick" / "none"
+    assert {path.name for path in failed.iterdir()} == {"11_fails.ipynb", "12_exits.ipynb", "13_dies.ipynb"}
+
+
+def test_executed_copies_say_neither_when_nor_where(batch):
+    _, _, place = batch
+    failed = place.parents[1] / "failed" / "quick" / "none" / "11_fails.ipynb"
+    for path in (place / "14_records" / "14_records.ipynb", failed):
+        text = path.read_text(encoding="utf-8")
+        assert str(place.parents[3]) not in text
+        assert '"papermill"' not in text
+        assert "start_time" not in text
+
+
+def test_seconds_are_told_apart_and_memory_is_noted(batch):
+    outcomes, _, _ = batch
+    assert outcomes["14_records"].parts.keys() == {"training and testing"}  # below its only heading, "Title"
+    assert sum(outcomes["14_records"].parts.values()) > 0
+    assert outcomes["14_records"].memory > 10 * 2**20
 
 
 def test_the_notebooks_themselves_are_not_touched(batch):
@@ -186,8 +218,8 @@ def test_there_is_one_line_of_progress_for_each_notebook(batch):
     _, said, _ = batch
     first, *_, last = said.splitlines()
     assert said.count("\n") == 4
-    assert first.startswith("[1/4] 11_fails on none ... FAILED in ")
-    assert last.startswith("[4/4] 14_records on none ... done in ")
+    assert first.startswith("[1/4] 11_fails on none: FAILED in ")
+    assert last.startswith("[4/4] 14_records on none: done in ")
 
 
 def execute_in_place(source, output, parameters, **_):
@@ -218,7 +250,9 @@ def test_a_record_that_is_not_of_this_run_is_a_failure_and_goes_nowhere(checkout
     (outcome,) = reproduce.reproduce([path])
     assert message in outcome.error
     left = [p for p in (checkout / "results" / "local").rglob("*") if p.is_file()]
-    assert left == [checkout / "results" / "local" / "quick" / "none" / "11_one.failed.ipynb"]
+    assert left == []
+    failed = checkout / "results" / "failed"
+    assert [p for p in failed.rglob("*") if p.is_file()] == [failed / "quick" / "none" / "11_one.ipynb"]
 
 
 def test_results_of_record_run_are_taken(checkout, monkeypatch):
@@ -231,11 +265,11 @@ def test_results_of_record_run_are_taken(checkout, monkeypatch):
 
 def test_an_unexpected_failure_of_any_kind_is_reported_in_a_line(notebook, monkeypatch):
     def fails(*_, **__):
-        raise OSError("first line\nno space left")
+        raise OSError("first line\nand the last")
 
     monkeypatch.setattr(reproduce.papermill, "execute_notebook", fails)
     (outcome,) = reproduce.reproduce([notebook])
-    assert outcome.error == "OSError: no space left"
+    assert outcome.error == "OSError: and the last"
 
 
 def test_the_summary_is_a_table():
@@ -262,6 +296,54 @@ def test_an_interrupt_passes_through_and_leaves_nothing(checkout, notebook, monk
         reproduce.reproduce([notebook])
     assert not [path for path in (checkout / "results" / "local").rglob("*") if path.is_file()]
     assert "UNCERTAIN_AFFECT_RESULTS" not in os.environ
+
+
+def test_a_full_disk_is_said_so(notebook, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", fails)
+    (outcome,) = reproduce.reproduce([notebook])
+    assert "a disk is full: make room for the results and the cache, then run the same command" in outcome.error
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_runs(checkout, notebook, nothing_runs, monkeypatch):
+    (checkout / "file").touch()
+    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "file" / "results"))
+    with pytest.raises(SelectionError, match=r"results cannot be written to .*file/results .*; nothing was run"):
+        reproduce.reproduce([notebook])
+
+
+LIMITS = {
+    "memory": (
+        reproduce.Limits(memory=300 * 2**20),
+        "import time; hog = bytearray(400 * 2**20); time.sleep(60)",
+        r"MemoryError: took 0\.[4-9] GiB of memory, more than 0\.3",
+    ),
+    "time": (
+        reproduce.Limits(seconds=3),
+        "import time; time.sleep(60)",
+        r"TimeoutError: took longer than 0\.05 minutes",
+    ),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_notebook_that_takes_too_much_is_stopped(checkout, limit):
+    limits, source, message = LIMITS[limit]
+    path = write_notebook(checkout / "notebooks", "11_one", "print('before')", source, RECORD)
+    (outcome,) = reproduce.reproduce([path], limits=limits)
+    assert re.match(message, outcome.error)
+    assert outcome.seconds < 30
+    kept = (checkout / "results" / "failed" / "quick" / "none" / "11_one.ipynb").read_text(encoding="utf-8")
+    assert "before" in kept
+
+
+def test_a_page_is_written_beside_the_executed_notebook(checkout, notebook):
+    (outcome,) = reproduce.reproduce([notebook], html=True)
+    assert outcome.error is None
+    page = checkout / "results" / "local" / "quick" / "none" / "11_one" / "11_one.html"
+    assert "Title" in page.read_text(encoding="utf-8")
 
 
 # --- choosing notebooks -----------------------------------------------------------------------------------
@@ -308,6 +390,37 @@ def test_notebooks_are_chosen_by_number_name_file_and_paper(three, names, paper,
 def test_a_notebook_or_paper_that_is_not_there(three, names, paper, message):
     with pytest.raises(SelectionError, match=message):
         reproduce.select(names, paper)
+
+
+def test_notebooks_are_chosen_by_claim_table_and_figure(three):
+    for i, said in enumerate([{"claims": ["uncnet.c1"], "tables": ["table1"]}, {"figures": ["figure2"]}]):
+        notebook = nbformat.read(three[i], as_version=4)
+        notebook.metadata["uncertain_affect"] |= said
+        nbformat.write(notebook, three[i])
+    assert reproduce.select(claim="uncnet.c1") == [three[0]]
+    assert reproduce.select(table="uncnet.table1") == [three[0]]
+    assert reproduce.select(paper="uncnet", table="figure2") == [three[1]]
+    with pytest.raises(SelectionError, match=r"no notebook owns claim 'uncnet\.c2'; owned: uncnet\.c1"):
+        reproduce.select(claim="uncnet.c2")
+    with pytest.raises(SelectionError, match=r"no notebook owns table or figure 'table1'; owned: uncnet\.table1, "):
+        reproduce.select(table="table1")
+
+
+def test_a_plan_says_what_recorded_runs_took(checkout, notebook):
+    other = write_notebook(checkout / "notebooks", "12_two", RECORD)
+    for corpus, seconds in (("ferplus", 200), ("meld", 30)):
+        folder = checkout / "results" / "quick" / corpus / "11_one"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(f'{{"seconds": {seconds}.4}}')
+    said = reproduce.plan_table(reproduce.plan([notebook, other]))
+    assert said.splitlines() == [
+        "notebook  corpus  profile  seconds  recorded",
+        "11_one    none    quick    200      quick on ferplus",
+        "12_two    none    quick    unknown  -",
+        "",
+        "2 notebooks, 200 s on the machine that recorded them, one after another; 1 not recorded yet",
+    ]
+    assert not (checkout / "results" / "local").exists()
 
 
 def test_a_paper_without_notebooks_is_not_a_success(checkout):
@@ -452,6 +565,6 @@ def test_the_notebook_gets_its_corpus_and_a_data_root_that_names_no_home(checkou
     got = []
     monkeypatch.setattr(reproduce, "_run", lambda *job: got.append(job) or reproduce.Outcome("11_one", "none", 0.0))
     reproduce.reproduce([notebook], root="../corpora", corpus="none")
-    (_, corpus, values), *_ = got
-    assert corpus == values["CORPUS"] == "none"
-    assert values["DATA_ROOT"] == "../corpora"
+    job, _ = got[0]
+    assert job.corpus == job.parameters["CORPUS"] == "none"
+    assert job.parameters["DATA_ROOT"] == "../corpora"

@@ -1,23 +1,30 @@
 """A cache of arrays that are slow to make (decoded images, frozen features), addressed by content."""
 
+import ast
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from uncertain_affect.paths import project_root
+
+CACHE_VARIABLE = "UNCERTAIN_AFFECT_CACHE"
 
 
 def cache_dir() -> Path:
     """The folder of the cache: `$UNCERTAIN_AFFECT_CACHE`, else `.cache/uncertain_affect` in the checkout."""
-    named = os.environ.get("UNCERTAIN_AFFECT_CACHE")
+    named = os.environ.get(CACHE_VARIABLE)
     return Path(named).expanduser() if named else project_root() / ".cache" / "uncertain_affect"
 
 
@@ -35,6 +42,54 @@ def content_key(*parts) -> str:
     return _digest(parts).hex()
 
 
+# Modules that say where things lie, what is printed and how results are judged and shown, not what is learnt. What a
+# corpus holds enters a key as content; the simulated world is drawn from while something is made, and counts.
+NOT_RECIPES = ("cache", "claims", "cluster", "corpora", "papers", "paths", "plots", "record", "resampling")
+LIBRARY = Path(__file__).parent
+
+
+@functools.cache
+def code_key(module: str) -> str:
+    """A SHA-256 of the code of a module of this library and of all of the library's that it imports.
+
+    Part of the key of what the module computes: what other code has made is not taken. Comments, docstrings and
+    layout do not count, nor do the modules of `NOT_RECIPES`.
+
+    Args:
+        module: `__name__`.
+    """
+    code: dict[str, bytes] = {}
+    waiting = [module.partition(".")[2]]
+    while waiting:
+        name = waiting.pop()
+        if name not in code and (file := _file_of(name)):
+            code[name], imported = _read_code(file)
+            waiting += [other for other in imported if _counts(other)]
+    return content_key(code)
+
+
+@functools.cache
+def _read_code(file: Path) -> tuple[bytes, list[str]]:
+    """A digest of what a file does, and the names of this library that it imports."""
+    tree, imported = ast.parse(file.read_text(encoding="utf-8")), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == LIBRARY.name:
+            source = node.module.partition(".")[2]
+            imported += [source, *(f"{source}.{alias.name}".strip(".") for alias in node.names)]
+    return hashlib.sha256(ast.dump(tree).encode()).digest(), imported
+
+
+def _file_of(name: str) -> Path | None:
+    path = LIBRARY.joinpath(*name.split("."))
+    return next((f for f in (path / "__init__.py", path.with_suffix(".py")) if f.is_file()), None)
+
+
+def _counts(name: str) -> bool:
+    return name.partition(".")[0] not in NOT_RECIPES or name.startswith("corpora.simulated")
+
+
 def cached_arrays(
     key: str, build: Callable[[], Mapping[str, np.ndarray]], kind: str = "arrays"
 ) -> dict[str, np.ndarray]:
@@ -46,7 +101,7 @@ def cached_arrays(
     is built anew with a warning.
 
     Args:
-        key: from `content_key`, over everything that the arrays depend on, the version of `build` included.
+        key: from `content_key`, over everything that the arrays depend on, the code of `build` included (`code_key`).
         build: makes the arrays by name; called only when they are not cached. No object arrays: no pickle.
         kind: the sub-folder, naming what the arrays are.
     """
@@ -121,3 +176,55 @@ def _digest(part) -> bytes:
     digest = hashlib.sha256(f"{tag}\0".encode())
     digest.update(content)
     return digest.digest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in the cache: a folder of arrays, a search, or what an interrupted training left to go on from."""
+
+    kind: str
+    path: Path
+    size: int  # bytes
+    used: float  # seconds since 1970, when it was last written or read
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is complete; an unfinished training is not."""
+        return self.path.suffix not in (".checkpoint", ".partial", ".part")
+
+
+def entries() -> list[Entry]:
+    """All that the cache holds, by kind and path."""
+    root, found = cache_dir(), []
+    for path in sorted(root.rglob("*")) if root.is_dir() else []:
+        kind = path.parent.relative_to(root).as_posix()
+        inside = any(HEX_KEY.fullmatch(parent.name) or parent.suffix == ".part" for parent in path.parents)
+        if inside or not ((path.is_dir() and HEX_KEY.match(path.name)) or path.suffix in (".checkpoint", ".partial")):
+            continue
+        files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+        stats = [f.stat() for f in files]
+        used = max((max(s.st_mtime, s.st_atime) for s in stats), default=path.stat().st_mtime)
+        found.append(Entry(kind, path, sum(s.st_size for s in stats), used))
+    return found
+
+
+HEX_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def prune(kind: str | None = None, unused_days: float = 0.0) -> list[Entry]:
+    """Remove entries of a kind (all kinds if None) that nobody has used for so many days; returns them.
+
+    What another process is making or reading at this moment stays.
+    """
+    removed = []
+    for entry in entries():
+        if kind not in (None, entry.kind) or time.time() - entry.used < 86400 * unused_days:
+            continue
+        lock = FileLock(f"{entry.path.with_suffix('')}.lock", timeout=0)
+        try:
+            with lock:
+                shutil.rmtree(entry.path) if entry.path.is_dir() else entry.path.unlink()
+        except Timeout:
+            continue
+        removed.append(entry)
+    return removed

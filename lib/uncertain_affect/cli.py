@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -31,7 +32,11 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "notebook", nargs="*", help="number or name, e.g. 12 or 12_uncnet_calibration (default: all)"
     )
+    reproduce.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="the same, as an option")
     reproduce.add_argument("--paper", help="all notebooks of one paper, e.g. uncnet")
+    reproduce.add_argument("--claim", help="the notebook that judges a claim, e.g. ugn.c3")
+    reproduce.add_argument("--table", help="the notebook of a table or figure, e.g. ugn.table1 or pen.figure2")
+    reproduce.add_argument("--dry-run", action="store_true", help="list what would run, and for how long")
     reproduce.add_argument("--corpus", help="corpus to run on (default: the first that is there)")
     reproduce.add_argument("--data-root", help="folder with one folder per corpus (default: ./data)")
     reproduce.add_argument("--profile", choices=["quick", "full"], default="quick")
@@ -39,11 +44,30 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="set a notebook parameter, e.g. -p SEED 7",
     )  # fmt: skip
+    where = reproduce.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", type=_positive(int), default=os.cpu_count() or 1, help="processes here (default: one per core)"
+    )
+    where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="run on the workers of a Dask cluster")
+    where.add_argument("--slurm", type=_positive(int), metavar="JOBS", help="run on so many SLURM jobs")
+    reproduce.add_argument("--time-limit", type=_positive(float), metavar="MINUTES", help="of each notebook")
+    reproduce.add_argument("--memory-limit", type=_positive(float), metavar="GIB", help="of each notebook")
+    reproduce.add_argument("--html", action="store_true", help="write each executed notebook as a page as well")
     reproduce.set_defaults(command=_reproduce)
 
     record = commands.add_parser("record", help="promote finished runs to the committed results")
     record.add_argument("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
     record.set_defaults(command=_record)
+
+    cache = commands.add_parser("cache", help="list or remove what was cached")
+    cache.add_argument("action", choices=["list", "prune"])
+    cache.add_argument("--kind", help="entries of one kind, e.g. networks")
+    cache.add_argument("--unused", type=float, metavar="DAYS", help="prune what nobody has used for so long; 0: all")
+    cache.set_defaults(command=_cache)
+
+    bench = commands.add_parser("bench", help="time the whole quick reproduction, notebook by notebook")
+    bench.add_argument("notebook", nargs="*", help="number or name (default: all of the papers)")
+    bench.set_defaults(command=_bench)
 
     data = commands.add_parser("data", help="fetch what may be fetched")
     data.add_argument("action", choices=["get"])
@@ -53,16 +77,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(kind: type):
+    def number(text: str):
+        if not (value := kind(text)) > 0:
+            raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        return value
+
+    number.__name__ = kind.__name__
+    return number
+
+
 def _reproduce(args) -> int:
     # papermill and torch take seconds to import: only where they are needed
     from uncertain_affect import paths, reproduce
 
     parameters = {"PROFILE": args.profile, **dict(args.parameter)}
+    chosen = reproduce.select([*args.notebook, *args.only], args.paper, claim=args.claim, table=args.table)
+    asked = {"corpus": args.corpus, "root": args.data_root, "parameters": parameters}
+    if args.dry_run:
+        print(reproduce.plan_table(reproduce.plan(chosen, **asked)))
+        if args.slurm:
+            from uncertain_affect import cluster
+
+            with cluster.slurm_cluster() as jobs:
+                print(f"\nEach of {args.slurm} jobs:\n{jobs.job_script()}")
+        return 0
+    limits = reproduce.Limits(
+        **({"seconds": 60 * args.time_limit} if args.time_limit else {}),
+        **({"memory": 2**30 * args.memory_limit} if args.memory_limit else {}),
+    )
     outcomes = reproduce.reproduce(
-        reproduce.select(args.notebook, args.paper),
-        corpus=args.corpus,
-        root=args.data_root,
-        parameters=parameters,
+        chosen,
+        **asked,
+        workers=args.workers,
+        scheduler=args.scheduler,
+        slurm_jobs=args.slurm,
+        limits=limits,
+        html=args.html,
         say=print if sys.stdout.isatty() else lambda *_, **__: None,
     )
     print(reproduce.summary(outcomes))
@@ -78,6 +129,8 @@ def _reproduce(args) -> int:
     failures = [o for o in outcomes if o.error]
     for outcome in failures:
         print(f"{outcome.notebook} failed: {outcome.error}", file=sys.stderr)
+        if outcome.traceback:
+            print(outcome.traceback, file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -87,6 +140,36 @@ def _record(args) -> int:
     for target in publish.promote_all(args.run):
         print(f"recorded {target}")
     return 0
+
+
+def _cache(args) -> int:
+    import time
+
+    from uncertain_affect import cache
+
+    if args.action == "prune":
+        if args.kind is None and args.unused is None:
+            raise ValueError("cache prune: say which, by --kind or --unused DAYS (0: all)")
+        gone = cache.prune(args.kind, args.unused or 0.0)
+        print(f"removed {len(gone)} entries, {sum(entry.size for entry in gone) / 1e6:.1f} MB")
+        return 0
+    entries = [entry for entry in cache.entries() if args.kind in (None, entry.kind)]
+    for kind in sorted({entry.kind for entry in entries}):
+        own = [entry for entry in entries if entry.kind == kind]
+        unfinished = sum(not entry.finished for entry in own)
+        days = (time.time() - max(entry.used for entry in own)) / 86400
+        print(
+            f"{kind:<28} {len(own):>6} entries {sum(entry.size for entry in own) / 1e6:>10.1f} MB, last used "
+            f"{days:.0f} days ago{f', {unfinished} unfinished' if unfinished else ''}"
+        )
+    print(f"{len(entries)} entries, {sum(entry.size for entry in entries) / 1e6:.1f} MB in {cache.cache_dir()}")
+    return 0
+
+
+def _bench(args) -> int:
+    from uncertain_affect import timing
+
+    return timing.main(args.notebook)
 
 
 def _data(args) -> int:

@@ -10,7 +10,7 @@ import torch
 from skimage.feature import hog
 from tqdm import tqdm
 
-from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import (
     PUBLISHED_WEIGHTS,
@@ -20,13 +20,14 @@ from uncertain_affect.models.backbones import (
     load_inception_resnet_v1,
 )
 from uncertain_affect.paths import data_root
+from uncertain_affect.training import one_thread
 
 # Kind of features -> identity corpus of the simulated world on which the small network is pre-trained.
 SIMULATED = {f"simulated-{corpus}": corpus for corpus in identity.CORPORA}
 KINDS = ("hog", *SIMULATED, *PUBLISHED_WEIGHTS)
 
-# Part of every cache key: raise it when the same arguments come to give other features.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 
 class WeightsMissing(FileNotFoundError):
@@ -91,6 +92,7 @@ def frozen_features(images, kind: str = "hog", tap: str | None = None, **options
     return cached_arrays(key, lambda: {"hog": hog_features(images)}, kind="features")["hog"]
 
 
+@one_thread()
 def tapped_features(
     images,
     kind: str,

@@ -18,16 +18,22 @@ from tqdm.auto import tqdm
 
 from uncertain_affect import corpora
 from uncertain_affect.augment import center_crop, random_crop_flip
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.models.backbones import PUBLISHED_RESNETS, ResNet, load_resnet
 from uncertain_affect.paths import data_root
-from uncertain_affect.training import SECONDS_BETWEEN_CHECKPOINTS, generators, read_checkpoint, write_checkpoint
+from uncertain_affect.training import (
+    SECONDS_BETWEEN_CHECKPOINTS,
+    generators,
+    one_thread,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 # Channels of the first stage of the published networks.
 PUBLISHED_WIDTH = 64
 
-# Raise it when the same settings come to give other features.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class FineTuned:
     seconds: float
 
 
+@one_thread()
 def finetune(
     images: Tensor,
     targets: Tensor,
@@ -113,6 +120,7 @@ def finetune(
 PRETRAINING_SEED = 1_000_000
 
 
+@one_thread()
 def starting_network(
     simulated: bool,
     settings: Settings,

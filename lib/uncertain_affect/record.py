@@ -21,8 +21,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from filelock import FileLock
 
 from uncertain_affect import papers, paths
+from uncertain_affect.cache import cache_dir, content_key
 from uncertain_affect.claims import Effect, Part, Verdict, judge
 
 PROFILES = ("quick", "full")
@@ -33,6 +35,11 @@ VERSIONED = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image"
 def results_root() -> Path:
     """Where runs write: ``$UNCERTAIN_AFFECT_RESULTS``, else ``results/local``; relative paths from the checkout."""
     return paths.project_root() / Path(os.environ.get(RESULTS_VARIABLE) or "results/local").expanduser()
+
+
+def failed_root() -> Path:
+    """Where notebooks that failed are kept: ``results/failed``, or ``failed`` in ``$UNCERTAIN_AFFECT_RESULTS``."""
+    return results_root() / "failed" if os.environ.get(RESULTS_VARIABLE) else paths.project_root() / "results/failed"
 
 
 class Run:
@@ -265,19 +272,42 @@ def check_complete(folder: Path) -> dict:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Move a folder over another: what is there is the old one or the new one, never a mixture."""
+    """Move a folder over another: what is there is the old one or the new one, never a mixture.
+
+    Two processes that replace the same folder take turns. One that is killed between its two steps leaves the old one
+    aside, for :func:`recover`.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    old = target.with_name(f".{target.name}.old")
+    locks = cache_dir() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{content_key(str(target.resolve()))}.lock"):
+        _recover(_aside(target))
+        if target.exists():
+            os.replace(target, _aside(target))
+        try:
+            os.replace(source, target)
+        except BaseException:
+            _recover(_aside(target))
+            raise
+        shutil.rmtree(_aside(target), ignore_errors=True)
+
+
+def recover(root: Path) -> None:
+    """Put back the finished runs under a results folder that a killed process had put aside and not replaced."""
+    for old in root.glob("*/*/.*.old"):
+        _recover(old)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _recover(old: Path) -> None:
+    target = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)
-        os.replace(target, old)
-    try:
-        os.replace(source, target)
-    except BaseException:
-        if old.exists():
-            os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    elif old.exists():
+        os.replace(old, target)
 
 
 def write_json(path: Path, content) -> None:

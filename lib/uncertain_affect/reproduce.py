@@ -1,4 +1,4 @@
-"""The batch driver: run notebooks headlessly with papermill.
+"""The batch driver: run notebooks headlessly with papermill, here or on the workers of a cluster.
 
 All chosen notebooks run even if one fails. Each writes into a folder of its own, and what it recorded is moved into
 place, with the executed notebook, only when it succeeded and its record is complete.
@@ -6,24 +6,33 @@ place, with the executed notebook, only when it succeeded and its record is comp
 
 import ast
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
+import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 
 import nbformat
 import papermill
+import psutil
 
-from uncertain_affect import corpora, papers, paths, record
+from uncertain_affect import cluster, corpora, papers, paths, record
+from uncertain_affect.cache import CACHE_VARIABLE, cache_dir
 
 NO_CORPUS = "none"
-CELL_TIMEOUT_S = 24 * 3600
+WATCH_S = 0.5
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# what a notebook's cells are doing, by the words in the heading above them; the rest is training and testing
+PARTS = {"imports": r"^imports", "parameters": r"^parameters", "data": r"^data\b"}
 
 
 class SelectionError(ValueError):
@@ -40,6 +49,39 @@ class Outcome:
     verdicts: Counter = field(default_factory=Counter)
     error: str | None = None
     without_corpus: tuple[str, ...] = ()  # the corpora it measures on, where it ran on none of them
+    traceback: str = ""
+    parts: dict[str, float] = field(default_factory=dict)  # seconds by what the cells do
+    memory: int = 0  # bytes, the most that its processes held at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook on one corpus with all its parameters. ``seconds`` is what a recorded run of it took, if any."""
+
+    path: Path
+    corpus: str
+    parameters: dict
+    seconds: float | None = None
+    seconds_of: str = ""  # the profile and corpus of that run
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one notebook may take: seconds, and bytes of memory, of its kernel and that kernel's children together."""
+
+    seconds: float = 24 * 3600
+    memory: float = 0.9 * psutil.virtual_memory().total
+
+
+@dataclass(frozen=True)
+class How:
+    """What a worker is told besides the job: limits, whether to write pages, and the folders, which it shares."""
+
+    limits: Limits
+    html: bool
+    results: Path
+    failed: Path
+    cache: Path
 
 
 def notebooks() -> dict[str, Path]:
@@ -52,8 +94,14 @@ def metadata(path: Path) -> dict:
     return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
 
 
-def select(names: Sequence[str] = (), paper: str | None = None) -> list[Path]:
-    """The notebooks named (by number, stem or file name), or all of a paper, or all.
+def select(
+    names: Sequence[str] = (), paper: str | None = None, *, claim: str | None = None, table: str | None = None
+) -> list[Path]:
+    """The notebooks named (by number, stem or file name), those of a paper, of a claim, of a table, or all.
+
+    Args:
+        claim: ``"ugn.c3"``.
+        table: of a table or figure, ``"ugn.table1"``, or ``"table1"`` with ``paper``.
 
     Raises:
         SelectionError: nothing goes by that name.
@@ -63,6 +111,17 @@ def select(names: Sequence[str] = (), paper: str | None = None) -> list[Path]:
         if paper not in papers.keys():
             raise SelectionError(f"no paper {paper!r}; known: {', '.join(papers.keys())}")
         known = {name: path for name, path in known.items() if metadata(path).get("paper") == paper}
+    if claim is not None:
+        known = _owners(known, claim, "claim", lambda said: said.get("claims", []))
+    if table is not None:
+        if paper is not None and "." not in table:
+            table = f"{paper}.{table}"
+        known = _owners(
+            known,
+            table,
+            "table or figure",
+            lambda said: [f"{said.get('paper')}.{name}" for name in said.get("tables", []) + said.get("figures", [])],
+        )
     if not known:
         raise SelectionError(f"no notebooks of {paper or 'any paper'} in {paths.project_root() / 'notebooks'}")
     chosen = []
@@ -73,6 +132,15 @@ def select(names: Sequence[str] = (), paper: str | None = None) -> list[Path]:
             raise SelectionError(f"no notebook {wanted!r}; known: {', '.join(known)}")
         chosen += found
     return list(dict.fromkeys(chosen))
+
+
+def _owners(known: dict[str, Path], wanted: str, what: str, of: Callable[[dict], list[str]]) -> dict[str, Path]:
+    """Those of the notebooks that own a claim, a table or a figure."""
+    owned = {name: of(metadata(path)) for name, path in known.items()}
+    if chosen := {name: known[name] for name, ids in owned.items() if wanted in ids}:
+        return chosen
+    there = [id_ for ids in owned.values() for id_ in ids]
+    raise SelectionError(f"no notebook owns {what} {wanted!r}; owned: {', '.join(there) or 'none'}")
 
 
 def default_parameters(path: Path) -> dict:
@@ -158,25 +226,10 @@ def choose_corpus(path: Path, wanted: str | None, root: Path) -> str:
     return wanted
 
 
-def reproduce(
-    chosen: Sequence[Path],
-    *,
-    corpus: str | None = None,
-    root: str | None = None,
-    parameters: dict | None = None,
-    say=print,
-) -> list[Outcome]:
-    """Run notebooks one after another and report on each.
-
-    Args:
-        chosen: notebooks, from :func:`select`.
-        corpus: corpus for all of them; default: for each the first it can run on that is there, else the parts
-            that need no corpus.
-        root: data root.
-        parameters: values for the notebooks' parameters; those a notebook does not have are an error.
-        say: prints the line of progress of each notebook, in two pieces.
-
-    All names are checked before anything runs. An interrupt leaves nothing half-written.
+def plan(
+    chosen: Sequence[Path], *, corpus: str | None = None, root: str | None = None, parameters: dict | None = None
+) -> list[Job]:
+    """What :func:`reproduce` would run, checked: notebook, corpus, parameters, and how long a recorded run took.
 
     Raises:
         SelectionError: something asked for does not exist or cannot be had.
@@ -201,65 +254,315 @@ def reproduce(
             raise SelectionError(
                 f"{path.name}: PROFILE is {values.get('PROFILE')!r}; it must be {' or '.join(record.PROFILES)}"
             )
-        jobs.append((path, use, values))
-    outcomes = []
-    for i, (path, use, values) in enumerate(jobs, 1):
-        say(f"[{i}/{len(jobs)}] {path.stem} on {use} ... ", end="", flush=True)
-        outcome = _run(path, use, values)
-        if use == NO_CORPUS:
-            outcome.without_corpus = tuple(metadata(path).get("corpora", ()))
-        say(f"{'FAILED' if outcome.error else 'done'} in {outcome.seconds:.0f} s", flush=True)
-        outcomes.append(outcome)
-    return outcomes
+        jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, values["PROFILE"], use)))
+    return jobs
 
 
-def _run(path: Path, corpus: str, parameters: dict) -> Outcome:
-    clock = time.perf_counter()
-    place = record.results_root() / parameters["PROFILE"] / corpus
-    place.mkdir(parents=True, exist_ok=True)
-    failed = place / f"{path.stem}.failed.ipynb"
-    failed.unlink(missing_ok=True)
-    error, verdicts = None, Counter()
-    # what the notebook records lands here, so that it cannot be taken for an earlier run's, nor harm it
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=place))
-    executed, folder = staging / path.name, staging / place.relative_to(record.results_root()) / path.stem
+def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float | None, str]:
+    """The seconds of a committed run of this profile, on this corpus if there is one, and which run it is."""
+    found = sorted((paths.project_root() / "results" / profile).glob(f"*/{notebook}/run.json"))
+    for run in sorted(found, key=lambda file: file.parts[-3] != corpus):
+        return json.loads(run.read_text(encoding="utf-8")).get("seconds"), f"{profile} on {run.parts[-3]}"
+    return None, ""
+
+
+def plan_table(jobs: Sequence[Job]) -> str:
+    """The plan as a table, with its total."""
+    rows = [("notebook", "corpus", "profile", "seconds", "recorded")]
+    for job in jobs:
+        known = "unknown" if job.seconds is None else f"{job.seconds:.0f}"
+        rows.append((job.path.stem, job.corpus, job.parameters["PROFILE"], known, job.seconds_of or "-"))
+    known = [job.seconds for job in jobs if job.seconds is not None]
+    total = f"{sum(known):.0f} s on the machine that recorded them, one after another"
+    if unknown := len(jobs) - len(known):
+        total += f"; {unknown} not recorded yet"
+    return f"{_table(rows)}\n\n{len(jobs)} notebooks, {total}"
+
+
+def reproduce(
+    chosen: Sequence[Path],
+    *,
+    corpus: str | None = None,
+    root: str | None = None,
+    parameters: dict | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    slurm_jobs: int | None = None,
+    limits: Limits | None = None,
+    html: bool = False,
+    say=print,
+) -> list[Outcome]:
+    """Run notebooks and report on each.
+
+    Args:
+        chosen: notebooks, from :func:`select`.
+        corpus: corpus for all of them; default: for each the first it can run on that is there, else the parts
+            that need no corpus.
+        root: data root.
+        parameters: values for the notebooks' parameters; those a notebook does not have are an error.
+        workers: processes on this machine; with 1 everything runs here, one after another.
+        scheduler: address of a Dask scheduler whose workers run the notebooks instead.
+        slurm_jobs: number of SLURM jobs that run them instead.
+        limits: what one notebook may take.
+        html: write each executed notebook as a page as well.
+        say: prints a line of progress for each notebook.
+
+    All names are checked before anything runs. An interrupt leaves nothing half-written; what a killed run left is
+    put in order first. Notebooks of one paper, which share trained networks, run one after another.
+
+    Raises:
+        SelectionError: something asked for does not exist or cannot be had, or results cannot be written.
+        ClusterError: the scheduler does not answer or its workers run no notebooks.
+    """
+    jobs = plan(chosen, corpus=corpus, root=root, parameters=parameters)
+    _check_writable(record.results_root())
+    record.recover(record.results_root())
+    _clear_staging(record.results_root())
+    how = How(limits or Limits(), html, record.results_root(), record.failed_root(), cache_dir())
+    outcomes = {}
+    if scheduler is not None:
+        running = _on_cluster(cluster.existing(scheduler), jobs, how)
+    elif slurm_jobs is not None:
+        running = _on_cluster(cluster.slurm(slurm_jobs), jobs, how)
+    elif workers > 1:
+        running = _on_cluster(cluster.local(workers), jobs, how)
+    else:
+        running = ((job, _run(job, how)) for job in jobs)
     try:
-        with _results_in(staging):
-            papermill.execute_notebook(
-                _prepared(path, corpus),
-                executed,
-                parameters,
-                kernel_name="python3",
-                cwd=path.parent,
-                progress_bar=False,
-                execution_timeout=CELL_TIMEOUT_S,
-                # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
-                extra_arguments=["--log-level=CRITICAL"],
-            )
-        verdicts = _check_record(folder, parameters)
+        for i, (job, outcome) in enumerate(running, 1):
+            if job.corpus == NO_CORPUS:
+                outcome.without_corpus = tuple(metadata(job.path).get("corpora", ()))
+            done = "FAILED" if outcome.error else "done"
+            say(f"[{i}/{len(jobs)}] {job.path.stem} on {job.corpus}: {done} in {outcome.seconds:.0f} s", flush=True)
+            outcomes[job.path] = outcome
+    finally:
+        _clear_staging(how.results)
+    return [outcomes[job.path] for job in jobs]
+
+
+def _check_writable(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as problem:
+        raise SelectionError(
+            f"results cannot be written to {root} ({problem.strerror}): make room or set "
+            f"{record.RESULTS_VARIABLE} to another folder; nothing was run"
+        ) from problem
+
+
+def _on_cluster(running, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, Outcome]]:
+    """Jobs with their outcomes as they end. The paper with most left to do goes first."""
+    from distributed import as_completed
+
+    chains = defaultdict(list)
+    for job in jobs:
+        chains[metadata(job.path).get("paper") or job.path.stem].append(job)
+    ordered = sorted(chains.values(), key=lambda chain: -sum(job.seconds or 0 for job in chain))
+    with running as client:
+        has_gpu = any(cluster.GPU in offered for offered in cluster.offers(client))
+
+        def submit(chain: list[Job]):
+            job = chain.pop(0)
+            wanted = {cluster.NOTEBOOK: 1}
+            if has_gpu and job.parameters.get("DEVICE", "cpu") != "cpu":
+                wanted[cluster.GPU] = 1
+            future = client.submit(_run, job, how, resources=wanted, pure=False)
+            submitted[future] = job, chain
+            return future
+
+        submitted = {}
+        waiting = as_completed([submit(chain) for chain in ordered], loop=client.loop)
+        for future in waiting:
+            job, chain = submitted.pop(future)
+            try:
+                outcome = future.result()
+            except Exception as problem:  # the worker died, several times over
+                outcome = Outcome(job.path.stem, job.corpus, 0.0, error=_in_a_line(problem))
+            if chain:
+                waiting.add(submit(chain))
+            yield job, outcome
+
+
+def _run(job: Job, how: How) -> Outcome:
+    path, clock = job.path, time.perf_counter()
+    place = how.results / job.parameters["PROFILE"] / job.corpus
+    failed = how.failed / job.parameters["PROFILE"] / job.corpus / path.name
+    failed.unlink(missing_ok=True)
+    outcome = Outcome(path.stem, job.corpus, 0.0)
+    place.mkdir(parents=True, exist_ok=True)
+    # what the notebook records lands here, so that it cannot be taken for an earlier run's, nor harm it
+    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(path.stem), dir=place))
+    executed, folder = staging / path.name, staging / place.relative_to(how.results) / path.stem
+    variables = cluster.ENVIRONMENT | {record.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(how.cache)}
+    variables["TQDM_MININTERVAL"] = "60"  # nobody watches
+    if (address := _scheduler()) is not None:
+        variables[cluster.SCHEDULER_VARIABLE] = address
+    try:
+        with cluster.environment(**variables), _Watch(how.limits) as watch:
+            try:
+                papermill.execute_notebook(
+                    _prepared(path, job.corpus),
+                    executed,
+                    job.parameters,
+                    kernel_name="python3",
+                    cwd=path.parent,
+                    progress_bar=False,
+                    # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
+                    extra_arguments=["--log-level=CRITICAL"],
+                )
+            finally:
+                outcome.memory = watch.most
+                if watch.stopped:  # whatever the kernel's death looked like
+                    raise MemoryError(watch.stopped) if "memory" in watch.stopped else TimeoutError(watch.stopped)
+        outcome.parts = _seconds_by_part(executed)
+        outcome.verdicts = _check_record(folder, job.parameters)
+        _finish_copy(executed)
         os.replace(executed, folder / path.name)
+        if how.html:
+            _write_html(folder / path.name)
         record.replace_folder(folder, place / path.stem)
     except Exception as problem:  # one notebook's trouble, of whatever kind, must not stop the others
-        error = f"{type(problem).__name__}: {str(problem).strip().splitlines()[-1] if str(problem).strip() else ''}"
+        outcome.error, outcome.traceback = _in_a_line(problem), _traceback(problem)
         if executed.exists():
+            with contextlib.suppress(OSError, ValueError):  # it stays as papermill left it
+                _finish_copy(executed)
+            failed.parent.mkdir(parents=True, exist_ok=True)
             os.replace(executed, failed)
-            error += f" (see {failed})"
+            outcome.error += f" (see {failed})"
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Outcome(path.stem, corpus, time.perf_counter() - clock, verdicts, error)
+    outcome.seconds = time.perf_counter() - clock
+    return outcome
 
 
-@contextlib.contextmanager
-def _results_in(folder: Path) -> Iterator[None]:
-    """Kernels started meanwhile record under this folder."""
-    before = os.environ.get(record.RESULTS_VARIABLE)
-    os.environ[record.RESULTS_VARIABLE] = str(folder)
+def _scheduler() -> str | None:
+    """The address of the scheduler whose worker this process is, if it is one."""
     try:
-        yield
-    finally:
-        del os.environ[record.RESULTS_VARIABLE]
-        if before is not None:
-            os.environ[record.RESULTS_VARIABLE] = before
+        from distributed import get_worker
+
+        return get_worker().scheduler.address
+    except ValueError:
+        return None
+
+
+def _staging_prefix(stem: str) -> str:
+    return f".{stem}.{socket.gethostname()}.{os.getpid()}."
+
+
+def _clear_staging(root: Path) -> None:
+    """Remove what killed runs on this machine left behind."""
+    for folder in root.glob(f"*/*/.*.{socket.gethostname()}.*"):
+        pid = folder.name.split(".")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Watch:
+    """Notes the most memory that the processes started meanwhile hold, and kills them when they pass the limits.
+
+    Attributes:
+        most: bytes.
+        stopped: why they were killed, or "".
+    """
+
+    def __init__(self, limits: Limits):
+        self.limits, self.most, self.stopped = limits, 0, ""
+        self._others = {child.pid for child in psutil.Process().children(recursive=True)}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(WATCH_S) and not self.stopped:
+            processes = [p for p in psutil.Process().children(recursive=True) if p.pid not in self._others]
+            memory = 0
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    memory += process.memory_info().rss
+            self.most = max(self.most, memory)
+            if memory > self.limits.memory:
+                self.stopped = f"took {memory / 2**30:.1f} GiB of memory, more than {self.limits.memory / 2**30:.1f}"
+            elif time.monotonic() - self._started > self.limits.seconds:
+                self.stopped = f"took longer than {self.limits.seconds / 60:.3g} minutes"
+            if self.stopped:
+                for process in processes:
+                    with contextlib.suppress(psutil.Error):
+                        process.kill()
+
+
+def _in_a_line(problem: Exception) -> str:
+    text = str(problem).strip()
+    line = f"{type(problem).__name__}: {text.splitlines()[-1] if text else ''}"
+    full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left on device" in line:
+        line += (
+            "; a disk is full: make room for the results and the cache, then run the same command: all that was "
+            "recorded is intact"
+        )
+    return line
+
+
+def _traceback(problem: Exception) -> str:
+    """What the cell that failed printed, without colours and without this machine's paths."""
+    return _without_paths(ANSI.sub("", "\n".join(getattr(problem, "traceback", ()))))
+
+
+def _without_paths(text: str) -> str:
+    text = text.replace(str(paths.project_root()), ".")
+    return text.replace(str(Path.home()), "~") if len(Path.home().parts) > 1 else text
+
+
+def _finish_copy(path: Path) -> None:
+    """Take out of an executed notebook what says when and where it was run, which stands in run.json, and widgets."""
+    notebook = nbformat.read(path, as_version=4)
+    for key in ("papermill", "widgets"):
+        notebook.metadata.pop(key, None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":  # without a kernel a widget is a progress bar that stands still
+            cell.outputs = [o for o in cell.outputs if not any("widget" in mime for mime in o.get("data", {}))]
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output.text = _without_paths(output.text)
+            if "traceback" in output:
+                output.traceback = [_without_paths(line) for line in output.traceback]
+    partial = path.with_name(f".{path.name}.partial")
+    nbformat.write(notebook, partial)
+    os.replace(partial, path)
+
+
+def _seconds_by_part(executed: Path) -> dict[str, float]:
+    """Seconds of an executed notebook's cells by what they do, see ``PARTS``; drawing cells are those with figures."""
+    heading, seconds = "", defaultdict(float)
+    for cell in nbformat.read(executed, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
+            heading = headings[-1].lower() if headings else heading
+            continue
+        spent = cell.metadata.get("papermill", {}).get("duration") or 0.0
+        part = next((name for name, words in PARTS.items() if re.search(words, heading)), "training and testing")
+        if "run.figure(" in cell.source or "plots." in cell.source:
+            part = "figures"
+        seconds[part] += spent
+    return dict(seconds)
+
+
+def _write_html(notebook: Path) -> None:
+    from nbconvert import HTMLExporter
+
+    page, _ = HTMLExporter().from_filename(str(notebook))
+    notebook.with_suffix(".html").write_text(page, encoding="utf-8")
 
 
 def _check_record(folder: Path, parameters: dict) -> Counter:
@@ -298,5 +601,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     for o in outcomes:
         counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(o.verdicts.items())) or "-"
         rows.append((o.notebook, o.corpus, f"{o.seconds:.0f}", "FAILED" if o.error else counts))
+    return _table(rows)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

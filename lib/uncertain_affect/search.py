@@ -86,7 +86,7 @@ def random_search(
             `optuna.TrialPruned`. `trial.user_attrs["index"]` counts from 0.
         seed: of all trials.
         pruner: asked by `trial.should_prune()`; nothing is pruned if None.
-        deadline: on `time.monotonic`; no trial starts after it. None comes back if trials are then left.
+        deadline: on `time.time`, which machines share; no trial starts after it. None comes back if trials are left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -101,7 +101,7 @@ def random_search(
     while missing := sorted(set(range(n_trials)) - set(_finished(study))):
         claimed = False
         for index in missing:
-            if time.monotonic() > deadline:
+            if time.time() > deadline:
                 return None
             try:
                 with FileLock(folder / f"{index}.lock", timeout=0):

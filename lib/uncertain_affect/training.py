@@ -61,6 +61,7 @@ def one_thread():
         torch.set_num_threads(threads)
 
 
+@one_thread()
 def fit(
     model: nn.Module,
     loss: Callable[[Tensor, Tensor], Tensor],

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 
+import dask.config
 import nbformat
+import numpy as np
 import pytest
 from nbformat import v4
 
-from uncertain_affect import cli, paths, publish, reproduce
+from uncertain_affect import cache, cli, cluster, paths, publish, reproduce
 from uncertain_affect.corpora import download
 
 SLEEPS = """
@@ -57,11 +59,13 @@ def ran(monkeypatch):
     """Notebooks are not run but noted: (name, corpus, parameters). Errors by name make them fail."""
     jobs, errors = [], {}
 
-    def run(path, corpus, parameters):
-        jobs.append((path.stem, corpus, parameters))
-        return reproduce.Outcome(path.stem, corpus, 1.0, error=errors.get(path.stem))
+    def run(job, _):
+        name = job.path.stem
+        jobs.append((name, job.corpus, job.parameters))
+        return reproduce.Outcome(name, job.corpus, 1.0, error=errors.get(name), traceback=errors.get(f"{name} in", ""))
 
     monkeypatch.setattr(reproduce, "_run", run)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # here, where they are noted
     run.jobs, run.errors = jobs, errors
     return run
 
@@ -110,13 +114,84 @@ def test_a_failure_is_exit_code_1_after_everything_ran(checkout, ran, capsys):
     assert printed.err == "11_one failed: ValueError: broken\n"
 
 
+def test_the_traceback_of_a_failure_follows_it(checkout, ran, capsys):
+    ran.errors |= {"11_one": "ValueError: broken", "11_one in": "line 1\nValueError: broken"}
+    cli.main(["reproduce"])
+    assert capsys.readouterr().err == "11_one failed: ValueError: broken\nline 1\nValueError: broken\n"
+
+
+def test_a_dry_run_lists_and_runs_nothing(checkout, ran, capsys):
+    assert cli.main(["reproduce", "--only", "92", "--dry-run"]) == 0
+    assert ran.jobs == []
+    assert capsys.readouterr().out.startswith("notebook  corpus  profile  seconds  recorded\n92_audit  none ")
+
+
+def test_a_dry_run_for_slurm_prints_the_script_of_its_jobs(checkout, ran, capsys):
+    directives = {"jobqueue.slurm.job-extra-directives": ["--gres=gpu:1"], "jobqueue.slurm.queue": "short"}
+    with dask.config.set(directives | {"jobqueue.slurm.memory": "12GB"}):
+        assert cli.main(["reproduce", "--dry-run", "--slurm", "3"]) == 0
+    told = capsys.readouterr().out
+    script = told[told.index("#!/usr/bin/env bash") :].splitlines()
+    assert "Each of 3 jobs:" in told
+    assert {"#SBATCH -p short", "#SBATCH --cpus-per-task=1", "#SBATCH --mem=12G", "#SBATCH --gres=gpu:1"} <= set(script)
+    assert "export OMP_NUM_THREADS=1" in script
+    (worker,) = [line for line in script if "dask_worker" in line]
+    assert "--nthreads 2" in worker
+    assert worker.endswith("--resources notebook=1,core=1,gpu=1")
+    assert ran.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "0"], "argument --workers: must be above 0, not 0"),
+        (["--workers", "two"], "argument --workers: invalid int value: 'two'"),
+        (["--memory-limit", "-1"], "argument --memory-limit: must be above 0, not -1"),
+        (["--workers", "2", "--scheduler", "tcp://here"], "not allowed with argument"),
+        (["--profile", "fast"], "argument --profile: invalid choice: 'fast'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(checkout, ran, capsys, options, message):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["reproduce", *options])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+    assert ran.jobs == []
+
+
+def test_a_scheduler_that_does_not_answer_is_said_so(checkout, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "ANSWERS_WITHIN_S", 0.5)
+    assert cli.main(["reproduce", "--scheduler", "tcp://127.0.0.1:9"]) == 2
+    assert "no scheduler answers at tcp://127.0.0.1:9 within 0.5 s" in capsys.readouterr().err
+
+
+# --- cache ------------------------------------------------------------------------------------------------
+
+
+def test_the_cache_is_listed_and_pruned(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
+    for i in range(3):
+        cache.cached_arrays(cache.content_key(i), lambda: {"a": np.zeros(1000)}, kind="networks")
+    assert cli.main(["cache", "list"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.split()[:3] == ["networks", "3", "entries"]
+    assert last == f"3 entries, 0.0 MB in {tmp_path}"
+    assert cli.main(["cache", "prune"]) == 2
+    assert "say which, by --kind or --unused DAYS" in capsys.readouterr().err
+    assert cli.main(["cache", "prune", "--unused", "1"]) == 0
+    assert "removed 0 entries" in capsys.readouterr().out
+    assert cli.main(["cache", "prune", "--kind", "networks"]) == 0
+    assert "removed 3 entries" in capsys.readouterr().out
+    assert cache.entries() == []
+
+
 def test_progress_is_shown_on_a_terminal_only(checkout, ran, capsys, monkeypatch):
     cli.main(["reproduce"])
     assert "[1/2]" not in capsys.readouterr().out
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     cli.main(["reproduce"])
     assert capsys.readouterr().out.startswith(
-        "[1/2] 11_one on none ... done in 1 s\n[2/2] 92_audit on none ... done in 1 s\nnotebook "
+        "[1/2] 11_one on none: done in 1 s\n[2/2] 92_audit on none: done in 1 s\nnotebook "
     )
 
 

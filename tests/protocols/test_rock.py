@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from uncertain_affect import corpora
+from uncertain_affect import cluster, corpora
 from uncertain_affect.corpora.base import Dialogues
 from uncertain_affect.models.han_rock import FAMILIES, FlatHan, HanRock, contexts
 from uncertain_affect.protocols import rock
@@ -393,9 +393,10 @@ def test_a_damaged_trial_is_made_again(emotion, settings, cache):
 @pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(emotion, valence, settings, cache, monkeypatch):
     jobs = [(p, cell, seed) for p in (emotion, valence) for cell in (ROCK, NONE) for seed in settings.seeds]
-    one = rock.search_all(jobs, settings, workers=1)
+    one = rock.search_all(jobs, settings)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(cache / "other"))
-    two = rock.search_all(jobs, settings, workers=2)
+    with cluster.local(2) as client, cluster.environment(UNCERTAIN_AFFECT_SCHEDULER=client.scheduler.address):
+        two = rock.search_all(jobs, settings)
     assert list(one) == list(two) == [(p.name, cell, seed) for p, cell, seed in jobs]
     for key in one:
         same(one[key], two[key])
@@ -403,7 +404,7 @@ def test_the_number_of_workers_changes_nothing(emotion, valence, settings, cache
 
 def test_a_budget_leaves_out_what_it_does_not_reach(emotion, settings, cache):
     rock.search(emotion, NONE, settings, 0)
-    found = rock.search_all([(emotion, cell, 0) for cell in (NONE, ROCK)], settings, workers=1, budget_s=-1)
+    found = rock.search_all([(emotion, cell, 0) for cell in (NONE, ROCK)], settings, budget_s=-1)
     assert list(found) == [(emotion.name, NONE, 0)]
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from uncertain_affect import corpora, losses
-from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora import ferplus
 from uncertain_affect.corpora.base import AffectVideos, Expressions
 from uncertain_affect.corpora.simulated.faces import landmarks, render
@@ -46,8 +46,8 @@ from uncertain_affect.models.emenet import (
 from uncertain_affect.resampling import Floats, Statistic, ccc_from_sums, cluster_sums, moment_sums
 from uncertain_affect.training import generators, one_thread
 
-# Raise it when the same settings come to give other networks.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 TASKS = ("AU", "EXPR", "VA")
 SUBSETS = {"AU": "au", "EXPR": "expression", "VA": "va"}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from uncertain_affect import corpora, finetuning
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.claims import Effect, effect_interval
 from uncertain_affect.corpora import ceap360vr
 from uncertain_affect.corpora.base import AffectTraces
@@ -33,10 +33,16 @@ from uncertain_affect.metrics import rmse_from_sums
 from uncertain_affect.models.backbones import ResNet
 from uncertain_affect.models.experts import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.resampling import Statistic, ccc_from_sums, cluster_sums, moment_sums
-from uncertain_affect.training import SECONDS_BETWEEN_CHECKPOINTS, generators, read_checkpoint, write_checkpoint
+from uncertain_affect.training import (
+    SECONDS_BETWEEN_CHECKPOINTS,
+    generators,
+    one_thread,
+    read_checkpoint,
+    write_checkpoint,
+)
 
-# Raise it when the same settings come to give other networks.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 MODELS = ("s-SN", "s-PEN", "t-SN", "t-PEN")
 BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean", "source mean")
@@ -812,6 +818,7 @@ class _Stages:
                 p.copy_(torch.from_numpy(stored[name]))
         return history
 
+    @one_thread()
     def _train(
         self, label, parameters, loss, val_loss, rows, orders, epochs, val_rows, length, keep_last, checkpoint
     ) -> History:

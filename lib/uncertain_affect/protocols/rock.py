@@ -19,11 +19,9 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import optuna
@@ -31,11 +29,10 @@ import pandas as pd
 import torch
 from optuna.trial import TrialState
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from uncertain_affect import corpora, text
+from uncertain_affect import cluster, corpora, text
 from uncertain_affect.auxiliary import neighbouring_labels, percentile_ranks
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.claims import Effect, effect_interval
 from uncertain_affect.corpora import meld
 from uncertain_affect.corpora.base import SPLITS, Dialogues
@@ -55,8 +52,8 @@ from uncertain_affect.resampling import cluster_sums, difference, f1_from_sums, 
 from uncertain_affect.search import MedianStopping, random_search
 from uncertain_affect.training import generators, one_thread
 
-# Raise it when the same settings come to give other networks.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 TIMING = {"t": meld.TIMING}
 # The primary tasks by form, in the order of the paper's tables, and the range of those that are numbers.
@@ -636,52 +633,22 @@ def search_all(
     jobs: Sequence[Job],
     settings: Settings,
     device: str = "cpu",
-    workers: int | None = None,
     budget_s: float = float("inf"),
 ) -> dict[tuple[str, Cell, int], Search]:
-    """The searches of many problems, cells and seeds, by problem's name, cell and seed.
-
-    On a CPU, by several processes of one thread each, so that the results do not depend on how many there are.
+    """The searches of many problems, cells and seeds, by problem's name, cell and seed; see :func:`cluster.run_all`.
 
     Args:
         jobs: in the order in which they are begun.
-        workers: processes; as many as cores if None. One on a GPU.
         budget_s: no trial starts after so many seconds; searches that are not finished then are left out.
     """
-    deadline = time.monotonic() + budget_s
+    deadline = time.time() + budget_s
     named = {(problem.name, cell, seed): (problem, cell, seed) for problem, cell, seed in jobs}
     with one_thread():
         # what is in the cache needs no other process
         found = {name: search(p, c, settings, s, device, -np.inf) for name, (p, c, s) in named.items()}
     left = {name: (p, c, settings, s, device, deadline) for name, (p, c, s) in named.items() if found[name] is None}
-    found |= _in_processes(search, left, device, workers)
+    found |= cluster.run_all(search, left, device)
     return {name: found[name] for name in named if found[name] is not None}
-
-
-def _in_processes(
-    work: Callable, calls: Mapping[Key, tuple], device: str, workers: int | None = None
-) -> dict[Key, Any]:
-    """What `work` returns for the arguments of each call; one thread each, on a CPU in as many processes as cores."""
-    workers = min(workers or os.cpu_count() or 1, len(calls)) if torch.device(device).type == "cpu" else 1
-    done = {}
-    bar = tqdm(total=len(calls), desc=work.__name__, leave=False, disable=None if calls else True)
-    if workers < 2:
-        with one_thread():
-            for name, arguments in calls.items():
-                done[name] = work(*arguments)
-                bar.update()
-    else:
-        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            asked = {pool.submit(work, *arguments): name for name, arguments in calls.items()}
-            try:
-                for future in as_completed(asked):
-                    done[asked[future]] = future.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    bar.close()
-    return done
 
 
 def best_network(
@@ -750,7 +717,7 @@ def retrain_all(
 ) -> dict[Key, np.ndarray]:
     """:func:`retrain` for many problems, cells, seeds and searches."""
     calls = {name: (p, cell, settings, seed, found, device) for name, (p, cell, seed, found) in jobs.items()}
-    return _in_processes(retrain, calls, device)
+    return cluster.run_all(retrain, calls, device)
 
 
 @dataclass(frozen=True, eq=False)

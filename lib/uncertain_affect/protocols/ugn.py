@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uncertain_affect import corpora, finetuning
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect import cluster, corpora, finetuning
+from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import ActionUnits, Expressions
 from uncertain_affect.losses import action_unit_cross_entropy, occurrence_weights
 from uncertain_affect.metrics import bernoulli_entropy_decomposition
@@ -27,8 +27,8 @@ from uncertain_affect.models.ugn import ActionUnitBranches, UncertainGraphNetwor
 from uncertain_affect.resampling import Floats, Statistic, cluster_sums
 from uncertain_affect.training import fit, generators
 
-# Raise it when the same settings come to give other networks.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 BRANCHES = ("ResNet18", "ResNet-BL")
 GRAPHS = ("GN-D", "UGN", "UGN-B")
@@ -445,26 +445,15 @@ def test(
     """
     if unknown := set(methods) - {*METHODS, CONSTANT}:
         raise ValueError(f"unknown method {sorted(unknown)[0]!r}: choose among {', '.join((*METHODS, CONSTANT))}")
-    graph_methods = tuple(method for method in methods if method not in BRANCHES)
     all_splits = splits(data)
     chosen = list(range(len(all_splits)) if folds is None else folds)
     if not chosen or not set(chosen) <= set(range(len(all_splits))):
         raise ValueError(f"folds are {chosen}: choose one or more of {list(range(len(all_splits)))}")
-    parts = []
-    for k in chosen:
-        split, said = part_of(all_splits[k], fraction, k), {}
-        how = {"labels": labels, "seed": settings.seeds[0] + k, "start": start, "device": device}
-        if "ResNet18" in methods:
-            plain = prepare(data, split, settings, balanced=False, **how)
-            said["ResNet18"] = predict_branches(plain, train_branches(plain, settings, device))
-        if "ResNet-BL" in methods or graph_methods:
-            fold = prepare(data, split, settings, **how)
-            branches = train_branches(fold, settings, device)
-            said["ResNet-BL"] = predict_branches(fold, branches)
-        if graph_methods:
-            graphs = train_graphs(fold, branches, settings, graph_methods, device, **options)
-            said |= predict_graphs(fold, graphs, settings, graph_methods)
-        parts.append({method: said[method] for method in methods})
+    calls = {
+        k: (data, part_of(all_splits[k], fraction, k), settings, tuple(methods), k, labels, start, device, options)
+        for k in chosen
+    }
+    parts = list(cluster.run_all(_test_fold, calls, device, label="folds").values())
     rows = torch.cat([all_splits[k].test for k in chosen])
     return Tested(
         rows=rows,
@@ -473,6 +462,23 @@ def test(
         fold=torch.cat([torch.full_like(all_splits[k].test, i) for i, k in enumerate(chosen)]),
         predictions={method: _joined([part[method] for part in parts]) for method in methods},
     )
+
+
+def _test_fold(data, split, settings, methods, k, labels, start, device, options) -> dict[str, Predictions]:
+    """What methods that were trained on a fold, the k-th, say of its test frames."""
+    graph_methods, said = tuple(method for method in methods if method not in BRANCHES), {}
+    how = {"labels": labels, "seed": settings.seeds[0] + k, "start": start, "device": device}
+    if "ResNet18" in methods:
+        plain = prepare(data, split, settings, balanced=False, **how)
+        said["ResNet18"] = predict_branches(plain, train_branches(plain, settings, device))
+    if "ResNet-BL" in methods or graph_methods:
+        fold = prepare(data, split, settings, **how)
+        branches = train_branches(fold, settings, device)
+        said["ResNet-BL"] = predict_branches(fold, branches)
+    if graph_methods:
+        graphs = train_graphs(fold, branches, settings, graph_methods, device, **options)
+        said |= predict_graphs(fold, graphs, settings, graph_methods)
+    return {method: said[method] for method in methods}
 
 
 def _joined(parts: list[Predictions]) -> Predictions:

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
 from uncertain_affect.training import fit, generators
 
-# Raise it when the same settings come to give other networks.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 CONTROL = "UncNet, dropout off"
 ARMS = ("Baseline", "UncNet", CONTROL)

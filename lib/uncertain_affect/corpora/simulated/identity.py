@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.simulated import feeling
 from uncertain_affect.corpora.simulated.faces import Nuisance, render
 from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
-from uncertain_affect.training import generators
+from uncertain_affect.training import generators, one_thread
 
 CORPORA = ("skewed", "balanced")
 
@@ -29,8 +29,8 @@ CORPORA = ("skewed", "balanced")
 # enough that a network meets few dark faces, small enough that it meets some. "Balanced" is an ideal; VGGFace2 is not.
 LIGHT_SHARE, LIGHT_UP_TO = 0.9, 1 / 3
 
-# Part of every cache key: raise it when the same settings come to give another network.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 # What each generator of a seed is for, far from the streams of other modules.
 PEOPLE, PICTURES, HELD_OUT, WEIGHTS, ORDER, NEW_PEOPLE = range(700_001, 700_007)
@@ -100,6 +100,7 @@ def pictures(people: People, n_pictures: int, generator: torch.Generator) -> tup
     return render(intensities, shown.identity, seen, size=SmallResNet.SIZE, generator=generator), person
 
 
+@one_thread()
 def train(
     images: Tensor, person: Tensor, settings: Settings, seed: int, device: str | torch.device = "cpu"
 ) -> tuple[SmallResNet, list[float]]:
@@ -154,8 +155,7 @@ def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torc
     Args:
         corpus: "skewed" or "balanced".
         size: "quick" or "full" (`SIZES`).
-        seed: redraws people, pictures and initial weights. The same seed gives the same bits on one machine with
-            one number of threads.
+        seed: redraws people, pictures and initial weights. The same seed gives the same bits on one machine.
         device: where to train. A GPU's network is not a CPU's, and is cached apart.
 
     Raises:
@@ -224,6 +224,7 @@ def verification(
     return float(roc_auc_score(person[first] == person[second], cosine))
 
 
+@one_thread()
 def tapped_features(
     images,
     corpus: str,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import (
     ActionUnits,
     AffectTraces,
@@ -33,8 +33,8 @@ from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, Nuisance, lan
 from uncertain_affect.corpora.simulated.filming import Recordings, film, stage
 from uncertain_affect.corpora.simulated.people import People
 
-# Raise it when the same options come to give other examples.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 CHUNK = 2000  # single pictures drawn at a time
 SIZES = ("quick", "full")
 GROUPS = ("skin_tone", "pose")

@@ -1,0 +1,200 @@
+"""Where work runs: in this process, or on the workers of a Dask cluster, one thread for each task.
+
+A worker takes one notebook and one inner task at a time: while a notebook waits for its inner tasks, they have a place
+to run. Workers say what they offer as Dask resources.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from tqdm.auto import tqdm
+
+from uncertain_affect.cache import CACHE_VARIABLE, cache_dir
+from uncertain_affect.training import one_thread
+
+# what a worker offers, and a task asks for
+NOTEBOOK, CORE, GPU = "notebook", "core", "gpu"
+# the scheduler that a notebook may give inner tasks to
+SCHEDULER_VARIABLE = "UNCERTAIN_AFFECT_SCHEDULER"
+ANSWERS_WITHIN_S = 15
+# One thread: sums of several differ in their last bits. It and cuBLAS's workspace must be set before a kernel starts.
+ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "PYTHONHASHSEED": "0",
+}
+THREADS = 2  # of a worker: one waits for a notebook's kernel, one runs an inner task
+
+
+class ClusterError(ValueError):
+    """A scheduler that does not answer, or whose workers cannot run notebooks; the message says what to do."""
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Processes started meanwhile, kernels for example, see these variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def local(workers: int) -> Iterator:
+    """A client of so many worker processes on this machine; with GPUs, of one worker for each of them instead."""
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    gpus = torch.cuda.device_count()
+    spec = {}
+    for i in range(gpus or workers):
+        resources, variables = {NOTEBOOK: 1, CORE: 1}, dict(ENVIRONMENT)
+        if gpus:
+            resources[GPU] = 1
+            variables["CUDA_VISIBLE_DEVICES"] = _visible(i)
+        # notebooks live in kernels of their own, whose memory the driver watches
+        options = {"nthreads": THREADS, "resources": resources, "env": variables, "memory_limit": 0}
+        spec[i] = {"cls": Nanny, "options": options | {"silence_logs": logging.CRITICAL, "dashboard": False}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
+    with (
+        SpecCluster(workers=spec, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(len(spec))
+        yield client
+
+
+def _visible(i: int) -> str:
+    """The name of the i-th device that this process may use."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return allowed.split(",")[i].strip() if allowed else str(i)
+
+
+@contextmanager
+def existing(address: str) -> Iterator:
+    """A client of a cluster that is there. Its workers see the same checkout, cache and results as this machine.
+
+    Raises:
+        ClusterError: nobody answers, or no worker offers to run notebooks.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=ANSWERS_WITHIN_S)
+    except (OSError, ValueError, TypeError) as error:
+        raise ClusterError(
+            f"no scheduler answers at {address} within {ANSWERS_WITHIN_S} s ({type(error).__name__}): is "
+            "`dask scheduler` running there, is the port open, does the address read tcp://host:8786?"
+        ) from error
+    with client:
+        if not any(NOTEBOOK in offered for offered in offers(client)):
+            raise ClusterError(
+                f"no worker of {address} offers to run notebooks: start each with `dask worker {address} --nthreads "
+                f'{THREADS} --resources "{NOTEBOOK}=1 {CORE}=1"`, and {GPU}=1 if it has a GPU, in this environment'
+            )
+        yield client
+
+
+def slurm_cluster():
+    """A cluster, not yet scaled, whose workers are SLURM jobs.
+
+    Queue, account, memory, wall time and extra directives (``--gres=gpu:1`` for example) are read from
+    dask-jobqueue's own configuration, ``jobqueue.slurm`` in ``~/.config/dask/jobqueue.yaml``.
+    """
+    import dask.config
+    from dask_jobqueue import SLURMCluster
+
+    has_gpu = any("gpu" in directive for directive in dask.config.get("jobqueue.slurm.job-extra-directives", []))
+    resources = ",".join(f"{name}=1" for name in (NOTEBOOK, CORE, *[GPU] * has_gpu))
+    return SLURMCluster(
+        cores=THREADS,
+        processes=1,
+        job_cpu=dask.config.get("jobqueue.slurm.job-cpu", None) or 1,
+        memory=dask.config.get("jobqueue.slurm.memory", None) or "8GB",
+        worker_extra_args=["--resources", resources],
+        job_script_prologue=[f"export {name}={value}" for name, value in ENVIRONMENT.items()],
+    )
+
+
+@contextmanager
+def slurm(jobs: int) -> Iterator:
+    """A client of so many workers, each a SLURM job, see :func:`slurm_cluster`."""
+    from distributed import Client
+
+    with slurm_cluster() as cluster, Client(cluster) as client:
+        cluster.scale(jobs=jobs)
+        client.wait_for_workers(1)
+        yield client
+
+
+def offers(client) -> list[dict[str, float]]:
+    """What each worker offers."""
+    return [worker.get("resources", {}) for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def run_all(
+    work: Callable, calls: Mapping[Key, tuple], device: str = "cpu", label: str | None = None
+) -> dict[Key, Any]:
+    """What `work` returns for the arguments of each call, one thread each.
+
+    In a notebook that a cluster runs, its workers share the calls; elsewhere, and on a GPU, they run here, one after
+    another. Where they run changes nothing in the results.
+
+    Args:
+        work: a function that its name in a module finds again.
+        calls: arguments by name; what several calls share is sent to the workers once.
+        device: where `work` computes.
+        label: what the progress bar says; the name of `work` if None.
+    """
+    address = os.environ.get(SCHEDULER_VARIABLE)
+    done = {}
+    bar = tqdm(total=len(calls), desc=label or work.__name__, leave=False, disable=None if len(calls) > 1 else True)
+    with bar:
+        if not address or len(calls) < 2 or torch.device(device).type != "cpu":
+            with one_thread():
+                for name, arguments in calls.items():
+                    done[name] = work(*arguments)
+                    bar.update()
+        else:
+            for name, result in _on_workers(address, work, calls):
+                done[name] = result
+                bar.update()
+    return {name: done[name] for name in calls}
+
+
+def _on_workers(address: str, work: Callable, calls: Mapping[Key, tuple]) -> Iterator[tuple[Key, Any]]:
+    from distributed import Client, as_completed
+
+    with Client(address, timeout=ANSWERS_WITHIN_S, set_as_default=False) as client:
+        sent = {}
+
+        def at_the_workers(argument):
+            if isinstance(argument, str | int | float | bool | None):
+                return argument
+            if id(argument) not in sent:  # `calls` keeps it alive, so that no other object gets its id
+                sent[id(argument)] = client.scatter(argument, hash=False)
+            return sent[id(argument)]
+
+        futures, how = {}, {"resources": {CORE: 1}, "pure": False}
+        for name, arguments in calls.items():
+            futures[client.submit(_one, work, str(cache_dir()), *map(at_the_workers, arguments), **how)] = name
+        for future in as_completed(futures, loop=client.loop):
+            yield futures[future], future.result()
+            future.release()
+
+
+def _one(work: Callable, cache: str, *arguments):
+    with environment(**{CACHE_VARIABLE: cache}), one_thread():
+        return work(*arguments)

@@ -1,0 +1,104 @@
+"""Work on the workers of a cluster: the same results as here, and clear words where that cannot be."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+import torch
+from distributed import LocalCluster
+
+from uncertain_affect import cluster
+
+
+def about(array, power):
+    """Something to compute, and where it was computed."""
+    return float((array**power).sum()), os.getpid(), torch.get_num_threads(), os.environ["UNCERTAIN_AFFECT_CACHE"]
+
+
+def fails(number):
+    raise ValueError(f"{number} is not what it should be")
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    # the workers find this module by the path of the tests
+    with cluster.environment(PYTHONPATH=os.pathsep.join(sys.path)), cluster.local(2) as client:
+        yield client
+
+
+@pytest.fixture
+def at_work(two_workers, monkeypatch):
+    monkeypatch.setenv(cluster.SCHEDULER_VARIABLE, two_workers.scheduler.address)
+
+
+CALLS = {power: (np.arange(4.0), power) for power in range(6)}
+
+
+def test_without_a_cluster_calls_run_here_with_one_thread(monkeypatch):
+    monkeypatch.delenv(cluster.SCHEDULER_VARIABLE, raising=False)
+    threads = torch.get_num_threads()
+    found = cluster.run_all(about, CALLS)
+    assert list(found) == list(CALLS)
+    assert [values[0] for values in found.values()] == [4, 6, 14, 36, 98, 276]
+    assert {values[1] for values in found.values()} == {os.getpid()}
+    assert {values[2] for values in found.values()} == {1}
+    assert torch.get_num_threads() == threads
+
+
+def test_workers_give_the_same_with_one_thread_and_this_cache(at_work, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
+    found = cluster.run_all(about, CALLS)
+    assert list(found) == list(CALLS)
+    assert [values[0] for values in found.values()] == [4, 6, 14, 36, 98, 276]
+    assert os.getpid() not in {values[1] for values in found.values()}
+    assert {values[2:] for values in found.values()} == {(1, str(tmp_path))}
+
+
+def test_a_single_call_and_a_gpu_stay_here(at_work):
+    assert cluster.run_all(about, {"one": (np.ones(2), 1)})["one"][1] == os.getpid()
+    assert {values[1] for values in cluster.run_all(about, CALLS, device="cuda").values()} == {os.getpid()}
+
+
+def test_what_a_call_raises_is_raised_here(at_work):
+    with pytest.raises(ValueError, match="2 is not what it should be"):
+        cluster.run_all(fails, {2: (2,), 3: (2,)})
+
+
+def test_each_worker_offers_one_notebook_and_one_inner_task(two_workers):
+    assert cluster.offers(two_workers) == [{"notebook": 1, "core": 1}] * 2
+    with cluster.existing(two_workers.scheduler.address) as client:
+        assert len(cluster.offers(client)) == 2
+
+
+def test_workers_that_take_no_notebooks_are_refused_with_the_command_that_starts_others():
+    with (
+        LocalCluster(1, processes=False, dashboard_address=":0") as other,
+        pytest.raises(cluster.ClusterError, match=r'no worker of .* --nthreads 2 --resources "notebook=1 core=1"'),
+        cluster.existing(other.scheduler_address),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "http://127.0.0.1:9"])
+def test_a_scheduler_that_does_not_answer(address, monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWERS_WITHIN_S", 0.5)
+    with pytest.raises(cluster.ClusterError, match=f"no scheduler answers at {address}"), cluster.existing(address):
+        pass
+
+
+def test_devices_keep_the_names_that_this_process_was_given(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [cluster._visible(i) for i in range(2)] == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5a")
+    assert [cluster._visible(i) for i in range(2)] == ["3", "GPU-5a"]
+
+
+def test_the_environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("THERE", "before")
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    with pytest.raises(KeyboardInterrupt), cluster.environment(THERE="now", NOT_THERE="now"):
+        assert os.environ["THERE"] == os.environ["NOT_THERE"] == "now"
+        raise KeyboardInterrupt
+    assert os.environ["THERE"] == "before"
+    assert "NOT_THERE" not in os.environ
