@@ -30,6 +30,8 @@ from uncertain_affect.cache import CACHE_VARIABLE, cache_dir
 
 NO_CORPUS = "none"
 WATCH_S = 0.5
+# the folder where a notebook that is running records, see _staging_prefix
+STAGING = re.compile(r"[^\s'\"()]*/\.\w+\." + re.escape(socket.gethostname()) + r"\.\d+\.\w+")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # what a notebook's cells are doing, by the words in the heading above them; the rest is training and testing
 PARTS = {"imports": r"^imports", "parameters": r"^parameters", "data": r"^data\b"}
@@ -518,7 +520,7 @@ def _traceback(problem: Exception) -> str:
 
 
 def _without_paths(text: str) -> str:
-    text = text.replace(str(paths.project_root()), ".")
+    text = STAGING.sub("results/local", text).replace(str(paths.project_root()), ".")
     return text.replace(str(Path.home()), "~") if len(Path.home().parts) > 1 else text
 
 
@@ -530,6 +532,8 @@ def _finish_copy(path: Path) -> None:
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.id = "injected-parameters"  # papermill draws one
         if cell.cell_type == "code":  # without a kernel a widget is a progress bar that stands still
             cell.outputs = [o for o in cell.outputs if not any("widget" in mime for mime in o.get("data", {}))]
         for output in cell.get("outputs", []):
@@ -537,6 +541,9 @@ def _finish_copy(path: Path) -> None:
                 output.text = _without_paths(output.text)
             if "traceback" in output:
                 output.traceback = [_without_paths(line) for line in output.traceback]
+            for mime, said in output.get("data", {}).items():
+                if mime.startswith("text/"):
+                    output.data[mime] = _without_paths(said)
     partial = path.with_name(f".{path.name}.partial")
     nbformat.write(notebook, partial)
     os.replace(partial, path)
