@@ -62,8 +62,9 @@ def promote(run_folder: Path) -> Path:
     data stays out too.
 
     Raises:
-        ValueError: the run is not finished, was made without the corpus or (quick) with other parameters than the
-            notebook's own or with other code than it has now, or its outputs name paths of this machine.
+        ValueError: the run is not finished, is of another schema than this version's, was made without the corpus or
+            (quick) with other parameters than the notebook's own or with other code than it has now, or its outputs
+            name paths of this machine; or what it would replace is of a later schema.
     """
     return _promote(_promotion(run_folder))
 
@@ -78,6 +79,11 @@ def _promotion(folder: Path) -> _Promotion:
     executed, source = folder / f"{name}.ipynb", notebooks()[name]
     if not executed.is_file():
         raise ValueError(f"{folder} holds no executed {name}.ipynb: only headless runs are recorded; {cure}")
+    if run.get("schema", 1) < record.SCHEMA:
+        raise ValueError(
+            f"{folder} has the older schema {run.get('schema', 1)} (now {record.SCHEMA}), without checksums; {cure}"
+        )
+    record.check_replaceable(_target(run))
     refreshed = None
     if run["profile"] == "quick":
         own, given = default_parameters(source), run["parameters"]
@@ -96,7 +102,7 @@ def _promotion(folder: Path) -> _Promotion:
 
 def _promote(promotion: _Promotion) -> Path:
     run = promotion.run
-    target = paths.project_root() / "results" / run["profile"] / run["corpus"] / run["notebook"]
+    target = _target(run)
     partial = target.with_name(f".{run['notebook']}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -114,6 +120,10 @@ def _promote(promotion: _Promotion) -> Path:
         finally:
             partial.unlink(missing_ok=True)
     return target
+
+
+def _target(run: dict) -> Path:
+    return paths.project_root() / "results" / run["profile"] / run["corpus"] / run["notebook"]
 
 
 def _with_outputs(
