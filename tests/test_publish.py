@@ -1,11 +1,13 @@
 """From a finished run to what is committed, in a checkout of one notebook that claims things of UncNet."""
 
 import json
+import re
 import shutil
 
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 from nbformat import v4
 
 from uncertain_affect import papers, paths, publish, record
@@ -26,7 +28,13 @@ def make_notebook():
         *(v4.new_code_cell(s, id=id_, metadata={"tags": TAGS[id_]} if id_ in TAGS else {}) for id_, s in CODE.items()),
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    said = {"paper": "uncnet", "corpora": ["ferplus"]}
+    said = {
+        "paper": "uncnet",
+        "corpora": ["ferplus"],
+        "tables": ["table2"],
+        "figures": ["figure2"],
+        "claims": ["uncnet.c1"],
+    }
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "uncertain_affect": said})
 
 
@@ -57,6 +65,7 @@ def execute(notebook, text="as measured\n"):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     shutil.copytree(paths.project_root() / "results" / "printed", tmp_path / "results" / "printed")
+    shutil.copy(paths.project_root() / "CITATION.cff", tmp_path)
     monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
     monkeypatch.delenv("UNCERTAIN_AFFECT_RESULTS", raising=False)
     (tmp_path / "README.md").write_text(README)
@@ -244,6 +253,20 @@ def test_other_slashes_are_no_paths_of_this_machine(text):
     assert not publish.MACHINE_PATH.search(text)
 
 
+def test_a_run_of_an_older_schema(checkout):
+    folder = finish(checkout)
+    run = record.check_complete(folder)
+    del run["schema"]
+    record.write_json(folder / "run.json", run)
+    refused(checkout, folder, r"has the older schema 1 \(now 2\), without checksums; run `uncertain-affect reproduce`")
+
+
+def test_a_committed_run_of_a_later_schema_is_not_replaced(checkout):
+    target = publish.promote(finish(checkout))
+    record.write_json(target / "run.json", record.check_complete(target) | {"schema": 99})
+    refused(checkout, finish(checkout), "schema 99, of a later version .* is left as it is: update the checkout")
+
+
 # --- all of them ------------------------------------------------------------------------------------------
 
 
@@ -329,17 +352,71 @@ def test_a_readme_without_a_place_for_the_table(checkout):
     assert not (checkout / "results" / "scoreboard.csv").exists()
 
 
-def test_the_committed_scoreboard_is_that_of_the_committed_results():
-    results = paths.project_root() / "results"
-    if not (results / "scoreboard.csv").is_file():
-        assert not list(results.glob("quick/*/*/claims.json")), "results without a scoreboard: run `make record`"
-        return
-    board = publish.scoreboard(results)
-    csv = board.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    assert (results / "scoreboard.csv").read_text(encoding="utf-8") == csv
-    text = publish.scoreboard_markdown(board)
-    assert text in (paths.project_root() / "README.md").read_text(encoding="utf-8")
-    assert (results / "scoreboard.md").read_text(encoding="utf-8").endswith(text)
+def test_what_is_generated_is_that_of_the_committed_results():
+    generated = publish.generated()
+    assert [path.name for path in generated] == ["scoreboard.csv", "scoreboard.md", "README.md", "codecheck.yml"]
+    for path, text in generated.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `uncertain-affect record --refresh`"
+
+
+def test_a_full_disk_leaves_what_was_generated_before(checkout, monkeypatch):
+    publish.promote_all([finish(checkout)])
+    before = everything(checkout)
+    publish.promote(finish(checkout, "full"))
+    after = everything(checkout)
+
+    def full_disk(path, text, **_):
+        path.touch()
+        raise OSError("no space left")
+
+    monkeypatch.setattr(type(checkout), "write_text", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        publish.write_scoreboard()
+    assert everything(checkout) == after
+    assert after.items() >= before.items()
+
+
+# --- codecheck.yml ----------------------------------------------------------------------------------------
+
+
+def test_the_manifest_names_what_a_paper_prints_and_nothing_else(checkout):
+    folder = publish.promote(finish(checkout))
+    (folder / "tables" / "other.csv").touch()
+    for half in ("left", "right"):
+        (folder / "figures" / f"figure2_{half}.png").touch()
+    publish.write_scoreboard()
+    content = yaml.safe_load((checkout / "codecheck.yml").read_text())
+    assert content["version"] == "https://codecheck.org.uk/spec/config/1.0/"
+    assert content["paper"]["authors"] == [{"name": "The Uncertain Affect developers"}]
+    assert "reference" not in content["paper"]  # CITATION.cff has no address
+    run = f"results/quick/ferplus/{NAME}"
+    assert [entry["file"] for entry in content["manifest"]] == [
+        "results/scoreboard.csv",
+        f"{run}/tables/table2.csv",
+        f"{run}/figures/figure2_left.png",
+        f"{run}/figures/figure2_right.png",
+        f"{run}/claims.json",
+    ]
+    assert re.fullmatch(
+        r"uncnet, Table 2: Calibration error, .* \(11_one, quick on ferplus, 0 s on cpu\)",
+        content["manifest"][1]["comment"],
+    )
+
+
+def test_an_address_in_the_citation_is_where_the_code_is(checkout):
+    with (checkout / "CITATION.cff").open("a") as file:
+        file.write("repository-code: https://example.org/code\n")
+    content = yaml.safe_load(publish.codecheck(checkout / "results"))
+    assert content["repository"] == content["paper"]["reference"] == "https://example.org/code"
+
+
+def test_every_file_of_the_committed_manifest_is_there():
+    root = paths.project_root()
+    content = yaml.safe_load((root / "codecheck.yml").read_text(encoding="utf-8"))
+    files = [entry["file"] for entry in content["manifest"]]
+    assert len(set(files)) == len(files) > 100
+    assert all((root / file).is_file() for file in files)
+    assert all(entry["comment"] for entry in content["manifest"])
 
 
 def test_committed_runs_do_not_say_where_the_data_lay():

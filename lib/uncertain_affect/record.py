@@ -15,7 +15,6 @@ import math
 import os
 import platform
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -174,7 +173,11 @@ class Run:
                 "seconds": round(time.perf_counter() - self._clock, 1),
                 "peak_memory_mib": peak_memory_mib(),
                 **_provenance(self.device),
-                "files": checksums(partial),
+                "files": {
+                    path.relative_to(partial).as_posix(): checksum(path)
+                    for path in sorted(partial.rglob("*"))
+                    if path.is_file()
+                },
             },
         )
 
@@ -325,13 +328,9 @@ def check_replaceable(folder: Path) -> None:
         pass  # nothing, or a truncated run, of which a new one is the cure
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under a folder, by its path from there."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -420,6 +419,8 @@ def peak_memory_mib() -> int:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) // 2**10
+    import resource  # not on every system
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
 
