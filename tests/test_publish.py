@@ -316,6 +316,42 @@ def test_claim_10_comes_after_claim_9(checkout):
     assert list(board["claim"]) == [f"uncnet.c{i}" for i in (1, 2, 3, 6, 10)]
 
 
+def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout):
+    folder = finish(checkout)
+    run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
+    names = list(papers.claim("uncnet.c5").parts)  # printed .880, .710, .884
+    sizes = dict(zip(names, (0.5, 0.2, 0.4), strict=True))
+    run.judge("uncnet.c5", {n: Effect(size, size - 0.1, size + 0.1, 0.04, 4.0, 0.0, 5, 1) for n, size in sizes.items()})
+    run.judge(
+        "uncnet.c3", {"r(U_a, true entropy)": Effect(0.2, 0.1, 0.3, 0.04, 4.0, 0.0, 5, 1), "r(U_a, lost quality)": None}
+    )
+    run.judge("uncnet.c2", Effect(0.01, -0.02, 0.04, 0.01, 4.0, 0.0, 5, 1))
+    run.not_testable("uncnet.c10", "no weights")
+    shutil.copy(run.finish() / "claims.json", publish.promote(folder) / "claims.json")
+    board = publish.effects(checkout / "results").set_index("claim")
+    assert list(board.index) == ["uncnet.c2", "uncnet.c3", "uncnet.c5", "uncnet.c10"]
+    shown = board.loc["uncnet.c5", ["part", "kind", "printed", "effect", "tested", "parts"]]
+    assert shown.tolist() == [names[1], "greater", 0.71, 0.2, 3, 3]
+    assert board.at["uncnet.c5", "size"] == pytest.approx(0.2 / 0.71)
+    assert board.loc["uncnet.c2", ["part", "kind", "margin", "printed"]].tolist() == ["", "equivalent", 0.1, -0.027]
+    partly = board.loc["uncnet.c3"]
+    assert (partly["part"], partly["verdict"], partly["tested"]) == ("r(U_a, true entropy)", "not testable", 1)
+    assert pd.isna(partly["printed"])
+    untested = board.loc["uncnet.c10"]
+    assert (untested["reason"], untested["tested"], untested["parts"]) == ("no weights", 0, 5)
+    assert untested[["effect", "printed", "size"]].isna().all()
+
+
+def test_effects_and_the_scoreboard_have_the_same_rows():
+    results = paths.project_root() / "results"
+    both = ["claim", "corpus", "profile", "effect", "low", "high", "verdict", "notebook"]
+    pd.testing.assert_frame_equal(publish.effects(results)[both], publish.scoreboard(results)[both], check_dtype=False)
+
+
+def test_before_anything_is_judged_there_are_no_effects(checkout):
+    assert publish.effects(checkout / "results").empty
+
+
 def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
     publish.promote_all([finish(checkout, effects={"uncnet.c1": (0.4, 0.3, 0.5), "uncnet.c2": (0.09, 0.05, 0.13)})])
     table = (

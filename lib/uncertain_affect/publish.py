@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -270,16 +271,50 @@ def _name(author: dict) -> str:
 
 
 def scoreboard(results: Path) -> pd.DataFrame:
-    """Every committed verdict, one row each: claim, corpus, profile, effect, low, high, seeds, verdict, notebook."""
+    """Every verdict in a folder of results, one row each, see ``COLUMNS``."""
+    rows = [
+        place | {key: verdict[key] for key in ("effect", "low", "high", "seeds", "verdict")}
+        for place, verdict in _verdicts(results)
+    ]
+    return _in_order(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def effects(results: Path) -> pd.DataFrame:
+    """What each verdict in a folder of results shows, beside what the paper prints, one row each.
+
+    Of a claim of several parts that is the part that decides, named in ``part``. ``printed``, ``kind`` and ``margin``
+    are those of the part, ``size`` is measured over printed effect; ``reason`` says why, and ``tested`` and ``parts``
+    how many parts there are and have an effect. What does not apply is NaN or empty.
+    """
     rows = []
+    for place, verdict in _verdicts(results):
+        claim = papers.claim(place["claim"])
+        tested = {name: part for name, part in verdict["parts"].items() if part["effect"] is not None}
+        interval = [verdict[end] for end in ("effect", "low", "high")]
+        # several parts may have the same effect: any of them shows what is shown
+        part = next((n for n, p in tested.items() if [p[end] for end in ("effect", "low", "high")] == interval), "")
+        said = claim.parts[part] if part else {"kind": claim.kind, "margin": claim.margin} | claim.printed
+        printed = said.get("printed") if part else said.get("effect")
+        shown = {"part": part, "kind": said["kind"], "margin": said.get("margin"), "printed": printed}
+        shown |= {key: verdict[key] for key in ("effect", "low", "high", "seeds", "verdict", "reason")}
+        shown |= {"size": verdict["size_ratio"], "tested": len(tested), "parts": len(claim.parts)}
+        rows.append(place | shown)
+    columns = [
+        "claim", "part", "corpus", "profile", "kind", "margin", "printed", "effect", "low", "high", "size", "seeds",
+        "verdict", "reason", "tested", "parts", "notebook",
+    ]  # fmt: skip
+    numbers = dict.fromkeys(("margin", "printed", "effect", "low", "high", "size", "seeds"), float)
+    return _in_order(pd.DataFrame(rows, columns=columns).astype(numbers))
+
+
+def _verdicts(results: Path) -> Iterator[tuple[dict, dict]]:
     for profile in record.PROFILES:
         for path in sorted((results / profile).glob("*/[!.]*/claims.json")):
-            for id_, claim in json.loads(path.read_text(encoding="utf-8")).items():
-                row = {key: claim[key] for key in ("effect", "low", "high", "seeds", "verdict")}
-                rows.append(
-                    {"claim": id_, "corpus": path.parts[-3], "profile": profile, "notebook": path.parts[-2]} | row
-                )
-    board = pd.DataFrame(rows, columns=COLUMNS)
+            for id_, verdict in json.loads(path.read_text(encoding="utf-8")).items():
+                yield {"claim": id_, "corpus": path.parts[-3], "profile": profile, "notebook": path.parts[-2]}, verdict
+
+
+def _in_order(board: pd.DataFrame) -> pd.DataFrame:
     key = board["claim"].str.replace(r"\d+$", lambda m: m[0].zfill(3), regex=True)
     return board.assign(key=key).sort_values(["key", "corpus", "profile"]).drop(columns="key").reset_index(drop=True)
 
