@@ -380,6 +380,16 @@ def test_before_anything_is_judged_the_scoreboard_says_so(checkout):
     assert "Nothing judged yet. Had none of the 0 judged" in (checkout / "README.md").read_text()
 
 
+def test_verdicts_that_cannot_be_read_are_named_and_nothing_is_rebuilt(checkout):
+    publish.promote_all([finish(checkout)])
+    broken = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
+    broken.write_text(broken.read_text()[:40])
+    before = everything(checkout)
+    with pytest.raises(ValueError, match=f"{re.escape(str(broken))} is no JSON .*: restore it, or run the notebook"):
+        publish.write_scoreboard()
+    assert everything(checkout) == before
+
+
 def test_a_readme_without_a_place_for_the_table(checkout):
     (checkout / "README.md").write_text("# Title\n")
     with pytest.raises(ValueError, match=r"README.md has no <!-- scoreboard -->"):
@@ -443,6 +453,12 @@ def test_an_address_in_the_citation_is_where_the_code_is(checkout):
         file.write("repository-code: https://example.org/code\n")
     content = yaml.safe_load(publish.codecheck(checkout / "results"))
     assert content["repository"] == content["paper"]["reference"] == "https://example.org/code"
+
+
+def test_the_citation_refers_to_the_five_papers():
+    citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
+    said = {(r["title"], r["year"], r["url"]) for r in citation["references"]}
+    assert said == {(info["title"], info["year"], info["url"]) for info in (papers.load(k).info for k in papers.keys())}
 
 
 def test_every_file_of_the_committed_manifest_is_there():

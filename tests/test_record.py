@@ -470,6 +470,11 @@ def test_the_revision_says_whether_the_code_is_that_of_the_commit(checkout, monk
     record._git("commit", "--quiet", "--message", "first", "--no-gpg-sign")
     head = record._git("rev-parse", "HEAD")
     (checkout / "results" / "new").touch()
+    (checkout / "notebooks" / "my own").touch()
+    assert record.revision() == head
+    (checkout / "lib" / "b").touch()
+    assert record.revision() == f"{head}+changes"
+    (checkout / "lib" / "b").unlink()
     assert record.revision() == head
     (checkout / "lib" / "a").write_text("2")
     assert record.revision() == f"{head}+changes"

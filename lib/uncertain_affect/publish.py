@@ -310,7 +310,11 @@ def effects(results: Path) -> pd.DataFrame:
 def _verdicts(results: Path) -> Iterator[tuple[dict, dict]]:
     for profile in record.PROFILES:
         for path in sorted((results / profile).glob("*/[!.]*/claims.json")):
-            for id_, verdict in json.loads(path.read_text(encoding="utf-8")).items():
+            try:
+                verdicts = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path} is no JSON ({error}): restore it, or run the notebook again") from None
+            for id_, verdict in verdicts.items():
                 yield {"claim": id_, "corpus": path.parts[-3], "profile": profile, "notebook": path.parts[-2]}, verdict
 
 

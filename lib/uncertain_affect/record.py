@@ -191,7 +191,7 @@ def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
     for folder in _committed(notebook):
         path = folder / "tables" / f"{table}.csv"
         if path.is_file():
-            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            run = read_run(folder)
             line = (
                 f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
                 f"{run['started'][:10]}, revision {run['revision'][:10]}"
@@ -426,10 +426,14 @@ def peak_memory_mib() -> int:
 
 
 def revision() -> str:
-    """The commit of the checkout, with ``+changes`` where tracked code differs from it; ``unknown`` outside git."""
+    """The commit of the checkout, with ``+changes`` where code differs from it; ``unknown`` outside git.
+
+    A new file in lib/ counts, which other code may import, but a reader's own notebook does not.
+    """
     try:
         head = _git("rev-parse", "HEAD")
-        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no", "lib", "notebooks") else "")
+        tracked = _git("status", "--porcelain", "--untracked-files=no", "lib", "notebooks")
+        return head + ("+changes" if tracked or _git("status", "--porcelain", "lib") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
