@@ -297,12 +297,12 @@ def test_the_scoreboard_has_a_row_for_each_verdict(checkout):
     publish.write_scoreboard()
     lines = (checkout / "results" / "scoreboard.csv").read_text().splitlines()
     assert lines == [
-        "claim,corpus,profile,effect,low,high,seeds,verdict,notebook",
-        "uncnet.c1,ferplus,full,-0.4,-0.5,-0.3,5,contradicted,11_one",
-        "uncnet.c1,ferplus,quick,0.1235,0.1,0.2,5,reproduced,11_one",
-        "uncnet.c2,ferplus,quick,0.01,-0.02,0.04,5,reproduced,11_one",
-        "uncnet.c3,ferplus,full,,,,,not testable,11_one",
-        "uncnet.c3,ferplus,quick,,,,,not testable,11_one",
+        "claim,corpus,profile,effect,low,high,seeds,verdict,notebook,part,printed",
+        "uncnet.c1,ferplus,full,-0.4,-0.5,-0.3,5,contradicted,11_one,,0.301",
+        "uncnet.c1,ferplus,quick,0.1235,0.1,0.2,5,reproduced,11_one,,0.301",
+        "uncnet.c2,ferplus,quick,0.01,-0.02,0.04,5,reproduced,11_one,,-0.027",
+        "uncnet.c3,ferplus,full,,,,,not testable,11_one,,",
+        "uncnet.c3,ferplus,quick,,,,,not testable,11_one,,",
     ]
 
 
@@ -341,10 +341,13 @@ def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout
     assert untested[["effect", "printed", "size"]].isna().all()
 
 
-def test_effects_and_the_scoreboard_have_the_same_rows():
-    results = paths.project_root() / "results"
-    both = ["claim", "corpus", "profile", "effect", "low", "high", "verdict", "notebook"]
-    pd.testing.assert_frame_equal(publish.effects(results)[both], publish.scoreboard(results)[both], check_dtype=False)
+def test_a_part_that_the_claim_has_no_more_is_named(checkout):
+    run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
+    run.judge("uncnet.c5", {n: Effect(0.2, 0.1, 0.3, 0.04, 4.0, 0.0, 5, 1) for n in papers.claim("uncnet.c5").parts})
+    path = run.finish() / "claims.json"
+    path.write_text(path.read_text().replace("r(U_a, BCE)", "r(U_x, BCE)"))
+    with pytest.raises(ValueError, match=r"11_one, quick on ferplus: uncnet.c5 has no part 'r\(U_x, BCE\)' any more"):
+        publish.effects(record.results_root())
 
 
 def test_before_anything_is_judged_there_are_no_effects(checkout):
@@ -354,11 +357,11 @@ def test_before_anything_is_judged_there_are_no_effects(checkout):
 def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
     publish.promote_all([finish(checkout, effects={"uncnet.c1": (0.4, 0.3, 0.5), "uncnet.c2": (0.09, 0.05, 0.13)})])
     table = (
-        "| claim | corpus | profile | effect | 95% interval | seeds | verdict |\n"
-        "|---|---|---|---|---|---|---|\n"
-        "| uncnet.c1 | ferplus | quick | 0.400 | [0.300, 0.500] | 5 | reproduced |\n"
-        "| uncnet.c2 | ferplus | quick | 0.090 | [0.050, 0.130] | 5 | inconclusive |\n"
-        "| uncnet.c3 | ferplus | quick |  |  |  | not testable |\n"
+        "| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+        "| uncnet.c1 | ferplus | quick | 0.301 | 0.400 | [0.300, 0.500] | 5 | reproduced |\n"
+        "| uncnet.c2 | ferplus | quick | -0.027 | 0.090 | [0.050, 0.130] | 5 | inconclusive |\n"
+        "| uncnet.c3 | ferplus | quick |  |  |  |  | not testable |\n"
         "\n"
         "1 inconclusive, 1 not testable, 1 reproduced. "
     )

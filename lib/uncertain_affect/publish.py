@@ -17,7 +17,9 @@ from uncertain_affect import papers, paths, record
 from uncertain_affect.claims import chance_reproduced
 from uncertain_affect.reproduce import NO_CORPUS, default_parameters, metadata, notebooks
 
-COLUMNS = ["claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook"]
+COLUMNS = [
+    "claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook", "part", "printed",
+]  # fmt: skip
 # where a run was made, not what was measured
 PLACE_PARAMETERS = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}
 # an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
@@ -271,12 +273,8 @@ def _name(author: dict) -> str:
 
 
 def scoreboard(results: Path) -> pd.DataFrame:
-    """Every verdict in a folder of results, one row each, see ``COLUMNS``."""
-    rows = [
-        place | {key: verdict[key] for key in ("effect", "low", "high", "seeds", "verdict")}
-        for place, verdict in _verdicts(results)
-    ]
-    return _in_order(pd.DataFrame(rows, columns=COLUMNS))
+    """Every verdict in a folder of results, one row each: the columns of :func:`effects` that a reader needs."""
+    return effects(results)[COLUMNS]
 
 
 def effects(results: Path) -> pd.DataFrame:
@@ -293,6 +291,11 @@ def effects(results: Path) -> pd.DataFrame:
         interval = [verdict[end] for end in ("effect", "low", "high")]
         # several parts may have the same effect: any of them shows what is shown
         part = next((n for n, p in tested.items() if [p[end] for end in ("effect", "low", "high")] == interval), "")
+        if part and part not in claim.parts:
+            raise ValueError(
+                f"{place['notebook']}, {place['profile']} on {place['corpus']}: {claim.id} has no part {part!r} any more; "
+                "run the notebook again"
+            )
         said = claim.parts[part] if part else {"kind": claim.kind, "margin": claim.margin} | claim.printed
         printed = said.get("printed") if part else said.get("effect")
         shown = {"part": part, "kind": said["kind"], "margin": said.get("margin"), "printed": printed}
@@ -326,23 +329,25 @@ def _in_order(board: pd.DataFrame) -> pd.DataFrame:
 def scoreboard_markdown(board: pd.DataFrame) -> str:
     """The scoreboard for readers, with how many ``reproduced`` chance alone would give."""
     lines = [
-        "| claim | corpus | profile | effect | 95% interval | seeds | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in board.itertuples():
         known = pd.notna(row.effect)
         interval = f"[{row.low:.3f}, {row.high:.3f}]" if known else ""
         seeds = f"{row.seeds:.0f}" if pd.notna(row.seeds) else ""
+        printed = f"{row.printed:.3f}" if known and pd.notna(row.printed) else ""
         lines.append(
-            f"| {row.claim} | {row.corpus} | {row.profile} | {f'{row.effect:.3f}' if known else ''} | {interval} "
-            f"| {seeds} | {row.verdict} |"
+            f"| {row.claim} | {row.corpus} | {row.profile} | {printed} | {f'{row.effect:.3f}' if known else ''} "
+            f"| {interval} | {seeds} | {row.verdict} |"
         )
     judged = int(board["verdict"].isin(["reproduced", "contradicted", "inconclusive"]).sum())
     counts = ", ".join(f"{n} {verdict}" for verdict, n in board["verdict"].value_counts().sort_index().items())
     lines += [
         "",
         f"{counts or 'Nothing judged yet'}. Had none of the {judged} judged claims any effect, chance alone would "
-        f"call {chance_reproduced(judged):.1f} of them reproduced. A claim of several parts shows its weakest part.",
+        f"call {chance_reproduced(judged):.1f} of them reproduced. A claim of several parts shows the part that "
+        "decides, which scoreboard.csv names.",
         "",
     ]
     return "\n".join(lines)
