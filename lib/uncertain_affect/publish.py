@@ -293,8 +293,8 @@ def effects(results: Path) -> pd.DataFrame:
         part = next((n for n, p in tested.items() if [p[end] for end in ("effect", "low", "high")] == interval), "")
         if part and part not in claim.parts:
             raise ValueError(
-                f"{place['notebook']}, {place['profile']} on {place['corpus']}: {claim.id} has no part {part!r} any more; "
-                "run the notebook again"
+                f"{place['notebook']}, {place['profile']} on {place['corpus']}: {claim.id} has no part {part!r} any "
+                "more; run the notebook again"
             )
         said = claim.parts[part] if part else {"kind": claim.kind, "margin": claim.margin} | claim.printed
         printed = said.get("printed") if part else said.get("effect")
