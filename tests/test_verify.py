@@ -70,8 +70,11 @@ def problems(folder):
 
 
 def edit(path, change):
+    """Change what a file says, with a checksum to match where it is a run.json."""
     content = json.loads(path.read_text())
     change(content)
+    if "checksum" in content:
+        content["checksum"] = record.checksum_of_run(content)
     record.write_json(path, content)
 
 
@@ -156,6 +159,23 @@ def test_a_run_json_of_another_form(folder, key, value):
     assert problems(folder) == [f"{folder / 'run.json'} lacks {key}; run the notebook again"]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("seeds", [1]), ("revision", "0" * 40), ("seconds", 0.5), ("parameters", {"SEED": 1})]
+)
+def test_a_run_json_that_says_something_else(folder, key, value):
+    record.write_json(folder / "run.json", record.check_complete(folder) | {key: value})
+    assert problems(folder) == [
+        f"{folder / 'run.json'} has changed since it was recorded: restore it, or run the notebook again"
+    ]
+
+
+def test_where_the_data_lie_may_be_left_out(checkout, folder):
+    publish._promote(
+        publish._Promotion(folder, record.check_complete(folder) | {"parameters": {"DATA_ROOT": "x"}}, None, None)
+    )
+    assert verify.check_run(checkout / "results" / "full" / "ferplus" / NAME) == ([], False)
+
+
 def test_an_altered_table(folder):
     path = folder / "tables" / "table2.csv"
     path.write_text(path.read_text().replace("2.5", "2.4"))
@@ -178,10 +198,12 @@ def test_a_missing_file(folder, name):
 
 def test_without_checksums_what_every_run_has_is_missed(folder):
     unchecked(folder)
-    (folder / "figures" / "figure2.csv").unlink()
+    (folder / "figures" / "figure2.csv").rename(folder / "figures" / "figure3.csv")
     (folder / "claims.json").unlink()
     assert problems(folder) == [
         f"{folder / 'figures' / 'figure2.png'} has no figure2.csv beside it with the numbers that it draws; "
+        "run the notebook again",
+        f"{folder / 'figures' / 'figure3.csv'} has no figure3.png beside it, which draws it: restore it, or "
         "run the notebook again",
         f"{folder / 'claims.json'} is missing: restore it, or run the notebook again",
     ]

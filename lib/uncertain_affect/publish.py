@@ -112,7 +112,7 @@ def _promote(promotion: _Promotion) -> Path:
     try:
         shutil.copytree(promotion.folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
         if "DATA_ROOT" in run["parameters"]:  # where the reader keeps data is nobody else's business
-            record.write_json(partial / "run.json", run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
+            record.write_run(partial, run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
         record.replace_folder(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

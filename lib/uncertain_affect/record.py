@@ -159,8 +159,8 @@ class Run:
             data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.6g")
         verdicts = {id_: dataclasses.asdict(verdict) for id_, verdict in self.verdicts.items()}
         write_json(partial / "claims.json", verdicts)
-        write_json(
-            partial / "run.json",
+        write_run(
+            partial,
             {
                 "schema": SCHEMA,
                 "notebook": self.notebook,
@@ -326,6 +326,17 @@ def check_replaceable(folder: Path) -> None:
         raise
     except ValueError:
         pass  # nothing, or a truncated run, of which a new one is the cure
+
+
+def write_run(folder: Path, run: dict) -> None:
+    """Write run.json, with a checksum of all that it says."""
+    write_json(folder / "run.json", run | {"checksum": checksum_of_run(run)})
+
+
+def checksum_of_run(run: dict) -> str:
+    """SHA-256 of what a run.json says, but for its own ``checksum``."""
+    said = json.dumps(plain({key: value for key, value in run.items() if key != "checksum"}), sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def checksum(path: Path) -> str:

@@ -24,7 +24,7 @@ KEYS = {
     "notebook": str, "profile": str, "corpus": str, "corpus_checksum": str | None, "parameters": dict, "seeds": list,
     "started": str, "seconds": NUMBER, "device": str, "hardware": dict, "versions": dict, "revision": str,
 }  # fmt: skip
-KEYS_2 = {"files": dict, "peak_memory_mib": int, "environment": dict, "dirty": bool | None}
+KEYS_2 = {"files": dict, "peak_memory_mib": int, "environment": dict, "dirty": bool | None, "checksum": str}
 AGAIN = "run the notebook again"
 
 
@@ -116,6 +116,8 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
     problems = list(_check_keys(folder, run, KEYS if older else KEYS | KEYS_2))
     if problems:
         return problems, older
+    if not older and run["checksum"] != record.checksum_of_run(run):
+        problems.append(f"{folder / 'run.json'} has changed since it was recorded: restore it, or {AGAIN}")
     where, said = folder.absolute().parts[-3:], (run["profile"], run["corpus"], run["notebook"])
     if where != said:
         problems.append(f"{folder} holds the run {'/'.join(said)}: move it to a folder of that name")
@@ -151,6 +153,8 @@ def _check_files(folder: Path, run: dict) -> Iterator[str]:
             yield f"{path} has changed since it was recorded: restore it, or {AGAIN}"
         elif path.suffix == ".csv":
             yield from _check_csv(path)
+            if path.parent.name == "figures" and not path.with_suffix(".png").is_file():
+                yield f"{path} has no {path.stem}.png beside it, which draws it: restore it, or {AGAIN}"
         elif path.suffix == ".png":
             yield from _check_picture(path)
     for name in sorted(set(recorded or {"claims.json"}) - names):
