@@ -209,11 +209,19 @@ def test_without_checksums_what_every_run_has_is_missed(folder):
     ]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is unreadable to the administrator")
-def test_a_file_that_may_not_be_read(folder):
-    (folder / "claims.json").chmod(0)
-    (problem,) = problems(folder)
-    assert problem.startswith(f"{folder} cannot be read: ")
+def test_a_file_that_may_not_be_read_does_not_stop_the_rest(checkout, folder, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(record, "checksum", refused)
+    quick = folder.parents[2] / "quick" / "ferplus" / NAME
+    shutil.copytree(folder, quick)
+    unchecked(quick)  # whose checksums are not asked for
+    edit(quick / "run.json", lambda run: run.update(profile="quick"))
+    report = verify.verify([checkout / "results" / "local"])
+    assert report.runs == [quick, folder]
+    (problem,) = report.problems
+    assert problem.startswith(f"{folder} cannot be read: [Errno 13] Permission denied: ")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "tables/more.csv", "tables/table2.xlsx", "figures/deep/er.png"])
