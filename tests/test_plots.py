@@ -82,3 +82,35 @@ def test_marked_text_draws_every_word_and_wraps():
     assert len({round(text.get_position()[1], 3) for text in ax.texts}) > 3  # the second turn needs several lines
     with pytest.raises(ValueError, match="zip"):
         plots.marked_text(turns, levels[:1], ["i-1", "i"], ax)
+
+
+def test_a_forest_shows_each_effect_beside_the_printed_one_on_the_side_that_is_claimed():
+    rows = pd.DataFrame(
+        {
+            "corpus": ["ferplus", "simulated"],
+            "profile": ["full", "quick"],
+            "part": ["", "a part"],
+            "kind": ["greater", "equivalent"],
+            "margin": [np.nan, 0.4],
+            "printed": [0.5, np.nan],
+            "effect": [0.2, -0.1],
+            "low": [0.1, -0.3],
+            "high": [0.3, 0.1],
+        }
+    )
+    _, ax = plt.subplots()
+    assert plots.forest(rows, ax) is ax
+    first, circle, printed, second, other, zero = ax.lines
+    assert first.get_xydata().tolist() == [[0.1, 0], [0.3, 0]]
+    assert (circle.get_xydata().tolist(), printed.get_xydata().tolist()) == ([[0.2, 0]], [[0.5, 0]])
+    assert (second.get_xydata().tolist(), other.get_xydata().tolist()) == ([[-0.3, 1], [0.1, 1]], [[-0.1, 1]])
+    assert circle.get_markerfacecolor() == plots.COLOURS["recordings"] == first.get_color()
+    assert other.get_markerfacecolor() == "white"
+    assert zero.get_xdata() == [0, 0]
+    least, most = ax.get_xlim()
+    assert least < -0.4
+    assert most > 0.5
+    claimed = [band.get_paths()[0].get_extents() for band in ax.collections]
+    assert [(box.x0, box.x1) for box in claimed] == [(0, most), (-0.4, 0.4)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["ferplus, full", "simulated, quick\na part"]
+    assert ax.yaxis_inverted()  # the first on top

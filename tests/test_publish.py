@@ -1,11 +1,13 @@
 """From a finished run to what is committed, in a checkout of one notebook that claims things of UncNet."""
 
 import json
+import re
 import shutil
 
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 from nbformat import v4
 
 from uncertain_affect import papers, paths, publish, record
@@ -26,7 +28,13 @@ def make_notebook():
         *(v4.new_code_cell(s, id=id_, metadata={"tags": TAGS[id_]} if id_ in TAGS else {}) for id_, s in CODE.items()),
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    said = {"paper": "uncnet", "corpora": ["ferplus"]}
+    said = {
+        "paper": "uncnet",
+        "corpora": ["ferplus"],
+        "tables": ["table2"],
+        "figures": ["figure2"],
+        "claims": ["uncnet.c1"],
+    }
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "uncertain_affect": said})
 
 
@@ -57,6 +65,7 @@ def execute(notebook, text="as measured\n"):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     shutil.copytree(paths.project_root() / "results" / "printed", tmp_path / "results" / "printed")
+    shutil.copy(paths.project_root() / "CITATION.cff", tmp_path)
     monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
     monkeypatch.delenv("UNCERTAIN_AFFECT_RESULTS", raising=False)
     (tmp_path / "README.md").write_text(README)
@@ -106,6 +115,7 @@ def test_where_the_data_lie_stays_with_the_reader(checkout):
     run = record.check_complete(publish.promote(folder))
     mine = record.check_complete(folder)
     assert mine["parameters"]["DATA_ROOT"] == "../../me/data"
+    assert run.pop("checksum") != mine.pop("checksum")
     assert run == mine | {"parameters": mine["parameters"] | {"DATA_ROOT": ""}}
 
 
@@ -244,6 +254,20 @@ def test_other_slashes_are_no_paths_of_this_machine(text):
     assert not publish.MACHINE_PATH.search(text)
 
 
+def test_a_run_of_an_older_schema(checkout):
+    folder = finish(checkout)
+    run = record.check_complete(folder)
+    del run["schema"]
+    record.write_json(folder / "run.json", run)
+    refused(checkout, folder, r"has the older schema 1 \(now 2\), without checksums; run `uncertain-affect reproduce`")
+
+
+def test_a_committed_run_of_a_later_schema_is_not_replaced(checkout):
+    target = publish.promote(finish(checkout))
+    record.write_json(target / "run.json", record.check_complete(target) | {"schema": 99})
+    refused(checkout, finish(checkout), "schema 99, of a later version .* is left as it is: update the checkout")
+
+
 # --- all of them ------------------------------------------------------------------------------------------
 
 
@@ -274,12 +298,12 @@ def test_the_scoreboard_has_a_row_for_each_verdict(checkout):
     publish.write_scoreboard()
     lines = (checkout / "results" / "scoreboard.csv").read_text().splitlines()
     assert lines == [
-        "claim,corpus,profile,effect,low,high,seeds,verdict,notebook",
-        "uncnet.c1,ferplus,full,-0.4,-0.5,-0.3,5,contradicted,11_one",
-        "uncnet.c1,ferplus,quick,0.1235,0.1,0.2,5,reproduced,11_one",
-        "uncnet.c2,ferplus,quick,0.01,-0.02,0.04,5,reproduced,11_one",
-        "uncnet.c3,ferplus,full,,,,,not testable,11_one",
-        "uncnet.c3,ferplus,quick,,,,,not testable,11_one",
+        "claim,corpus,profile,effect,low,high,seeds,verdict,notebook,part,printed",
+        "uncnet.c1,ferplus,full,-0.4,-0.5,-0.3,5,contradicted,11_one,,0.301",
+        "uncnet.c1,ferplus,quick,0.1235,0.1,0.2,5,reproduced,11_one,,0.301",
+        "uncnet.c2,ferplus,quick,0.01,-0.02,0.04,5,reproduced,11_one,,-0.027",
+        "uncnet.c3,ferplus,full,,,,,not testable,11_one,,",
+        "uncnet.c3,ferplus,quick,,,,,not testable,11_one,,",
     ]
 
 
@@ -293,14 +317,52 @@ def test_claim_10_comes_after_claim_9(checkout):
     assert list(board["claim"]) == [f"uncnet.c{i}" for i in (1, 2, 3, 6, 10)]
 
 
+def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout):
+    run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
+    names = list(papers.claim("uncnet.c5").parts)  # printed .880, .710, .884
+    sizes = dict(zip(names, (0.5, 0.2, 0.4), strict=True))
+    run.judge("uncnet.c5", {n: Effect(size, size - 0.1, size + 0.1, 0.04, 4.0, 0.0, 5, 1) for n, size in sizes.items()})
+    run.judge(
+        "uncnet.c3", {"r(U_a, true entropy)": Effect(0.2, 0.1, 0.3, 0.04, 4.0, 0.0, 5, 1), "r(U_a, lost quality)": None}
+    )
+    run.judge("uncnet.c2", Effect(0.01, -0.02, 0.04, 0.01, 4.0, 0.0, 5, 1))
+    run.not_testable("uncnet.c10", "no weights")
+    run.finish()
+    board = publish.effects(checkout / "results" / "local").set_index("claim")
+    assert list(board.index) == ["uncnet.c2", "uncnet.c3", "uncnet.c5", "uncnet.c10"]
+    shown = board.loc["uncnet.c5", ["part", "kind", "printed", "effect", "tested", "parts"]]
+    assert shown.tolist() == [names[1], "greater", 0.71, 0.2, 3, 3]
+    assert board.at["uncnet.c5", "size"] == pytest.approx(0.2 / 0.71)
+    assert board.loc["uncnet.c2", ["part", "kind", "margin", "printed"]].tolist() == ["", "equivalent", 0.1, -0.027]
+    partly = board.loc["uncnet.c3"]
+    assert (partly["part"], partly["verdict"], partly["tested"]) == ("r(U_a, true entropy)", "not testable", 1)
+    assert pd.isna(partly["printed"])
+    untested = board.loc["uncnet.c10"]
+    assert (untested["reason"], untested["tested"], untested["parts"]) == ("no weights", 0, 5)
+    assert untested[["effect", "printed", "size"]].isna().all()
+
+
+def test_a_part_that_the_claim_has_no_more_is_named(checkout):
+    run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
+    run.judge("uncnet.c5", {n: Effect(0.2, 0.1, 0.3, 0.04, 4.0, 0.0, 5, 1) for n in papers.claim("uncnet.c5").parts})
+    path = run.finish() / "claims.json"
+    path.write_text(path.read_text().replace("r(U_a, BCE)", "r(U_x, BCE)"))
+    with pytest.raises(ValueError, match=r"11_one, quick on ferplus: uncnet.c5 has no part 'r\(U_x, BCE\)' any more"):
+        publish.effects(record.results_root())
+
+
+def test_before_anything_is_judged_there_are_no_effects(checkout):
+    assert publish.effects(checkout / "results").empty
+
+
 def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
     publish.promote_all([finish(checkout, effects={"uncnet.c1": (0.4, 0.3, 0.5), "uncnet.c2": (0.09, 0.05, 0.13)})])
     table = (
-        "| claim | corpus | profile | effect | 95% interval | seeds | verdict |\n"
-        "|---|---|---|---|---|---|---|\n"
-        "| uncnet.c1 | ferplus | quick | 0.400 | [0.300, 0.500] | 5 | reproduced |\n"
-        "| uncnet.c2 | ferplus | quick | 0.090 | [0.050, 0.130] | 5 | inconclusive |\n"
-        "| uncnet.c3 | ferplus | quick |  |  |  | not testable |\n"
+        "| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+        "| uncnet.c1 | ferplus | quick | 0.301 | 0.400 | [0.300, 0.500] | 5 | reproduced |\n"
+        "| uncnet.c2 | ferplus | quick | -0.027 | 0.090 | [0.050, 0.130] | 5 | inconclusive |\n"
+        "| uncnet.c3 | ferplus | quick |  |  |  |  | not testable |\n"
         "\n"
         "1 inconclusive, 1 not testable, 1 reproduced. "
     )
@@ -322,6 +384,16 @@ def test_before_anything_is_judged_the_scoreboard_says_so(checkout):
     assert "Nothing judged yet. Had none of the 0 judged" in (checkout / "README.md").read_text()
 
 
+def test_verdicts_that_cannot_be_read_are_named_and_nothing_is_rebuilt(checkout):
+    publish.promote_all([finish(checkout)])
+    broken = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
+    broken.write_text(broken.read_text()[:40])
+    before = everything(checkout)
+    with pytest.raises(ValueError, match=f"{re.escape(str(broken))} is no JSON .*: restore it, or run the notebook"):
+        publish.write_scoreboard()
+    assert everything(checkout) == before
+
+
 def test_a_readme_without_a_place_for_the_table(checkout):
     (checkout / "README.md").write_text("# Title\n")
     with pytest.raises(ValueError, match=r"README.md has no <!-- scoreboard -->"):
@@ -329,17 +401,77 @@ def test_a_readme_without_a_place_for_the_table(checkout):
     assert not (checkout / "results" / "scoreboard.csv").exists()
 
 
-def test_the_committed_scoreboard_is_that_of_the_committed_results():
-    results = paths.project_root() / "results"
-    if not (results / "scoreboard.csv").is_file():
-        assert not list(results.glob("quick/*/*/claims.json")), "results without a scoreboard: run `make record`"
-        return
-    board = publish.scoreboard(results)
-    csv = board.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    assert (results / "scoreboard.csv").read_text(encoding="utf-8") == csv
-    text = publish.scoreboard_markdown(board)
-    assert text in (paths.project_root() / "README.md").read_text(encoding="utf-8")
-    assert (results / "scoreboard.md").read_text(encoding="utf-8").endswith(text)
+def test_what_is_generated_is_that_of_the_committed_results():
+    generated = publish.generated()
+    assert [path.name for path in generated] == ["scoreboard.csv", "scoreboard.md", "README.md", "codecheck.yml"]
+    for path, text in generated.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `uncertain-affect record --refresh`"
+
+
+def test_a_full_disk_leaves_what_was_generated_before(checkout, monkeypatch):
+    publish.promote_all([finish(checkout)])
+    before = everything(checkout)
+    publish.promote(finish(checkout, "full"))
+    after = everything(checkout)
+
+    def full_disk(path, text, **_):
+        path.touch()
+        raise OSError("no space left")
+
+    monkeypatch.setattr(type(checkout), "write_text", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        publish.write_scoreboard()
+    assert everything(checkout) == after
+    assert after.items() >= before.items()
+
+
+# --- codecheck.yml ----------------------------------------------------------------------------------------
+
+
+def test_the_manifest_names_what_a_paper_prints_and_nothing_else(checkout):
+    folder = publish.promote(finish(checkout))
+    (folder / "tables" / "other.csv").touch()
+    for half in ("left", "right"):
+        (folder / "figures" / f"figure2_{half}.png").touch()
+    publish.write_scoreboard()
+    content = yaml.safe_load((checkout / "codecheck.yml").read_text())
+    assert content["version"] == "https://codecheck.org.uk/spec/config/1.0/"
+    assert content["paper"]["authors"] == [{"name": "The Uncertain Affect developers"}]
+    assert "reference" not in content["paper"]  # CITATION.cff has no address
+    run = f"results/quick/ferplus/{NAME}"
+    assert [entry["file"] for entry in content["manifest"]] == [
+        "results/scoreboard.csv",
+        f"{run}/tables/table2.csv",
+        f"{run}/figures/figure2_left.png",
+        f"{run}/figures/figure2_right.png",
+        f"{run}/claims.json",
+    ]
+    assert re.fullmatch(
+        r"uncnet, Table 2: Calibration error, .* \(11_one, quick on ferplus, 0 s on cpu\)",
+        content["manifest"][1]["comment"],
+    )
+
+
+def test_an_address_in_the_citation_is_where_the_code_is(checkout):
+    with (checkout / "CITATION.cff").open("a") as file:
+        file.write("repository-code: https://example.org/code\n")
+    content = yaml.safe_load(publish.codecheck(checkout / "results"))
+    assert content["repository"] == content["paper"]["reference"] == "https://example.org/code"
+
+
+def test_the_citation_refers_to_the_five_papers():
+    citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
+    said = {(r["title"], r["year"], r["url"]) for r in citation["references"]}
+    assert said == {(info["title"], info["year"], info["url"]) for info in (papers.load(k).info for k in papers.keys())}
+
+
+def test_every_file_of_the_committed_manifest_is_there():
+    root = paths.project_root()
+    content = yaml.safe_load((root / "codecheck.yml").read_text(encoding="utf-8"))
+    files = [entry["file"] for entry in content["manifest"]]
+    assert len(set(files)) == len(files) > 100
+    assert all((root / file).is_file() for file in files)
+    assert all(entry["comment"] for entry in content["manifest"])
 
 
 def test_committed_runs_do_not_say_where_the_data_lay():

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import os
@@ -88,7 +89,16 @@ def test_a_finished_run_is_one_folder_with_everything(results):
     assert provenance["corpus_checksum"] == "abc"
     assert provenance["versions"]["torch"] == torch.__version__
     assert provenance["seconds"] >= 0
-    assert len(provenance["revision"].removesuffix("+changes")) == 40 or provenance["revision"] == "unknown"
+    assert provenance["schema"] == record.SCHEMA
+    assert 10 < provenance["peak_memory_mib"] < provenance["hardware"]["memory_mib"]
+    assert provenance["hardware"]["threads"] == torch.get_num_threads()
+    assert provenance["hardware"]["cpu"]
+    for name, digest in provenance["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert set(provenance["files"]) == set(files(folder)) - {"run.json"}
+    revision = provenance["revision"]
+    assert len(revision.removesuffix("+changes")) == 40 or revision == "unknown"
+    assert provenance["dirty"] is (None if revision == "unknown" else "+changes" in revision)
 
 
 def test_what_is_kept_is_what_it_was_when_it_was_kept(results):
@@ -199,6 +209,51 @@ def test_a_folder_that_lacks_something_is_not_a_finished_run(results, missing):
     (folder / missing).rename(folder / "elsewhere")
     with pytest.raises(ValueError, match=f"not a finished run: {missing} is missing"):
         record.check_complete(folder)
+
+
+@pytest.mark.parametrize("text", ["", '{"notebook": "11', "[]", '{"schema": "2"}', '{"schema": 0}'])
+def test_a_truncated_or_foreign_run_json_is_named(results, text):
+    folder = make_run().finish()
+    (folder / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run.json is no (JSON|record of a run).*run the notebook again"):
+        record.check_complete(folder)
+    assert make_run().finish() == folder  # which is the cure
+    assert record.check_complete(folder)["schema"] == record.SCHEMA
+
+
+def test_a_run_of_an_older_schema_can_be_read(results):
+    folder = make_run().finish()
+    old = {key: value for key, value in record.check_complete(folder).items() if key not in ("schema", "files")}
+    record.write_json(folder / "run.json", old)
+    assert record.check_complete(folder) == old
+
+
+def test_a_run_of_a_later_schema_is_neither_read_nor_replaced(results):
+    folder = make_run().finish()
+    record.write_json(folder / "run.json", record.check_complete(folder) | {"schema": record.SCHEMA + 1})
+    before = files(folder.parent)
+    for attempt in (lambda: record.check_complete(folder), make_run().finish):
+        with pytest.raises(record.SchemaError, match=r"schema 3, of a later version .*\(this one knows up to 2\)"):
+            attempt()
+    assert files(folder.parent) == before
+
+
+def test_the_most_memory_held_at_once_is_that_of_this_process():
+    before = record.peak_memory_mib()
+    block = np.ones(2**25)  # 256 MiB, all of it written to
+    during = record.peak_memory_mib()
+    del block
+    assert during >= before
+    assert during >= 256
+    assert record.peak_memory_mib() >= during
+
+
+def test_what_sets_the_order_of_additions_is_recorded(results, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    environment = record.check_complete(make_run().finish())["environment"]
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert "MKL_NUM_THREADS" not in environment
 
 
 def test_an_unknown_profile_is_refused_at_once():
@@ -446,6 +501,11 @@ def test_the_revision_says_whether_the_code_is_that_of_the_commit(checkout, monk
     record._git("commit", "--quiet", "--message", "first", "--no-gpg-sign")
     head = record._git("rev-parse", "HEAD")
     (checkout / "results" / "new").touch()
+    (checkout / "notebooks" / "my own").touch()
+    assert record.revision() == head
+    (checkout / "lib" / "b").touch()
+    assert record.revision() == f"{head}+changes"
+    (checkout / "lib" / "b").unlink()
     assert record.revision() == head
     (checkout / "lib" / "a").write_text("2")
     assert record.revision() == f"{head}+changes"

@@ -314,6 +314,15 @@ def test_results_that_cannot_be_written_are_refused_before_anything_runs(checkou
         reproduce.reproduce([notebook])
 
 
+def test_a_result_of_a_later_version_is_not_replaced(checkout, notebook, nothing_runs):
+    folder = checkout / "results" / "local" / "quick" / "none" / "11_one"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(f'{{"schema": {record.SCHEMA + 1}}}')
+    with pytest.raises(record.SchemaError):
+        reproduce.reproduce([notebook])
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
 LIMITS = {
     "memory": (
         reproduce.Limits(memory=300 * 2**20),

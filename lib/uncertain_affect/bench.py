@@ -366,7 +366,7 @@ def _provenance() -> dict:
     return {
         "threads": torch.get_num_threads(),
         "hardware": {
-            "cpu": _cpu_name(),
+            "cpu": record.cpu_name(),
             "cores": os.cpu_count(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
         },
@@ -379,12 +379,6 @@ def _seconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 def _as_layers(model: UncNet) -> nn.Sequential:

@@ -11,7 +11,7 @@ how well it covers, and `judge` for the verdicts.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -402,16 +402,11 @@ def _judge_parts(parts: Mapping[str, Part], at_least: int) -> Verdict:
     tests = max(n - at_least + 1, at_least)
     level = LEVEL if at_least == n else 1 - (1 - LEVEL) / tests
     verdicts = {name: _judge_part(part, level) for name, part in parts.items()}
+    verdict = of_parts([part.verdict for part in verdicts.values()], at_least)
     reproduced, contradicted, untestable = (
-        sum(part.verdict == verdict for part in verdicts.values())
-        for verdict in ("reproduced", "contradicted", "not testable")
+        sum(part.verdict == said for part in verdicts.values())
+        for said in ("reproduced", "contradicted", "not testable")
     )
-    if reproduced >= at_least:
-        verdict = "reproduced"
-    elif n - contradicted < at_least:
-        verdict = "contradicted"
-    else:
-        verdict = "not testable" if untestable else "inconclusive"
     tested = [name for name, part in parts.items() if part.effect is not None]
     if not tested:
         return Verdict(verdict, parts=verdicts, reason="the data at hand have none of its parts")
@@ -425,6 +420,15 @@ def _judge_parts(parts: Mapping[str, Part], at_least: int) -> Verdict:
         + (f", {untestable} not testable" if untestable else "")
         + f"; {at_least} must hold. Shown: {deciding}",
     )
+
+
+def of_parts(verdicts: Sequence[str], at_least: int) -> str:
+    """The verdict on "at least so many of these hold" from those on the parts."""
+    if verdicts.count("reproduced") >= at_least:
+        return "reproduced"
+    if len(verdicts) - verdicts.count("contradicted") < at_least:
+        return "contradicted"
+    return "not testable" if "not testable" in verdicts else "inconclusive"
 
 
 def _judge_value(effect: Effect, printed: float, tolerance: float, own_corpus: bool, own_features: bool) -> Verdict:

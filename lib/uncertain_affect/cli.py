@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
 
     record = commands.add_parser("record", help="promote finished runs to the committed results")
     record.add_argument("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
+    record.add_argument(
+        "--refresh", action="store_true", help="only rebuild the scoreboard, the README's table and codecheck.yml"
+    )
     record.set_defaults(command=_record)
 
     cache = commands.add_parser("cache", help="list or remove what was cached")
@@ -68,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="time the whole quick reproduction, notebook by notebook")
     bench.add_argument("notebook", nargs="*", help="number or name (default: all of the papers)")
     bench.set_defaults(command=_bench)
+    verify = commands.add_parser("verify", help="check recorded results: form, checksums, what follows from them")
+    verify.add_argument(
+        "folder", nargs="*", type=Path, help="of one run, or above several (default: results and your own runs)"
+    )
+    verify.set_defaults(command=_verify)
 
     data = commands.add_parser("data", help="fetch what may be fetched")
     data.add_argument("action", choices=["get"])
@@ -137,6 +145,11 @@ def _reproduce(args) -> int:
 def _record(args) -> int:
     from uncertain_affect import publish
 
+    if args.refresh:
+        if args.run:
+            raise ValueError("--refresh takes no runs: it rebuilds what follows from those that are committed")
+        publish.write_scoreboard()
+        return 0
     for target in publish.promote_all(args.run):
         print(f"recorded {target}")
     return 0
@@ -170,6 +183,14 @@ def _bench(args) -> int:
     from uncertain_affect import timing
 
     return timing.main(args.notebook)
+
+
+def _verify(args) -> int:
+    from uncertain_affect import verify
+
+    report = verify.verify(args.folder)
+    print(report)
+    return 1 if report.problems else 0
 
 
 def _data(args) -> int:

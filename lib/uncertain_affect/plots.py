@@ -1,5 +1,7 @@
 """The shared figure style, and the drawings that more than one notebook needs."""
 
+from textwrap import wrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ COLOURS = dict(zip(["Baseline", "UncNet", "U_a", "U_e", "U_t"], sns.color_palett
 COLOURS |= dict(zip(["GN-D", "UGN"], sns.color_palette("colorblind")[5:], strict=False))
 COLOURS["UncNet, dropout off"] = (0.45, 0.45, 0.45)
 COLOURS |= dict(zip(["Tea", "Stu1", "Stu2", "Stu3", "TS", "MC"], sns.color_palette("dark"), strict=False))
+# what was measured, whatever the method, where it stands beside what is printed
+COLOURS |= {"printed": (0.0, 0.0, 0.0), "recordings": (0.0, 0.267, 0.533), "simulated": (0.867, 0.667, 0.2)}
 
 
 def style() -> None:
@@ -54,6 +58,39 @@ def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[st
             axes[0, column].axis("off")
     fig.tight_layout(rect=(0, 0, 1, 0.95))  # room for a title over all columns
     return fig
+
+
+def forest(effects: pd.DataFrame, ax: Axes) -> Axes:
+    """Effects with their intervals, a row each, beside the printed ones, on grey where the claim would have them.
+
+    Args:
+        effects: rows of :func:`uncertain_affect.publish.effects` that have an effect. Filled circles are full runs,
+            open ones quick; the colour tells recordings from the simulated world; a diamond is the printed effect. The
+            part of a claim that is shown stands below the name of the run.
+    """
+    ends = effects[["printed", "effect", "low", "high"]].to_numpy(float)
+    least, most = min(np.nanmin(ends), 0.0), max(np.nanmax(ends), 0.0)
+    margin = effects["margin"].max()
+    if margin == margin:
+        least, most = min(least, -1.2 * margin), max(most, 1.2 * margin)
+    least, most = least - 0.08 * (most - least), most + 0.08 * (most - least)
+    for y, row in enumerate(effects.itertuples()):
+        claimed = {"greater": (0, most), "less": (least, 0), "equivalent": (-row.margin, row.margin)}[row.kind]
+        ax.fill_betweenx([y - 0.45, y + 0.45], *claimed, color="0.9", linewidth=0)
+        colour = COLOURS["simulated" if row.corpus == "simulated" else "recordings"]
+        ax.plot([row.low, row.high], [y, y], color=colour)
+        filling = colour if row.profile == "full" else "white"
+        ax.plot(row.effect, y, "o", markersize=6, color=colour, markerfacecolor=filling, markeredgewidth=1.5)
+        if row.printed == row.printed:
+            ax.plot(row.printed, y, "D", markersize=4.5, color=COLOURS["printed"])
+    ax.axvline(0, color="0.3", linewidth=0.8)
+    labels = ["\n".join([f"{row.corpus}, {row.profile}", *wrap(row.part, 34)]) for row in effects.itertuples()]
+    ax.set_yticks(range(len(effects)), labels, fontsize=7)
+    ax.set(xlim=(least, most), ylim=(len(effects) - 0.4, -0.6))
+    ax.tick_params(axis="x", labelsize=8)
+    ax.locator_params(axis="x", nbins=5)
+    ax.grid(False)
+    return ax
 
 
 def block_diagram(blocks: list[tuple[str, str, bool]], title: str):

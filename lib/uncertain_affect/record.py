@@ -5,8 +5,10 @@ plotted data beside each as csv, ``claims.json`` and ``run.json``. Runs go to ``
 ``results/quick`` and ``results/full`` change only when a finished run is promoted.
 """
 
+import contextlib
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -15,6 +17,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +32,13 @@ from uncertain_affect.claims import Effect, Part, Verdict, judge
 
 PROFILES = ("quick", "full")
 RESULTS_VARIABLE = "UNCERTAIN_AFFECT_RESULTS"
-VERSIONED = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "papermill")
+# of run.json: 1, which says nothing of it, has no checksums, no peak memory and less of the hardware
+SCHEMA = 2
+VERSIONED = (
+    "torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "optuna", "matplotlib", "seaborn", "papermill",
+)  # fmt: skip
+# what decides, before a kernel starts, in which order numbers are added up
+ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES")
 
 
 def results_root() -> Path:
@@ -131,8 +140,13 @@ class Run:
         return verdict
 
     def finish(self) -> Path:
-        """Write everything under a temporary name, move it into place, and return the folder."""
+        """Write everything under a temporary name, move it into place, and return the folder.
+
+        Raises:
+            SchemaError: a later version of the project has recorded there.
+        """
         folder = results_root() / self.profile / self.corpus / self.notebook
+        check_replaceable(folder)
         partial = folder.with_name(f".{self.notebook}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -152,9 +166,10 @@ class Run:
             data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.6g")
         verdicts = {id_: dataclasses.asdict(verdict) for id_, verdict in self.verdicts.items()}
         write_json(partial / "claims.json", verdicts)
-        write_json(
-            partial / "run.json",
+        write_run(
+            partial,
             {
+                "schema": SCHEMA,
                 "notebook": self.notebook,
                 "profile": self.profile,
                 "corpus": self.corpus,
@@ -163,7 +178,13 @@ class Run:
                 "seeds": self.seeds,
                 "started": self._started.isoformat(timespec="seconds"),
                 "seconds": round(time.perf_counter() - self._clock, 1),
+                "peak_memory_mib": peak_memory_mib(),
                 **_provenance(self.device),
+                "files": {
+                    path.relative_to(partial).as_posix(): checksum(path)
+                    for path in sorted(partial.rglob("*"))
+                    if path.is_file()
+                },
             },
         )
 
@@ -177,7 +198,7 @@ def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
     for folder in _committed(notebook):
         path = folder / "tables" / f"{table}.csv"
         if path.is_file():
-            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            run = read_run(folder)
             line = (
                 f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
                 f"{run['started'][:10]}, revision {run['revision'][:10]}"
@@ -259,6 +280,10 @@ def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
+class SchemaError(ValueError):
+    """Results that a later version of the project wrote."""
+
+
 def check_complete(folder: Path) -> dict:
     """The run.json of a finished run.
 
@@ -268,7 +293,62 @@ def check_complete(folder: Path) -> dict:
     for name in ("run.json", "claims.json", "tables", "figures"):
         if not (folder / name).exists():
             raise ValueError(f"{folder} is not a finished run: {name} is missing; run the notebook to its last cell")
-    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return read_run(folder)
+
+
+def read_run(folder: Path) -> dict:
+    """The run.json of a run of this or an earlier schema.
+
+    Raises:
+        SchemaError: a later version of the project wrote it.
+        ValueError: it is missing, truncated or something else.
+    """
+    path = folder / "run.json"
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: {folder} is no finished run") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): truncated or edited; run the notebook again") from None
+    schema = run.get("schema", 1) if isinstance(run, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise ValueError(f"{path} is no record of a run; run the notebook again")
+    if schema > SCHEMA:
+        raise SchemaError(
+            f"{path} has schema {schema}, of a later version of this project (this one knows up to {SCHEMA}), and is "
+            "left as it is: update the checkout, or move the folder away"
+        )
+    return run
+
+
+def check_replaceable(folder: Path) -> None:
+    """Let pass a folder that is not there, or holds what this version can read or nobody can.
+
+    Raises:
+        SchemaError: it holds a run of a later version of the project.
+    """
+    try:
+        read_run(folder)
+    except SchemaError:
+        raise
+    except ValueError:
+        pass  # nothing, or a truncated run, of which a new one is the cure
+
+
+def write_run(folder: Path, run: dict) -> None:
+    """Write run.json, with a checksum of all that it says."""
+    write_json(folder / "run.json", run | {"checksum": checksum_of_run(run)})
+
+
+def checksum_of_run(run: dict) -> str:
+    """SHA-256 of what a run.json says, but for its own ``checksum``."""
+    said = json.dumps(plain({key: value for key, value in run.items() if key != "checksum"}), sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -339,17 +419,62 @@ def _provenance(device: str) -> dict:
     versions = {"python": platform.python_version()}
     for package in VERSIONED:
         versions[package] = importlib.metadata.version(package)
-    hardware = {"cores": os.cpu_count(), "machine": platform.machine(), "threads": torch.get_num_threads()}
+    hardware = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+    }
     if device.startswith("cuda"):
         hardware["gpu"] = torch.cuda.get_device_name(device)
-    return {"device": device, "hardware": hardware, "versions": versions, "revision": revision()}
+        hardware["gpu_memory_mib"] = torch.cuda.get_device_properties(device).total_memory // 2**20
+        hardware["gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated(device) // 2**20
+        versions["cuda"] = torch.version.cuda
+    code = revision()
+    return {
+        "device": device,
+        "hardware": hardware,
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        "versions": versions,
+        "revision": code,
+        "dirty": None if code == "unknown" else code.endswith("+changes"),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name as its maker gives it, where the system tells, else its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory_mib() -> int:
+    """The most memory that this process held at once; processes that it started are not in it."""
+    with contextlib.suppress(OSError):
+        # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) // 2**10
+    import resource  # not on every system
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def revision() -> str:
-    """The commit of the checkout, with ``+changes`` where tracked code differs from it; ``unknown`` outside git."""
+    """The commit of the checkout, with ``+changes`` where code differs from it; ``unknown`` outside git.
+
+    A new file in lib/ counts, which other code may import, but a reader's own notebook does not.
+    """
     try:
         head = _git("rev-parse", "HEAD")
-        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no", "lib", "notebooks") else "")
+        tracked = _git("status", "--porcelain", "--untracked-files=no", "lib", "notebooks")
+        return head + ("+changes" if tracked or _git("status", "--porcelain", "lib") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

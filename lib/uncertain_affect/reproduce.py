@@ -318,6 +318,8 @@ def reproduce(
     """
     jobs = plan(chosen, corpus=corpus, root=root, parameters=parameters)
     _check_writable(record.results_root())
+    for job in jobs:
+        record.check_replaceable(record.results_root() / job.parameters["PROFILE"] / job.corpus / job.path.stem)
     record.recover(record.results_root())
     _clear_staging(record.results_root())
     how = How(limits or Limits(), html, record.results_root(), record.failed_root(), cache_dir())

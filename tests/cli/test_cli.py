@@ -8,12 +8,14 @@ import time
 import dask.config
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from nbformat import v4
 
-from uncertain_affect import cache, cli, cluster, paths, publish, reproduce
+from uncertain_affect import cache, cli, cluster, paths, publish, record, reproduce
 from uncertain_affect.corpora import download
 
+PROJECT = paths.project_root()
 SLEEPS = """
 import pathlib, time
 pathlib.Path("started").touch()
@@ -276,6 +278,32 @@ def test_record_with_nothing_to_record(checkout, capsys):
     assert "nowhere is not a finished run" in capsys.readouterr().err
 
 
+def test_record_refresh_rebuilds_what_is_generated_and_nothing_else(checkout, monkeypatch, capsys):
+    shutil.copy(PROJECT / "CITATION.cff", checkout)
+    (checkout / "README.md").write_text("<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n")
+    assert cli.main(["record", "--refresh"]) == 0
+    assert "Nothing judged yet" in (checkout / "README.md").read_text()
+    assert (checkout / "codecheck.yml").is_file()
+    assert cli.main(["record", "--refresh", "some/run"]) == 2
+    assert "--refresh takes no runs" in capsys.readouterr().err
+
+
+def test_verify_says_what_it_found_and_ends_with_0_1_or_2(checkout, capsys):
+    run = record.Run("92_audit", profile="quick", corpus="none", parameters={"PROFILE": "quick", "SEED": 0})
+    run.table("t", pd.DataFrame({"a": [1]}))
+    folder = run.finish()
+    assert cli.main(["verify", str(folder)]) == 0
+    assert capsys.readouterr().out == "1 runs looked at, 0 problems\n"
+    (folder / "tables" / "t.csv").write_text(",a\n0,2\n")
+    assert cli.main(["verify", str(checkout / "results" / "local")]) == 1
+    assert capsys.readouterr().out == (
+        f"{folder / 'tables' / 't.csv'} has changed since it was recorded: restore it, or run the notebook again\n"
+        "1 runs looked at, 1 problems\n"
+    )
+    assert cli.main(["verify", str(checkout / "nowhere")]) == 2
+    assert capsys.readouterr().err == f"uncertain-affect: no folder {checkout / 'nowhere'}\n"
+
+
 def test_data_get_fetches_below_the_data_root(checkout, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(download, "get", lambda *given: asked.append(given) or [])
@@ -297,7 +325,7 @@ def test_help_is_quick_and_names_every_command():
         text=True,
         check=True,
     )
-    assert all(command in done.stdout for command in ("reproduce", "record", "data"))
+    assert all(command in done.stdout for command in ("reproduce", "record", "verify", "data"))
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "uncertain_affect" in imported
     assert not {"torch", "papermill", "pandas"} & imported
