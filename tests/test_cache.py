@@ -1,5 +1,6 @@
 import hashlib
 import threading
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -261,6 +262,18 @@ def test_blocks_are_made_one_by_one_and_once(blocks_of_4):
     assert again.asked == []
     array[0] = -1
     assert (blocks(again) == TEN).all()
+
+
+def test_only_a_block_is_in_memory(cache, monkeypatch):
+    monkeypatch.setattr("uncertain_affect.cache.BLOCK_BYTES", 2**20)
+    shape = (64, 2**18)  # 16 MB
+    tracemalloc.start()
+    try:
+        array = cached_blocks("k", shape, np.uint8, lambda a, b: np.full((b - a, 2**18), a, np.uint8), kind="rows")
+        assert array[-1, -1] == 60
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_was_interrupted_goes_on_with_the_block_that_is_missing(blocks_of_4):
