@@ -185,7 +185,7 @@ def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
     for reason in (BEYOND_OTHERS, BEYOND_VIDEO, NO_LINE):
         rows.append((reason, f"0, or up to {few:,}", f"{total[reason]:,}", total[reason] <= few))
     for reason in (NO_FACE, NO_CROPS, AFTER_CROPS, IS_OTHER):
-        rows.append((reason, "some", f"{total[reason]:,}", True))
+        rows.append((reason, "any", f"{total[reason]:,}", True))
     return rows
 
 
