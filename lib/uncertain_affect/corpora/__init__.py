@@ -31,7 +31,7 @@ __all__ = [
 
 # One module per corpus, imported when it is asked for. Each has load(root, **options) and is_available(root),
 # where root is the data root.
-KNOWN = ("simulated", "ferplus", "meld", "ceap360vr")
+KNOWN = ("simulated", "ferplus", "meld", "ceap360vr", "bp4d", "disfa", "affwild2")
 
 
 def load(name: str, root: str | os.PathLike | None = None, **options) -> Corpus:

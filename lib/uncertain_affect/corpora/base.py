@@ -348,3 +348,14 @@ class Dialogues(Corpus):
             }
             for split in SPLITS
         }
+
+
+@dataclass(frozen=True)
+class About:
+    """What a corpus is for, under which terms, how to get it, and how it must lie under the data root."""
+
+    title: str
+    purpose: str
+    licence: str
+    how_to_get: str
+    layout: str
