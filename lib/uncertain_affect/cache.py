@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -61,6 +63,75 @@ def cached_arrays(
                 shutil.rmtree(entry)
         _write(entry, build())
         return _read(entry)
+
+
+def cached_blocks(
+    key: str,
+    shape: tuple[int, ...],
+    dtype,
+    build: Callable[[int, int], np.ndarray],
+    kind: str = "arrays",
+    block_bytes: int = 2**25,
+) -> np.ndarray:
+    """One array too large for memory, made block after block of its rows, from the cache as far as it is there.
+
+    It lies in `<cache>/<kind>/<key>/array.npy` beside the checksum of each block, and comes back memory-mapped
+    copy-on-write, as from `cached_arrays`. Only one block is ever in memory. A block counts once it is whole: what was
+    interrupted goes on with the first that is missing, a second process waits for the first, and a block that does not
+    match its checksum is built anew with a warning.
+
+    Args:
+        key: as of `cached_arrays`.
+        shape, dtype: of the array; at least one row.
+        build: makes rows start to stop (exclusive), (stop - start, ...).
+        kind: the sub-folder, naming what the array is.
+        block_bytes: about how large a block is.
+    """
+    entry = cache_dir() / kind / key
+    entry.mkdir(parents=True, exist_ok=True)
+    file, done = entry / "array.npy", entry / "blocks.sha256"
+    wanted, n_rows = (tuple(shape), np.dtype(dtype)), max(1, block_bytes // max(1, _row_bytes(shape, dtype)))
+    with FileLock(f"{entry}.lock"):
+        checksums = _block_checksums(done)
+        array = _map(file, wanted)
+        if array is None:
+            if file.exists():
+                warnings.warn(f"the cached {entry} is damaged and is built anew", stacklevel=2)
+            done.unlink(missing_ok=True)
+            checksums, array = {}, np.lib.format.open_memmap(file, "w+", wanted[1], wanted[0])
+        for start in range(0, shape[0], n_rows):
+            stop = min(start + n_rows, shape[0])
+            if start in checksums:
+                if hashlib.sha256(array[start:stop]).hexdigest() == checksums[start]:
+                    continue
+                warnings.warn(f"rows {start} to {stop - 1} of {file} are damaged and built anew", stacklevel=2)
+            rows = np.ascontiguousarray(build(start, stop), wanted[1])
+            array[start:stop] = rows
+            array.flush()
+            with done.open("a") as log:
+                log.write(f"{start} {hashlib.sha256(rows).hexdigest()}\n")
+        del array
+        return np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
+
+
+def _row_bytes(shape: tuple[int, ...], dtype) -> int:
+    return math.prod(shape[1:]) * np.dtype(dtype).itemsize
+
+
+def _map(file: Path, wanted: tuple) -> np.ndarray | None:
+    """The file as an array that can be written to, or None where it is no array of this shape and dtype."""
+    try:
+        array = np.load(file, mmap_mode="r+", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if (array.shape, array.dtype) == wanted else None
+
+
+def _block_checksums(done: Path) -> dict[int, str]:
+    """The last checksum of each block; a line that was cut off counts for nothing."""
+    lines = done.read_text(errors="replace").splitlines() if done.exists() else []
+    found = (re.fullmatch(r"([0-9]{1,15}) ([0-9a-f]{64})", line) for line in lines)
+    return {int(match[1]): match[2] for match in found if match}
 
 
 def _write(entry: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -37,7 +37,9 @@ __all__ = [
 
 # One module per corpus, imported when it is asked for. Each has load(root, **options), is_available(root) and
 # check(root), where root is the data root, and ABOUT.
-KNOWN = ("simulated", "ferplus", "meld", "ceap360vr", "recola", "iemocap", "semaine")
+KNOWN = (
+    "simulated", "ferplus", "meld", "ceap360vr", "bp4d", "disfa", "affwild2", "recola", "iemocap", "semaine",
+)  # fmt: skip
 
 
 def load(name: str, root: str | os.PathLike | None = None, **options) -> Corpus:

@@ -352,15 +352,7 @@ class Dialogues(Corpus):
 
 @dataclass(frozen=True)
 class About:
-    """What a reader should know of a corpus before having it: `ABOUT` of its module.
-
-    Attributes:
-        title: its name, and who published it.
-        purpose: what it is for here.
-        licence: under what terms it may be used.
-        how_to_get: what to do, step by step, to have it.
-        layout: where it is expected below the data root, and in which form.
-    """
+    """What a corpus is for, under which terms, how to get it, and how it must lie under the data root."""
 
     title: str
     purpose: str
