@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uncertain_affect.corpora import reading
+from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora import turns as talk
 from uncertain_affect.corpora.base import About, CorpusError, Dialogues
 
@@ -68,7 +68,8 @@ ABOUT = About(
     "link to IEMOCAP_full_release.tar.gz. Unpack it into the data root, or link the folder there. Of it only "
     "Session*/dialog/EmoEvaluation and Session*/dialog/transcriptions are read",
     layout="iemocap/Session{1..5}/dialog/{EmoEvaluation,transcriptions}/*.txt, or the same in "
-    "iemocap/IEMOCAP_full_release; optional iemocap/talkturn_vokaturi.csv of MONAH",
+    "iemocap/IEMOCAP_full_release; for actions and tones, both optional and used together: "
+    "iemocap/openface/<dialogue>/<speaker>.csv and iemocap/talkturn_vokaturi.csv",
 )
 
 
@@ -90,8 +91,7 @@ def load(root: str | os.PathLike) -> Dialogues:
 
     - targets: `emotion` int (N,), an index in `EMOTIONS`, −1 for another category or none; `valence`, `activation`,
       `dominance` float (N,), 1 to 5.
-    - auxiliary: `happy`, `sad`, `angry`, `fear` if the reader has `talkturn_vokaturi.csv` (see `tones`), else `rate`,
-      `duration` and `delay`.
+    - auxiliary: actions and tones if the reader has run both tools, else timing; see `turns.auxiliary`.
 
     Speakers are called Ses01F to Ses05M, and dialogues as their files. `left_out` counts what is transcribed and has no
     evaluation, and lines of the transcriptions that are no turn.
@@ -245,7 +245,7 @@ def read_evaluation(path: Path) -> list[Turn]:
         if block is not None:
             turns.append(Turn(*block))
 
-    for number, line in enumerate(reading.lines(path, GET), start=1):
+    for number, line in enumerate(lines.split(lines.read(path, GET), path, GET), start=1):
         line = line.rstrip()
         if not line:
             close()
@@ -317,7 +317,7 @@ def read_transcription(path: Path) -> tuple[dict[str, str], int]:
         CorpusError: it is malformed, or a turn is of another dialogue or there twice.
     """
     spoken, nameless = {}, 0
-    for number, line in enumerate(reading.lines(path, GET), start=1):
+    for number, line in enumerate(lines.split(lines.read(path, GET), path, GET), start=1):
         line = line.strip()
         if not line:
             continue

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from uncertain_affect.corpora import reading
+from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora.base import CorpusError
 
 GET = "Run openSMILE again, into a file that is not there yet"
@@ -51,7 +51,7 @@ def read(path: str | os.PathLike) -> Features:
             there with different features, or not evenly in time.
     """
     path = Path(path)
-    text = reading.lines(path, GET)
+    text = lines.split(lines.read(path, GET), path, GET)
     delimiter = ";" if text[0].count(";") > text[0].count(",") else ","
     # names stand in single quotes in the one kind; in the other double quotes may hold a comma
     reader = csv.reader(text, delimiter=delimiter, quotechar="'" if delimiter == ";" else '"', strict=True)

@@ -1,61 +1,19 @@
-"""Reading what others wrote: every fault is a `CorpusError`, and only ordinary files of a bounded size are read."""
+"""What others wrote: folders, names of files, numbers, XML. Every fault is a `CorpusError`; text is read by `lines`."""
 
 import errno
 import os
 import re
-import stat
 from pathlib import Path
 
 import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
+from uncertain_affect.corpora import lines
 from uncertain_affect.corpora.base import CorpusError
 
-TEXT_BYTES = 256 * 2**20  # of a text file at most; the largest here, a table of features, has some 60 MB
 ENTRIES = 200_000  # of a folder at most; a recording's video frames are fewer than 10,000
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-
-
-def content(path: Path, cure: str, limit: int = TEXT_BYTES) -> bytes:
-    """What the file holds.
-
-    Raises:
-        CorpusError: it is missing, no ordinary file, unreadable, or larger than `limit` bytes.
-    """
-    try:
-        state = path.stat()
-        if stat.S_ISDIR(state.st_mode):
-            raise CorpusError("a folder, where a file is expected", path=path, cure=cure)
-        if not stat.S_ISREG(state.st_mode):
-            raise CorpusError("no ordinary file", path=path, cure=cure)
-        if state.st_size > limit:
-            reason = f"{state.st_size:,} bytes, where {limit:,} are the most that is read"
-            raise CorpusError(reason, path=path, cure=cure)
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise _refused(path, error, cure) from error
-
-
-def lines(path: Path, cure: str, limit: int = TEXT_BYTES) -> list[str]:
-    """The lines of a text in UTF-8, without their ends: Unix or Windows, with a byte-order mark or without.
-
-    Raises:
-        CorpusError: as `content`; or it is empty, or no UTF-8 text.
-    """
-    raw = content(path, cure, limit).removeprefix(b"\xef\xbb\xbf")
-    if not raw.strip():
-        raise CorpusError("the file is empty", path=path, line=1, cure=cure)
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"not UTF-8 text ({error.reason})", path=path, line=line, cure=cure) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise CorpusError("not text: it holds a zero byte", path=path, line=line, cure=cure)
-    found = [line.removesuffix("\r") for line in text.split("\n")]
-    return found[:-1] if found[-1] == "" else found
 
 
 def entries(folder: Path, cure: str) -> list[Path]:
@@ -72,7 +30,7 @@ def entries(folder: Path, cure: str) -> list[Path]:
                     raise CorpusError(f"more than {ENTRIES:,} files in one folder", path=folder, cure=cure)
                 if not entry.name.startswith("."):
                     found.append(folder / entry.name)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _refused(folder, error, cure) from error
     return sorted(found)
 
@@ -112,14 +70,14 @@ def number(cell: str, name: str, low: float, high: float, path: Path, line: int,
     return value
 
 
-def xml(path: Path, cure: str, limit: int = 2**20):
+def xml(path: Path, cure: str):
     """The root element of an XML file without a document type, and so without entities of its own.
 
     Raises:
-        CorpusError: as `content`; or it is not well-formed, or declares a document type or an entity.
+        CorpusError: as `lines.read`; or it is not well-formed, or declares a document type or an entity.
     """
     try:
-        return defusedxml.ElementTree.fromstring(content(path, cure, limit), forbid_dtd=True)
+        return defusedxml.ElementTree.fromstring(lines.read(path, cure), forbid_dtd=True)
     except DefusedXmlException as error:
         reason = "declares a document type or an entity, which is not read"
         raise CorpusError(reason, path=path, line=1, cure=cure) from error
@@ -144,13 +102,7 @@ def place(root: str | os.PathLike, name: str, inner: tuple[str, ...], mark: str)
 
 
 def _refused(path: Path, error: Exception, cure: str) -> CorpusError:
-    if isinstance(error, CorpusError):
-        return error
-    reasons = {
-        FileNotFoundError: "no such file",
-        NotADirectoryError: "no such file: what should be a folder is none",
-        PermissionError: "it may not be read: its owner or mode forbids it",
-    }
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     loop = isinstance(error, RuntimeError) or getattr(error, "errno", None) == errno.ELOOP
-    reason = "a loop of symbolic links" if loop else reasons.get(type(error), f"cannot be read ({error})")
+    reason = "no such folder" if missing else "a loop of links" if loop else f"cannot be read ({error})"
     return CorpusError(reason, path=path, cure=cure)

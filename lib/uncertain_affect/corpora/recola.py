@@ -24,10 +24,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 
 from uncertain_affect.cache import cached_arrays, content_key
-from uncertain_affect.corpora import reading
+from uncertain_affect.corpora import images, lines, reading
 from uncertain_affect.corpora.base import About, AffectTraces, CorpusError
 
 STEP = 0.04  # seconds
@@ -41,7 +40,6 @@ FEATURES = {  # columns for either target
 }
 FACES = "faces"
 SIZE = 64  # pixels of a face's side
-CROP = re.compile(r"frame_det_00_(\d{1,9})\.(bmp|png|jpe?g)", re.ASCII | re.IGNORECASE)
 LONGEST_DELAY_S = 10
 
 GET = "See `uncertain-affect data list` for how to get RECOLA, and where it belongs"
@@ -89,31 +87,44 @@ def load(root: str | os.PathLike, features: str | None = None, every: int = 1, d
     if abs(lag * STEP - delay) > 1e-6:
         raise CorpusError(f"delay is {delay!r}", cure=f"delay is a multiple of {STEP} s, up to {LONGEST_DELAY_S} s")
 
-    left_out = {"no video frame at t = 0": 0, "no label so late": 0, "no face": 0, "between frames kept": 0}
-    blocks = []
+    reasons = (
+        "no video frame at t = 0", "frame without a label", "no label so late", "no face", "between frames kept",
+    )  # fmt: skip
+    left_out = dict.fromkeys(reasons, 0)
+    inputs, labels, times, who = [], [], [], []
     for person in PEOPLE:
         gold = np.stack([gold_standard(_gold(folder, dimension, person), person) for dimension in DIMENSIONS], axis=1)
-        frames, inputs = _inputs(folder, features, person, every)
+        frames = _frames(folder, features, person)
         wanted = np.arange(1, len(gold))
         left_out["no video frame at t = 0"] += 1
         left_out["between frames kept"] += int((wanted % every != 0).sum())
+        left_out["frame without a label"] += int((frames >= len(gold)).sum())
         wanted = wanted[wanted % every == 0]
         late = wanted + lag >= len(gold)
         left_out["no label so late"] += int(late.sum())
         wanted = wanted[~late]
-        there = np.isin(wanted, frames)
-        left_out["no face"] += int((~there).sum())
-        kept = wanted[there]
-        blocks.append((inputs[np.searchsorted(frames, kept)], gold[kept + lag], kept * STEP, [person] * len(kept)))
+        left_out["no face"] += int((~np.isin(wanted, frames)).sum())
+        kept = wanted[np.isin(wanted, frames)]
         if not len(kept):
             raise CorpusError(f"no frame of {person} has {features} and a label", path=folder, cure=GET)
-    inputs, labels, time, who = (np.concatenate(column) for column in zip(*blocks, strict=True))
+        if features == FACES:
+            crops = _crops(folder, person)
+            inputs += [crops[frame] for frame in kept.tolist()]
+        else:
+            inputs.append(_feature_rows(folder, features, person)[1][np.searchsorted(frames, kept)])
+        labels.append(gold[kept + lag])
+        times.append(kept * STEP)
+        who += [person] * len(kept)
+    if features == FACES:
+        of_frames = images.faces(inputs, SIZE, colour=False, cure=MAKE_FACES, label="RECOLA")
+    else:
+        of_frames = torch.from_numpy(np.concatenate(inputs))
     return AffectTraces(
-        inputs=torch.from_numpy(inputs),
-        valence_arousal=torch.from_numpy(labels),
-        person=who,
-        video=who,
-        time=torch.from_numpy(time),
+        inputs=of_frames,
+        valence_arousal=torch.from_numpy(np.concatenate(labels)),
+        person=np.array(who),
+        video=np.array(who),
+        time=torch.from_numpy(np.concatenate(times)),
         left_out=left_out,
     )
 
@@ -143,7 +154,10 @@ def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
     kinds = [kind for kind in (FACES, *FEATURES) if _has(folder, kind)]
     rows.append(("inputs", f"one of {', '.join((FACES, *FEATURES))}", ", ".join(kinds) or "none", bool(kinds)))
     for kind in kinds:
-        lost = {p: ROWS - 1 - len(frames) for p in PEOPLE for frames in [_frames(folder, kind, p)]}
+        lost = {}
+        for person in PEOPLE:
+            frames = _frames(folder, kind, person)
+            lost[person] = ROWS - 1 - int(((frames > 0) & (frames < ROWS)).sum())
         said = f"{sum(lost.values()):,} of {len(lost) * (ROWS - 1):,} frames"
         rows.append((f"left out: no face, {kind}", "some", said, all(n < ROWS - 1 for n in lost.values())))
     individual = folder / "ratings_individual"
@@ -186,8 +200,8 @@ def gold_standard(path: Path, person: str) -> np.ndarray:
         cells = [cell.strip() for cell in row.split(",")]
         if len(cells) != 3:
             raise CorpusError(f"{len(cells)} columns where 3 are expected", path=path, line=line, cure=GET)
-        if cells[0].strip("'\"") != person:
-            reason = f"the row is of {cells[0][:20]}, and the file of {person}"
+        if (name := cells[0].strip("'\"")) != person:
+            reason = f"the row is of {name[:20]}, and the file of {person}"
             raise CorpusError(reason, path=path, line=line, cure=GET)
         _check_time(cells[1], k, path, line)
         trace[k] = reading.number(cells[2], "GoldStandard", -1, 1, path, line, GET)
@@ -201,7 +215,7 @@ def individual_ratings(path: Path) -> pd.DataFrame:
     Raises:
         CorpusError: it is malformed.
     """
-    header, *rows = reading.lines(path, GET)
+    header, *rows = lines.split(lines.read(path, GET), path, GET)
     names = [name.strip() for name in header.split(";")]
     if names[0].lower() != "time" or len(names) < 2 or len(set(names)) < len(names):
         raise CorpusError(f"the header is {header[:60]!r}, not time;FM1;...", path=path, line=1, cure=GET)
@@ -221,7 +235,7 @@ def individual_ratings(path: Path) -> pd.DataFrame:
 def _arff(path: Path) -> tuple[list[str], list[tuple[int, str]]]:
     """The names of the attributes, and number and text of each line after @data that is not blank."""
     names, rows, begun = [], [], False
-    for number, line in enumerate(reading.lines(path, GET), start=1):
+    for number, line in enumerate(lines.split(lines.read(path, GET), path, GET), start=1):
         line = line.strip()
         if not line or line.startswith("%"):
             continue
@@ -253,56 +267,18 @@ def _check_length(n: int, path: Path, line: int) -> None:
 # --- inputs -------------------------------------------------------------------------------------------------------
 
 
-def _inputs(folder: Path, kind: str, person: str, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which frames (n,) of a person have a face, ascending, and their inputs (n, ...)."""
-    if kind != FACES:
-        return _feature_rows(folder, kind, person)
-    crops = {frame: path for frame, path in _crops(folder, person).items() if frame % every == 0}
-    state = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in crops.values()]
-    key = content_key("RECOLA faces, 1", SIZE, str(folder), person, state)
-
-    def decode() -> dict[str, np.ndarray]:
-        images = np.zeros((len(crops), SIZE, SIZE), np.uint8)
-        for i, path in enumerate(crops.values()):
-            images[i] = _face(path)
-        return {"images": images}
-
-    return np.array(list(crops), int), cached_arrays(key, decode, kind="recola")["images"]
-
-
 def _frames(folder: Path, kind: str, person: str) -> np.ndarray:
-    """Which frames of a person have a face."""
-    if kind == FACES:
-        return np.array([frame for frame in _crops(folder, person) if 0 < frame < ROWS])
-    return _feature_rows(folder, kind, person)[0]
+    """Which frames (n,) of a person have a face, ascending."""
+    return np.array(list(_crops(folder, person)), int) if kind == FACES else _feature_rows(folder, kind, person)[0]
 
 
 def _crops(folder: Path, person: str) -> dict[int, Path]:
     """The face crops of a person by number of the frame, ascending; frame k is that at 0.04 k s."""
     of_person = folder / FACES / f"{person}_aligned"
-    crops = {}
-    for path in reading.entries(of_person, MAKE_FACES):
-        if match := CROP.fullmatch(path.name):
-            if int(match[1]) in crops:
-                reason = f"a second crop of frame {int(match[1])}, beside {crops[int(match[1])].name}"
-                raise CorpusError(reason, path=path, cure="Keep one of the two")
-            crops[int(match[1])] = path
+    crops = images.numbered(of_person)
     if not crops:
         raise CorpusError("no face crop is there", path=of_person, cure=MAKE_FACES)
-    return dict(sorted(crops.items()))
-
-
-def _face(path: Path) -> np.ndarray:
-    reading.content(path, MAKE_FACES, limit=2**24)
-    try:
-        with Image.open(path, formats=["BMP", "PNG", "JPEG"]) as image:
-            if max(image.size) > 4096:
-                raise CorpusError(f"{image.size[0]} x {image.size[1]} pixels are no crop", path=path, cure=MAKE_FACES)
-            return np.asarray(image.convert("L").resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, CorpusError):
-            raise
-        raise CorpusError("a truncated or damaged picture", path=path, cure=MAKE_FACES) from error
+    return crops
 
 
 def _feature_rows(folder: Path, kind: str, person: str) -> tuple[np.ndarray, np.ndarray]:

@@ -23,13 +23,14 @@ must be another, unknown one, or the partitions share a speaker. Here it is deve
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from uncertain_affect import papers
-from uncertain_affect.corpora import reading
+from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora import turns as talk
 from uncertain_affect.corpora.base import About, CorpusError, Dialogues
 
@@ -53,10 +54,12 @@ ABOUT = About(
     licence="research only, by a signed end user licence agreement; its sentences belong in no published output",
     how_to_get="Register at https://semaine-db.eu and send the signed agreement; then download the folders of Sessions "
     "with session.xml, the word-level transcripts, the FeelTrace files, and the sound of the head-mounted microphones",
-    layout="semaine/Sessions/<number>/ as distributed; optional semaine/talkturn_vokaturi.csv of MONAH",
+    layout="semaine/Sessions/<number>/ as distributed; for actions and tones, both optional and used "
+    "together: semaine/openface/<dialogue>/<speaker>.csv and semaine/talkturn_vokaturi.csv",
 )
 
 
+@cache
 def partition() -> dict[str, str]:
     """The split of each recording of Table 5; the one that is printed twice has the first."""
     table = papers.load("rock").table("table5")
@@ -83,8 +86,7 @@ def load(root: str | os.PathLike) -> Dialogues:
 
     - targets `activation`, `intensity`, `power`, `valence` float (N,), −1 to 1; NaN for an operator's turn, where
       nobody traced this dimension, and where the traces end before the turn begins.
-    - auxiliary: `happy`, `sad`, `angry`, `fear` if the reader has `talkturn_vokaturi.csv` (see `tones`), else `rate`,
-      `duration` and `delay`.
+    - auxiliary: actions and tones if the reader has run both tools, else timing; see `turns.auxiliary`.
 
     Speakers are called by the ids of session.xml, and dialogues `<recording>_<folder>_<character>`. `left_out` counts
     folders that are no talk with a character, that have no words or no traces of the user, or whose recording is in no
@@ -102,6 +104,7 @@ def load(root: str | os.PathLike) -> Dialogues:
         (
             "folder: no talk with a character", "folder: no words of the user", "folder: nobody traced the user",
             "folder: the recording is in no partition", "turn without a word", "trace sample after the shortest trace",
+            "trace sample that is missing to the longest of its folder",
         ),
         0,
     )  # fmt: skip
@@ -124,10 +127,12 @@ def load(root: str | os.PathLike) -> Dialogues:
         if not traces:
             left_out["folder: nobody traced the user"] += 1
             continue
-        mean = {}
+        longest, mean = max(len(t) for of_raters in traces.values() for t in of_raters.values()), {}
         for dimension, of_raters in traces.items():
             mean[dimension], dropped = mean_trace(of_raters)
             left_out["trace sample after the shortest trace"] += dropped
+            missing = sum(longest - len(trace) for trace in of_raters.values())
+            left_out["trace sample that is missing to the longest of its folder"] += missing
         said = []
         for role, of_role in turns.items():
             for turn in of_role or ():
@@ -255,9 +260,9 @@ def read_words(path: Path) -> list[Turn]:
         CorpusError: it is malformed; a turn is twice there or does not end; or words are not in the order of time.
     """
     turns, seen, number, words = [], {}, None, []
-    if not reading.content(path, GET).strip():
+    if not lines.read(path, GET).strip():
         return []  # nothing was said
-    for line, row in enumerate(reading.lines(path, GET), start=1):
+    for line, row in enumerate(lines.split(lines.read(path, GET), path, GET), start=1):
         row = row.strip()
         if not row:
             continue
@@ -273,7 +278,7 @@ def read_words(path: Path) -> list[Turn]:
             reason = f"{row[:40]!r} belongs to no turn: its '---recording N turn M---' is missing"
             raise CorpusError(reason, path=path, line=line, cure=GET)
         elif row == ".":
-            said = " ".join(word for *_, word in words)
+            said = " ".join(word for *_, word in words if not re.fullmatch("<.*>", word))
             turns.append(Turn(number, words[0][0] if words else 0.0, words[-1][1] if words else 0.0, said))
             number = None
         elif match := WORD.fullmatch(row):
@@ -324,7 +329,7 @@ def read_trace(path: Path) -> tuple[float, np.ndarray]:
         CorpusError: it is malformed, or samples are not 20 ms apart.
     """
     times, values = [], []
-    for line, row in enumerate(reading.lines(path, GET), start=1):
+    for line, row in enumerate(lines.split(lines.read(path, GET), path, GET), start=1):
         row = row.strip()
         if not row:
             continue

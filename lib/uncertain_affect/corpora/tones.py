@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uncertain_affect.corpora import reading
+from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora.base import CorpusError
 from uncertain_affect.monah import TONES
 
@@ -69,7 +69,7 @@ def rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         CorpusError: the file is missing or malformed.
     """
-    reader = csv.reader(reading.lines(path, GET), strict=True)
+    reader = csv.reader(lines.split(lines.read(path, GET), path, GET), strict=True)
     found = []
     try:
         header = [name.strip() for name in next(reader, [])]
