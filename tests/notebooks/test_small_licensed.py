@@ -22,7 +22,7 @@ def root(tmp_path_factory):
     """A data root: RECOLA with a crop every ten seconds, IEMOCAP with the output of both tools, SEMAINE without."""
     root = tmp_path_factory.mktemp("data")
     trees.write(root, trees_recola.files(rows=7501, kinds=(), crops=range(250, 7501, 250)))
-    trees.write(root, trees_iemocap.files(n=8) | trees_iemocap.tones(n=8, skip=(3,)) | trees_iemocap.faces(n=8))
+    trees.write(root, trees_iemocap.files(n=12) | trees_iemocap.tones(n=12, skip=(3,)) | trees_iemocap.faces(n=12))
     trees.write(root, trees_semaine.files(turns=6))
     return root
 
@@ -46,10 +46,14 @@ def test_pen_on_recola(root, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("corpus", ["iemocap", "semaine"])
-def test_rock_on(corpus, root, tmp_path_factory):
-    folders, claims = run_on(corpus, ROCK, root, tmp_path_factory, TRIALS=1)
-    assert set(claims) == set(papers.load("rock").claims)
+@pytest.mark.parametrize(
+    ("corpus", "notebooks"),
+    [("iemocap", ROCK), ("semaine", (ROCK[0], ROCK[3]))],  # 42 and 43 do with SEMAINE what they do with IEMOCAP
+)
+def test_rock_on(corpus, notebooks, root, tmp_path_factory):
+    folders, claims = run_on(corpus, notebooks, root, tmp_path_factory, TRIALS=1)
+    own = [claim for name in notebooks for claim in reproduce.metadata(reproduce.notebooks()[name])["claims"]]
+    assert set(claims) == set(own)
     table = (folders[0] / "tables" / "table5.csv").read_text()
     assert "IEMOCAP Ses01F" in table if corpus == "iemocap" else "SEMAINE 2009.06.26.14.38.17" in table
     arms = (folders[0] / "tables" / "table1.csv").read_text().splitlines()

@@ -391,6 +391,8 @@ def _json(path: Path):
         raise CorpusError(f"truncated or damaged JSON ({error.msg})", path=path, line=error.lineno, cure=GET) from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"not text ({error.reason})", path=path, cure=GET) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists of lists of ...
+        raise CorpusError(f"not JSON that can be read ({error})", path=path, cure=GET) from error
 
 
 def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
@@ -402,8 +404,10 @@ def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
             (entry["VideoID"], np.array([[row[name] for name in part.columns] for row in entry[part.samples]], float))
             for entry in record[part.videos]
         ]
+        if any(rows.ndim != 2 and rows.size for _, rows in videos):
+            raise ValueError("a sample holds a list, not numbers")
         owner = "P" + str(record["ParticipantID"]).removeprefix("P")  # some files say "P1", some "1"
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"not laid out as it is published ({type(error).__name__}: {error})"
         raise CorpusError(reason, path=path, cure=GET) from error
     if owner != person:
@@ -438,7 +442,7 @@ def _frame_rates(path: Path) -> dict[str, float]:
     content = _json(path)
     try:
         rates = {entry["VideoID"]: float(entry["FrameRate"]) for entry in content["VideoInfo"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"not laid out as it is published ({type(error).__name__}: {error})"
         raise CorpusError(reason, path=path, cure=GET) from error
     for video in VIDEOS:
