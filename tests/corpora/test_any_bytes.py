@@ -64,7 +64,7 @@ def test_any_bytes(name, tmp_path_factory):
     @example(b'{"a":' * 10_000)
     @example(b"9" * 5000)
     @example(b"\xef\xbb\xbf")
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     def check(content):
         path.write_bytes(content)
         try:

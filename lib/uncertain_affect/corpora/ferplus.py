@@ -291,7 +291,11 @@ def _decode(path: Path, line: int) -> np.ndarray:
             image.verify()  # every chunk, to the end of the file: decoding alone checks no sums
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             mode, size, pixels = image.mode, image.size, np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except (
+        OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, MemoryError, struct.error,
+        Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        # the decoder meets malformed files in all these ways
         reason = f"truncated or damaged PNG of {len(content)} bytes {named}"
         raise CorpusError(reason, path=path, cure=f"Make it anew. {GET_IMAGES}") from error
     if mode != "L" or size != (SIZE, SIZE):
