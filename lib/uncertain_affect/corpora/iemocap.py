@@ -65,8 +65,8 @@ ABOUT = About(
     purpose="HAN-ROCK: four classes of emotion, and valence, activation and dominance of turns in acted dialogues",
     licence="research only, by a signed release form; its sentences belong in no published output",
     how_to_get="Fill in the release form at https://sail.usc.edu/iemocap/iemocap_release.htm; the owners send a "
-    "link to IEMOCAP_full_release.tar.gz. Unpack it into the data root, or link the folder there. Of it only "
-    "Session*/dialog/EmoEvaluation and Session*/dialog/transcriptions are read",
+    "link to IEMOCAP_full_release.tar.gz. Unpack it into the data root, or link the folder there. Of each "
+    "session only dialog/EmoEvaluation and dialog/transcriptions are read",
     layout="iemocap/Session{1..5}/dialog/{EmoEvaluation,transcriptions}/*.txt, or the same in "
     "iemocap/IEMOCAP_full_release; for actions and tones, both optional and used together: "
     "iemocap/openface/<dialogue>/<speaker>.csv and iemocap/talkturn_vokaturi.csv",
