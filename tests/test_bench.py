@@ -56,6 +56,17 @@ def test_auxiliary_encoders_and_their_peer_give_the_same_numbers():
     assert promised.target == 15
 
 
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("loader", [False, True])
+def test_faces_and_their_peers_give_the_same_tensor(again, loader):
+    work = bench.faces_work(again, loader, n=60, side=48)
+    ours = work.ours()
+    assert torch.equal(ours, work.peer())
+    assert torch.equal(ours, work.ours())
+    assert tuple(ours.shape) == (60, 3, 48, 48)
+    assert ours.float().std() > 30
+
+
 def test_task_heads_and_their_peer_give_the_same_losses():
     work = bench.task_heads_work(n_heads=2, n_clips=2, n_steps=3, n_features=4, size=3)
     torch.testing.assert_close(work.ours(), work.peer(), atol=1e-5, rtol=1e-5)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.cache import cache_dir, cached_arrays, cached_blocks, content_key
 from uncertain_affect.paths import project_root
 
 
@@ -220,3 +220,100 @@ def test_two_at_once_build_once(cache):
     second.join(10)
     assert not second.is_alive()
     assert build.calls == 1
+
+
+# --- cached_blocks ----------------------------------------------------------------------------------------
+
+
+class Rows:
+    """Makes rows of a known array, and keeps which were asked for; fails at `broken`."""
+
+    def __init__(self, array, broken=None):
+        self.array, self.broken, self.asked = array, broken, []
+
+    def __call__(self, start, stop):
+        if self.broken is not None and start <= self.broken < stop:
+            raise OSError("the disk is full")
+        self.asked.append((start, stop))
+        return self.array[start:stop]
+
+
+TEN = np.arange(10 * 6, dtype=np.int32).reshape(10, 2, 3)
+
+
+@pytest.fixture
+def blocks_of_4(cache, monkeypatch):
+    monkeypatch.setattr("uncertain_affect.cache.BLOCK_BYTES", 4 * 6 * 4 + 3)
+    return cache
+
+
+def blocks(build, key="k" * 64, shape=TEN.shape):
+    return cached_blocks(key, shape, np.int32, build, kind="rows")
+
+
+def test_blocks_are_made_one_by_one_and_once(blocks_of_4):
+    first, again = Rows(TEN), Rows(TEN)
+    assert (blocks(first) == TEN).all()
+    assert first.asked == [(0, 4), (4, 8), (8, 10)]
+    array = blocks(again)
+    assert isinstance(array.base, np.memmap)
+    assert (array == TEN).all()
+    assert again.asked == []
+    array[0] = -1
+    assert (blocks(again) == TEN).all()
+
+
+def test_what_was_interrupted_goes_on_with_the_block_that_is_missing(blocks_of_4):
+    with pytest.raises(OSError, match="disk is full"):
+        blocks(Rows(TEN, broken=5))
+    build = Rows(TEN)
+    assert (blocks(build) == TEN).all()
+    assert build.asked == [(4, 8), (8, 10)]
+
+
+def test_a_damaged_block_is_made_anew_with_a_warning(blocks_of_4):
+    blocks(Rows(TEN))
+    file = next(blocks_of_4.rglob("array.npy"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    build = Rows(TEN)
+    with pytest.warns(UserWarning, match="rows 8 to 9 of .* are damaged"):
+        assert (blocks(build) == TEN).all()
+    assert build.asked == [(8, 10)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        blocks(build)
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "empty", "another array", "no checksums", "half a checksum"])
+def test_a_damaged_array_is_made_anew(blocks_of_4, spoil):
+    blocks(Rows(TEN))
+    file, log = (next(blocks_of_4.rglob(name)) for name in ("array.npy", "blocks.sha256"))
+    if spoil == "truncated":
+        file.write_bytes(file.read_bytes()[:-5])
+    elif spoil == "empty":
+        file.write_bytes(b"")
+    elif spoil == "another array":
+        np.save(file, np.zeros(3))
+    elif spoil == "no checksums":
+        log.unlink()
+    else:
+        log.write_bytes(log.read_bytes()[:-20])
+    build = Rows(TEN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (blocks(build) == TEN).all()
+    assert build.asked == ([(8, 10)] if spoil in ("truncated", "half a checksum") else [(0, 4), (4, 8), (8, 10)])
+
+
+def test_two_threads_make_each_block_once(blocks_of_4):
+    build = Rows(TEN)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(blocks(build))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((result == TEN).all() for result in results)
+    assert build.asked == [(0, 4), (4, 8), (8, 10)]

@@ -20,9 +20,12 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from uncertain_affect import corpora, record
+from uncertain_affect.corpora import images
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, Identity, Nuisance, render
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.metrics import expected_calibration_error
@@ -281,6 +284,54 @@ def task_heads_work(
     return Work(name, "one member after another with torch.nn", ours, peer, target)
 
 
+def faces_work(again: bool, loader: bool, n: int = 500, side: int = 256) -> Work:
+    """Face crops from disk to a tensor uint8 (n, 3, side, side), beside a plain loop or a ``DataLoader``.
+
+    Args:
+        again: from the array that an earlier call prepared; else from an empty cache, preparing it.
+        loader: the peer is torch's ``DataLoader`` with as many workers as there are threads, not a loop.
+        n: JPEGs, written here; frames a second are n over the seconds.
+        side: of the JPEGs, in pixels.
+    """
+    folder = tempfile.TemporaryDirectory()  # for as long as the work is there
+    rng, files = np.random.default_rng(0), []
+    for i in range(n):
+        small = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+        files.append(Path(folder.name) / f"{i}.jpg")
+        small.resize((side, side), Image.Resampling.BICUBIC).save(files[-1], quality=90)
+    ready = Path(folder.name) / "cache"
+
+    def ours() -> Tensor:
+        with tempfile.TemporaryDirectory(dir=folder.name) as empty:
+            with mock.patch.dict(os.environ, UNCERTAIN_AFFECT_CACHE=str(ready if again else empty)):
+                return images.faces(files, side, colour=True).clone()
+
+    def peer() -> Tensor:
+        pictures = _Pictures(files)
+        if not loader:
+            return torch.stack([pictures[i] for i in range(n)])
+        return torch.cat(list(DataLoader(pictures, batch_size=50, num_workers=torch.get_num_threads())))
+
+    how = "torch's DataLoader" if loader else "a loop with Pillow"
+    when = "again, prepared" if again else "first time, preparing them"
+    return Work(f"Faces from disk to tensor, {when}: {n} JPEGs of {side} x {side}", how, ours, peer)
+
+
+class _Pictures(Dataset):
+    """Pictures as tensors uint8 (3, H, W)."""
+
+    def __init__(self, files: Sequence[Path]):
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> Tensor:
+        with Image.open(self.files[i]) as picture:
+            # NumPy's copy: torch's own of so small an array costs more in waking its threads than it saves
+            return torch.from_numpy(np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0).copy())
+
+
 def works() -> list[Work]:
     """Everything that is timed; what needs PyTorch Geometric only where it is installed."""
     geometric = [attention_work] if importlib.util.find_spec("torch_geometric") else []
@@ -293,6 +344,7 @@ def works() -> list[Work]:
         auxiliary_encoders_work(),
         task_heads_work(),
         graph_work(),
+        *(faces_work(again, loader) for again in (False, True) for loader in (False, True)),
         *(work() for work in geometric),
     ]
 

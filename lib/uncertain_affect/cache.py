@@ -16,6 +16,9 @@ from filelock import FileLock
 
 from uncertain_affect.paths import project_root
 
+# How much of a large array is made at a time.
+BLOCK_BYTES = 2**25
+
 
 def cache_dir() -> Path:
     """The folder of the cache: `$UNCERTAIN_AFFECT_CACHE`, else `.cache/uncertain_affect` in the checkout."""
@@ -71,7 +74,6 @@ def cached_blocks(
     dtype,
     build: Callable[[int, int], np.ndarray],
     kind: str = "arrays",
-    block_bytes: int = 2**25,
 ) -> np.ndarray:
     """One array too large for memory, made block after block of its rows, from the cache as far as it is there.
 
@@ -85,12 +87,11 @@ def cached_blocks(
         shape, dtype: of the array; at least one row.
         build: makes rows start to stop (exclusive), (stop - start, ...).
         kind: the sub-folder, naming what the array is.
-        block_bytes: about how large a block is.
     """
     entry = cache_dir() / kind / key
     entry.mkdir(parents=True, exist_ok=True)
     file, done = entry / "array.npy", entry / "blocks.sha256"
-    wanted, n_rows = (tuple(shape), np.dtype(dtype)), max(1, block_bytes // max(1, _row_bytes(shape, dtype)))
+    wanted, n_rows = (tuple(shape), np.dtype(dtype)), max(1, BLOCK_BYTES // max(1, _row_bytes(shape, dtype)))
     with FileLock(f"{entry}.lock"):
         checksums = _block_checksums(done)
         array = _map(file, wanted)
@@ -106,8 +107,7 @@ def cached_blocks(
                     continue
                 warnings.warn(f"rows {start} to {stop - 1} of {file} are damaged and built anew", stacklevel=2)
             rows = np.ascontiguousarray(build(start, stop), wanted[1])
-            array[start:stop] = rows
-            array.flush()
+            array[start:stop] = rows  # unflushed: what a crash loses does not match its checksum
             with done.open("a") as log:
                 log.write(f"{start} {hashlib.sha256(rows).hexdigest()}\n")
         del array

@@ -1,7 +1,7 @@
 """Small BP4D, DISFA and Aff-Wild2 in their official layout, with what is odd in the real ones.
 
 Each function writes a corpus below a data root. A face is a square of one brightness, `shade` of its frame, so that a
-test can tell which frame a row of the result shows.
+test can tell which frame a row of the result shows. With `every` only each so-manieth frame from the first has a face.
 """
 
 import struct
@@ -40,7 +40,7 @@ def write_text(path: Path, lines, end: str = "\n") -> None:
     path.write_bytes("".join(f"{line}{end}" for line in lines).encode())
 
 
-def bp4d(root: Path, sequences: dict, seed: int = 0, side: int = 48, unknown: float = 0.02) -> dict:
+def bp4d(root: Path, sequences: dict, seed: int = 0, side: int = 48, every: int = 1) -> dict:
     """BP4D with so many coded frames in each (subject, task); returns (first frame, cells (n, 23)) by sequence.
 
     Names of images have as many digits as the sequence's longest, in every third sequence two more; frames before the
@@ -51,11 +51,11 @@ def bp4d(root: Path, sequences: dict, seed: int = 0, side: int = 48, unknown: fl
     for i, ((subject, task), n) in enumerate(sequences.items()):
         first = (2440, 95, 732)[i % 3]
         cells = (rng.random((n, len(BP4D_HEADER) - 1)) < 0.4).astype(int)
-        cells[rng.random(cells.shape) < unknown] = 9
+        cells[rng.random(cells.shape) < 0.02] = 9
         rows = [",".join(map(str, (first + k, *row))) for k, row in enumerate(cells.tolist())]
         write_text(root / "bp4d/AUCoding/AU_OCC" / f"{subject}_{task}.csv", [",".join(map(str, BP4D_HEADER)), *rows])
         width = len(str(first + n)) + 2 * (i % 3 == 2)
-        for frame in [first - 1, *range(first, first + n)]:
+        for frame in [first - 1, *range(first, first + n, every)]:
             if frame != first + 2:
                 path = root / "bp4d/faces" / subject / task / f"{frame:0{width}}.jpg"
                 write_face(path, shade(frame), side)
@@ -64,7 +64,7 @@ def bp4d(root: Path, sequences: dict, seed: int = 0, side: int = 48, unknown: fl
     return made
 
 
-def disfa(root: Path, frames: dict, seed: int = 0, side: int = 48) -> dict:
+def disfa(root: Path, frames: dict, seed: int = 0, side: int = 48, every: int = 1) -> dict:
     """DISFA with so many frames of each subject; returns intensities (n, 12) by subject.
 
     Crops are numbered from 0 as PNGs; the second frame has none, and two more than the labels have are there.
@@ -76,13 +76,13 @@ def disfa(root: Path, frames: dict, seed: int = 0, side: int = 48) -> dict:
         for unit, values in zip(DISFA_UNITS, intensities.T.tolist(), strict=True):
             path = root / "disfa/ActionUnit_Labels" / subject / f"{subject}_au{unit}.txt"
             write_text(path, [f"{k},{value}" for k, value in enumerate(values, start=1)], "\r\n")
-        for image in (0, *range(2, n + 2)):
+        for image in {*range(0, n + 2, every)} - {1}:
             write_face(root / "disfa/faces" / subject / f"{image}.png", shade(image + 1), side)
         made[subject] = intensities
     return made
 
 
-def affwild2(root: Path, videos: dict, release: int = 2021, seed: int = 0, side: int = 112) -> dict:
+def affwild2(root: Path, videos: dict, release: int = 2021, seed: int = 0, side: int = 112, every: int = 1) -> dict:
     """Aff-Wild2 with videos: name -> (n frames, {task: part}); returns labels by video and task.
 
     Some labels are missing; in each video the fourth frame has no crop. In 2022 and 2024 there is an eighth expression.
@@ -109,7 +109,7 @@ def affwild2(root: Path, videos: dict, release: int = 2021, seed: int = 0, side:
         }
         for task, part in parts.items():
             write_text(folder[task] / part / f"{video}.txt", lines[task])
-        for frame in range(1, n + 1):
+        for frame in range(1, n + 1, every):
             if frame != 4:
                 write_face(root / "affwild2/cropped_aligned" / video / f"{frame:05}.jpg", shade(frame), side)
         (root / "affwild2/cropped_aligned" / video / ".DS_Store").write_bytes(b"macOS")

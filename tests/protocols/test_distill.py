@@ -232,6 +232,26 @@ def test_images_are_videos_of_one_frame_and_their_votes_are_held_back():
     assert split.tune["EXPR"][36:48].sum() + split.test["EXPR"][48:].sum() == int((images.expression[36:] >= 0).sum())
 
 
+def test_a_corpus_is_loaded_by_name(monkeypatch):
+    asked, videos = [], distill.images_as_videos(faces())
+
+    def load(*args, **options):
+        asked.append((args, options))
+        return faces() if args[0] == "ferplus" else videos
+
+    monkeypatch.setattr(distill.corpora, "load", load)
+    assert distill.load("simulated", "full", seed=3) is videos
+    assert distill.load("affwild2", "quick", root="somewhere") is videos
+    assert distill.load("affwild2", "full") is videos
+    assert "votes" in distill.load("ferplus", "quick").truth
+    assert asked == [
+        (("simulated",), {"view": "affwild2", "size": "full", "seed": 3}),
+        (("affwild2", "somewhere"), {"size": 64, "colour": False, "every": 4, "longest": 96}),
+        (("affwild2", None), {"size": 112, "every": 4}),
+        (("ferplus", None), {}),
+    ]
+
+
 # --- trunks -----------------------------------------------------------------------------------------------
 
 

@@ -145,6 +145,11 @@ def test_a_corpus_is_loaded_by_name(data, monkeypatch):
     assert len(ugn.load("ferplus", "quick", root="somewhere")["ferplus"].au_names) == 8
     assert ugn.load("licensed", "quick") == {"licensed": data}
     assert asked == [(("ferplus", "somewhere"), {}), (("licensed", None), {})]
+    asked.clear()
+    assert ugn.load("bp4d", "quick", root="somewhere") == {"bp4d": data}
+    assert ugn.load("disfa", "full") == {"disfa": data}
+    quick = {"size": 64, "colour": False, "every": 20}
+    assert asked == [(("bp4d", "somewhere"), quick), (("disfa", None), {"size": 256})]
 
 
 def test_an_unknown_corpus_is_refused():

@@ -64,7 +64,9 @@ ABOUT = About(
     layout="affwild2/<annotations>/AU_Set/Train_Set/<video>.txt and so on, affwild2/cropped_aligned/<video>/00001.jpg",
 )
 
-VIDEO = re.compile(r"(?P<file>[0-9A-Za-z][0-9A-Za-z.-]*?(?:-(?P<fps>[0-9]{1,3})-[0-9]+x[0-9]+)?)(?:_(?:left|right))?")
+VIDEO = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}")  # 6-30-1920x1080_left, 122-60-1920x1080-1, video10_1_left
+_PERSON = re.compile("_(?:left|right)$")
+_RATE = re.compile("-([1-9][0-9]{0,2})-[0-9]+x[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,4}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
 _PLACE = re.compile(r"([^/\\]{1,200})/\s*([0-9]{1,7})\.(?:jpe?g|png)", re.IGNORECASE)
 
@@ -309,8 +311,8 @@ def _frames(folder: Path, video: str, of_task: dict[str, _Track]) -> tuple[dict[
 
 
 def _fps(video: str) -> float:
-    match = VIDEO.fullmatch(video)
-    return float(match["fps"] or FPS) or FPS
+    match = _RATE.search(video)
+    return float(match[1]) if match else FPS
 
 
 # --- labels ------------------------------------------------------------------------------------------------------
@@ -438,7 +440,7 @@ def parse_mtl(content: bytes, path: str | os.PathLike) -> dict[str, dict[str, np
 
 def _frames_in_video(folder: Path, video: str) -> int | None:
     """How many frames the file of a video says it has; None where there is no such file, or it does not say."""
-    stem = VIDEO.fullmatch(video)["file"]
+    stem = _PERSON.sub("", video)
     for place in ("videos", "videos/batch1", "videos/batch2"):
         for suffix in ("mp4", "avi", "MP4", "AVI"):
             path = folder / place / f"{stem}.{suffix}"

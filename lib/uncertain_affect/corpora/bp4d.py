@@ -49,7 +49,7 @@ SEQUENCES = len(FOLD_OF) * len(TASKS)
 UNKNOWN = 9
 LAST_FRAME = 1_000_000  # of a sequence; the longest real ones have a few thousand
 
-CROP = "FeatureExtraction -fdir F001/T1 -out_dir faces/F001 -simalign -simsize 256 -nobadaligned"
+CROP = "FeatureExtraction -fdir F001/T1 -out_dir faces/F001 -simalign -simsize 256 -nomask -nobadaligned"
 GET = "BP4D is licensed by Binghamton University; put its AUCoding folder into bp4d of the data root as it is shipped"
 GET_FACES = f"Crop the faces with OpenFace 2.x, for each sequence: `{CROP}` in the folder bp4d"
 

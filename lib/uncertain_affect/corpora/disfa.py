@@ -47,11 +47,10 @@ POSITIVES = (
 LONGEST = 1_000_000  # frames of a video; the real ones have 4,845
 
 CROP = (
-    "FeatureExtraction -f Videos_LeftCamera/LeftVideoSN001_comp.avi -out_dir faces -simalign -simsize 256 -nobadaligned"
+    "FeatureExtraction -f Videos_LeftCamera/LeftVideoSN001_comp.avi -out_dir faces -simalign -simsize 256 -nomask "
+    "-nobadaligned"
 )
-GET = (
-    "DISFA is licensed by the University of Denver; put ActionUnit_Labels into disfa of the data root as it is shipped"
-)
+GET = "DISFA is licensed by the University of Denver; put its ActionUnit_Labels into disfa of the data root"
 GET_FACES = f"Crop the faces with OpenFace 2.x, for each video: `{CROP}` in the folder disfa"
 
 ABOUT = About(

@@ -36,6 +36,9 @@ METHODS = (*BRANCHES, *GRAPHS)
 # UGN with every loss multiplied by 1 + 1/K, the mean of Eq. 11's weights: what UGN-B is if the weighting is inert.
 CONSTANT = "UGN, constant weight"
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 1.0)
+# How BP4D and DISFA are read: in quick small, grey, and every twentieth frame; in full as the paper does.
+RECORDINGS = {"bp4d", "disfa"}
+READING = {"quick": {"size": 64, "colour": False, "every": 20}, "full": {"size": 256}}
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,15 @@ class Split:
 def load(corpus: str, profile: str, seed: int = 0, root: str | Path | None = None) -> dict[str, ActionUnits]:
     """The data sets of a corpus by name: both views of the simulated world, or the corpus itself.
 
-    FER+ comes as eight emotions in the place of action units, see :func:`emotions_as_units`.
+    FER+ comes as eight emotions in the place of action units, see :func:`emotions_as_units`; BP4D and DISFA come as
+    ``READING`` says.
 
     Raises:
         CorpusError: as :func:`corpora.load`.
     """
     if corpus == "simulated":
         return {view: corpora.load(corpus, view=view, size=profile, seed=seed) for view in ("bp4d", "disfa")}
-    loaded = corpora.load(corpus, root)
+    loaded = corpora.load(corpus, root, **(READING[profile] if corpus in RECORDINGS else {}))
     return {corpus: emotions_as_units(loaded) if isinstance(loaded, Expressions) else loaded}
 
 

@@ -1,0 +1,245 @@
+import io
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from uncertain_affect.corpora import CorpusError, images
+from uncertain_affect.corpora.images import decode, faces, numbered
+
+
+def picture(side=32, seed=0):
+    """A smooth one: JPEG hardly changes it."""
+    small = np.random.default_rng(seed).integers(60, 200, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def write(path, side=32, seed=0, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(side, seed).save(path, **({"quality": 95} | options))
+    return path
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_numbers(tmp_path):
+    for name in ("12.jpg", "0009.JPG", "     3.jpeg", "100.png", "7.bmp"):
+        (tmp_path / name).touch()
+    for name in (".DS_Store", "keypoints.csv", "._12.jpg", "a12.jpg", "12.gif", "12.jpg.txt", "-4.jpg", "٣.jpg"):
+        (tmp_path / name).touch()
+    assert list(numbered(tmp_path)) == [3, 7, 9, 12, 100]
+    assert numbered(tmp_path)[9].name == "0009.JPG"
+
+
+def test_openface_names_its_crops_by_face_and_frame(tmp_path):
+    for name in ("frame_det_00_000002.bmp", "frame_det_00_000001.bmp", "frame_det_01_000002.bmp"):
+        (tmp_path / name).touch()
+    assert [path.name[10:12] for path in numbered(tmp_path).values()] == ["00", "00"]
+    assert list(numbered(tmp_path)) == [1, 2]
+
+
+def test_one_number_twice(tmp_path):
+    for name in ("312.jpg", "0312.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(CorpusError, match="frame 312 a second time"):
+        numbered(tmp_path)
+
+
+def test_no_folder_and_too_many_files(tmp_path, monkeypatch):
+    assert numbered(tmp_path / "none") == {}
+    (tmp_path / "file").touch()
+    assert numbered(tmp_path / "file") == {}
+    monkeypatch.setattr(images, "MAX_FILES", 3)
+    for n in range(4):
+        (tmp_path / f"{n}.jpg").touch()
+    with pytest.raises(CorpusError, match="more than 3 images"):
+        numbered(tmp_path)
+
+
+# --- one image ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_face_as_it_is(tmp_path, suffix, colour):
+    face = decode(write(tmp_path / f"1.{suffix}"), 32, colour)
+    expected = np.asarray(picture().convert("RGB" if colour else "L")).astype(int)
+    expected = np.moveaxis(expected, -1, 0) if colour else expected
+    assert face.dtype == np.uint8
+    assert face.shape == expected.shape
+    assert np.abs(face - expected).max() <= (15 if suffix == "jpg" else 0)
+
+
+@pytest.mark.parametrize("side", [8, 20, 64])
+def test_a_smaller_face_is_the_same_face(tmp_path, side):
+    """A JPEG is decoded at a smaller size, which must not move or darken it."""
+    face = decode(write(tmp_path / "1.jpg", side=128), side, False).astype(float)
+    expected = np.asarray(picture(128).convert("L").resize((side, side), Image.Resampling.BOX)).astype(float)
+    assert np.abs(face - expected).mean() < 3
+
+
+def jpeg(**options):
+    content = io.BytesIO()
+    picture().save(content, "JPEG", **options)
+    return content.getvalue()
+
+
+def saved(image, kind):
+    content = io.BytesIO()
+    image.save(content, kind)
+    return content.getvalue()
+
+
+BROKEN = {
+    "empty": (b"", "damaged"),
+    "text": (b"no image at all", "damaged"),
+    "truncated": (jpeg()[:-200], "truncated"),
+    "cut in its header": (jpeg()[:30], "damaged"),
+    "grey": (saved(picture().convert("L"), "JPEG"), "of mode L"),
+    "CMYK": (saved(picture().convert("CMYK"), "JPEG"), "of mode CMYK"),
+    "transparent": (saved(picture().convert("RGBA"), "PNG"), "of mode RGBA"),
+    "of a palette": (saved(picture().convert("P"), "PNG"), "of mode P"),
+    "not square": (saved(picture().crop((0, 0, 32, 30)), "PNG"), "32 x 30 pixels are no square crop"),
+    "a GIF": (saved(picture(), "GIF"), "damaged"),
+    "truncated PNG": (saved(picture(), "PNG")[:-40], "truncated"),
+    "truncated BMP": (saved(picture(), "BMP")[:-40], "truncated"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_images(tmp_path, name):
+    content, reason = BROKEN[name]
+    path = tmp_path / "5.jpg"
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"5\.jpg: .*Crop it") as error:
+        decode(path, 16, True, cure="Crop it")
+    assert reason in str(error.value)
+    assert error.value.path == path
+
+
+def test_sizes_are_bounded(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.png"
+    Image.new("RGB", (3000, 3000)).save(path)  # 26 kB that would be 27 MB
+    with pytest.raises(CorpusError, match="3000 x 3000 pixels, more than a crop can have"):
+        decode(path, 16, True)
+    Image.new("1", (20_000, 20_000)).save(path)  # beyond what Pillow itself opens
+    with pytest.raises(CorpusError, match="decompression bomb"):
+        decode(path, 16, True)
+    with pytest.raises(CorpusError, match="too many pixels"):
+        faces([path], 16, True)
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    with pytest.raises(CorpusError, match="more than a crop can have"):
+        decode(write(tmp_path / "1.png"), 16, True)
+
+
+def test_another_size_than_the_others(tmp_path):
+    with pytest.raises(CorpusError, match="32 x 32 pixels, others have 40 x 40"):
+        decode(write(tmp_path / "1.png"), 16, True, size=(40, 40))
+
+
+@given(st.one_of(st.binary(max_size=200), st.binary(min_size=1, max_size=30)), st.integers(0, 2), st.integers(0, 600))
+def test_any_bytes_give_a_face_or_a_corpus_error(tmp_path_factory, content, kind, at):
+    whole = bytearray(saved(picture(), ("JPEG", "PNG", "BMP")[kind]))
+    path = tmp_path_factory.getbasetemp() / "any.jpg"
+    for spoilt in (
+        content,
+        bytes(whole[:at]) + content + bytes(whole[at + len(content) :]),
+        bytes(whole[:at]) + content,
+    ):
+        path.write_bytes(spoilt)
+        try:
+            assert decode(path, 8, False).shape == (8, 8)
+        except CorpusError as error:
+            assert error.path == path
+
+
+# --- many ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def files(tmp_path):
+    return [write(tmp_path / "faces" / f"{n}.jpg", seed=n) for n in range(10)]
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the files that are decoded from here on."""
+    names = []
+
+    def counted(path, *args):
+        names.append(path.name)
+        return decode(path, *args)
+
+    monkeypatch.setattr(images, "decode", counted)
+    return names
+
+
+def test_faces_are_decoded_once_into_a_mapped_array(cache, files, decoded):
+    first = faces(files, 16, True)
+    assert tuple(first.shape) == (10, 3, 16, 16)
+    assert torch.equal(first, torch.tensor(np.stack([decode(file, 16, True) for file in files])))
+    assert sorted(decoded) == sorted(file.name for file in files)
+    decoded.clear()
+    again = faces(files, 16, True)
+    assert torch.equal(first, again)
+    assert decoded == []
+    again[0] = 7  # a reader's own copy of the page
+    assert torch.equal(faces(files, 16, True), first)
+
+
+def test_other_options_order_or_files_are_another_array(cache, files, decoded):
+    one = faces(files, 16, False)
+    assert tuple(one.shape) == (10, 16, 16)
+    assert torch.equal(faces(files[::-1], 16, False), one.flip(0))
+    assert faces(files, 8, False).shape[-1] == 8
+    decoded.clear()
+    write(files[3], seed=99)
+    assert not torch.equal(faces(files, 16, False), one)
+    assert len(decoded) == 10
+
+
+def test_a_copy_of_the_corpus_elsewhere_is_not_decoded_again(cache, files, decoded, tmp_path):
+    one = faces(files, 16, False)
+    decoded.clear()
+    shutil.copytree(tmp_path / "faces", tmp_path / "elsewhere", copy_function=shutil.copy2)
+    assert torch.equal(faces([tmp_path / "elsewhere" / file.name for file in files], 16, False), one)
+    assert decoded == []
+
+
+def test_a_broken_face_is_named_and_what_was_done_is_kept(cache, files, decoded, monkeypatch):
+    monkeypatch.setattr("uncertain_affect.cache.BLOCK_BYTES", 2 * 16 * 16)
+    state = files[7].stat()
+    content = files[7].read_bytes()
+    files[7].write_bytes(b"x" * len(content))
+    os.utime(files[7], ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(CorpusError, match=r"7\.jpg: truncated or damaged"):
+        faces(files, 16, False)
+    files[7].write_bytes(content)
+    os.utime(files[7], ns=(state.st_atime_ns, state.st_mtime_ns))
+    decoded.clear()
+    assert torch.equal(faces(files, 16, False)[7], torch.tensor(decode(files[7], 16, False)))
+    assert sorted(decoded) == ["6.jpg", "7.jpg", "8.jpg", "9.jpg"]
+
+
+def test_what_cannot_be_asked(cache, files, tmp_path):
+    with pytest.raises(CorpusError, match="no face image was found"):
+        faces([], 16, True)
+    with pytest.raises(CorpusError, match="1 to 2048 pixels"):
+        faces(files, 0, True)
+    with pytest.raises(CorpusError, match=r"none\.jpg: cannot be read"):
+        faces([tmp_path / "none.jpg"], 16, True)
+    write(tmp_path / "faces/11.jpg", side=40)
+    with pytest.raises(CorpusError, match=r"11\.jpg: 40 x 40 pixels, others have 32 x 32"):
+        faces([*files, tmp_path / "faces/11.jpg"], 16, True)
