@@ -10,7 +10,7 @@ export CUBLAS_WORKSPACE_CONFIG := :4096:8
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test stress record lab bench clean
+.PHONY: setup reproduce test stress fuzz record lab bench clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -47,6 +47,12 @@ lab: setup
 bench: setup
 	$(BIN)/python -m uncertain_affect.bench
 	$(BIN)/uncertain-affect bench
+
+# make fuzz [SECONDS=60] [PARSERS="recola iemocap"]: each parser of a corpus for so long
+SECONDS ?= 60
+fuzz: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt || true
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(PARSERS)
 
 clean:
 	rm -rf .venv results/local .pytest_cache .ruff_cache .hypothesis

@@ -133,7 +133,8 @@ def undeclared(sources, declared):
 BENCH = ROOT / "lib" / "uncertain_affect" / "bench.py"  # its peers come with the test extra or are optional
 PEERS = {
     line.partition("==")[0]
-    for line in (ROOT / "requirements-bench.txt").read_text(encoding="utf-8").splitlines()
+    for name in ("requirements-bench.txt", "requirements-fuzz.txt")
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
     if not line.startswith("#")
 }
 

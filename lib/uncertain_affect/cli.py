@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 import uncertain_affect
@@ -77,11 +78,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(command=_verify)
 
-    data = commands.add_parser("data", help="fetch what may be fetched")
-    data.add_argument("action", choices=["get"])
-    data.add_argument("corpus", help="e.g. ferplus")
-    data.add_argument("--data-root", help="where to (default: ./data)")
-    data.set_defaults(command=_data)
+    data = commands.add_parser("data", help="list, check and fetch corpora")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every corpus: what for, its terms, how to get it, found or not")
+    listing.set_defaults(command=_data_list)
+    check = actions.add_parser("check", help="compare the files of a corpus with what was published")
+    check.add_argument("corpus", help="e.g. iemocap")
+    check.set_defaults(command=_data_check)
+    get = actions.add_parser("get", help="fetch what may be fetched, and say how to get the rest")
+    get.add_argument("corpus", help="ferplus-votes, meld or ceap360vr")
+    get.set_defaults(command=_data_get)
+    for action in (listing, check, get):
+        action.add_argument("--data-root", "--to", help="folder with one folder per corpus (default: ./data)")
     return parser
 
 
@@ -193,7 +201,46 @@ def _verify(args) -> int:
     return 1 if report.problems else 0
 
 
-def _data(args) -> int:
+def _data_list(args) -> int:
+    from uncertain_affect import corpora
+    from uncertain_affect.paths import data_root
+
+    root = data_root(args.data_root)
+    print(f"Data root: {root}")
+    for name in corpora.KNOWN:
+        about = corpora.about(name)
+        rows = {
+            "for": about.purpose,
+            "licence": about.licence,
+            "get": about.how_to_get,
+            "expected": about.layout,
+        }
+        print(f"\n{name}: {about.title} - {'found' if corpora.is_available(name, root) else 'NOT FOUND'}")
+        for what, text in rows.items():
+            print(textwrap.fill(text, 118, initial_indent=f"  {what:10}", subsequent_indent=" " * 12))
+    return 0
+
+
+def _data_check(args) -> int:
+    from uncertain_affect import corpora
+
+    if args.corpus not in corpora.KNOWN:
+        raise ValueError(f"no corpus is called {args.corpus!r}; known: {', '.join(corpora.KNOWN)}")
+    try:
+        table = corpora.check(args.corpus, args.data_root)
+    except corpora.CorpusError as problem:
+        print(f"{args.corpus}: {problem}")
+        return 1
+    shown = table.assign(fine=["yes" if fine else "NO" for fine in table["fine"]])
+    print(shown.rename_axis(None).to_string(max_colwidth=None))
+    wrong = int((~table["fine"]).sum())
+    print(
+        f"\n{args.corpus}: {'as published' if not wrong else f'{wrong} of {len(table)} differ from what was published'}"
+    )
+    return 1 if wrong else 0
+
+
+def _data_get(args) -> int:
     from uncertain_affect.corpora import download
     from uncertain_affect.paths import data_root
 

@@ -10,10 +10,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import trees
+import trees_iemocap
+import trees_recola
 from nbformat import v4
 
-from uncertain_affect import cache, cli, cluster, paths, publish, record, reproduce
-from uncertain_affect.corpora import download
+from uncertain_affect import cache, cli, cluster, corpora, paths, publish, record, reproduce
+from uncertain_affect.corpora import download, recola
 
 PROJECT = paths.project_root()
 SLEEPS = """
@@ -313,6 +316,69 @@ def test_data_get_fetches_below_the_data_root(checkout, monkeypatch, capsys):
     monkeypatch.undo()
     assert cli.main(["data", "get", "nothing"]) == 2
     assert "nothing can be fetched for 'nothing'" in capsys.readouterr().err
+
+
+def test_data_get_goes_where_to_says(checkout, monkeypatch):
+    asked = []
+    monkeypatch.setattr(download, "get", lambda *given: asked.append(given) or [])
+    assert cli.main(["data", "get", "ferplus-votes", "--to", str(checkout / "elsewhere")]) == 0
+    assert asked == [("ferplus-votes", checkout / "elsewhere")]
+
+
+def test_data_get_of_what_needs_an_agreement_says_how(checkout, capsys):
+    assert cli.main(["data", "get", "iemocap"]) == 2
+    assert "IEMOCAP cannot be fetched from here. How to get it: Fill in the release form" in capsys.readouterr().err
+
+
+def test_data_list_has_a_row_for_every_corpus_there_or_not(checkout, capsys):
+    trees.write(checkout / "data", trees_iemocap.files())
+    assert cli.main(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    blocks = {block.partition(":")[0]: block for block in out.split("\n\n")[1:]}
+    assert list(blocks) == list(corpora.KNOWN)
+    for name, block in blocks.items():
+        about = corpora.about(name)
+        assert block.splitlines()[0].endswith("NOT FOUND" if name not in ("simulated", "iemocap") else "- found")
+        told = " ".join(block.split())
+        for text in (about.title, about.purpose, about.licence, about.how_to_get, about.layout):
+            assert " ".join(text.split()) in told
+
+
+def test_data_check_shows_a_table_and_its_exit_code_says_whether_all_is_as_published(checkout, capsys, monkeypatch):
+    monkeypatch.setattr(recola, "ROWS", 26)
+    trees.write(checkout / "data", trees_recola.files(26))
+    assert cli.main(["data", "check", "recola"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == ["expected", "found", "fine"]
+    assert "people of train, valence and arousal" in out
+    assert out.endswith("recola: as published\n")
+    (checkout / "data/recola/ratings_gold_standard/valence/dev_9.arff").unlink()
+    assert cli.main(["data", "check", "recola"]) == 1
+    out = capsys.readouterr().out
+    assert "8, 9" in out
+    assert "recola: 1 of 6 differ from what was published" in out
+
+
+def test_data_check_of_a_malformed_absent_or_unknown_corpus(checkout, capsys):
+    tree = trees_iemocap.files()
+    file = "iemocap/Session2/dialog/EmoEvaluation/Ses02F_impro05a.txt"
+    trees.write(checkout / "data", trees.replaced(tree, file, "C-E2", "hello"))
+    assert cli.main(["data", "check", "iemocap"]) == 1
+    assert "Ses02F_impro05a.txt, line 4: 'hello" in capsys.readouterr().out
+    assert cli.main(["data", "check", "semaine"]) == 1
+    assert "semaine/Sessions: no such folder. See `uncertain-affect data list`" in capsys.readouterr().out
+    assert cli.main(["data", "check", "nothing"]) == 2
+    assert "no corpus is called 'nothing'; known: simulated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", corpora.KNOWN)
+def test_every_corpus_says_what_it_is_and_can_be_checked(name, tmp_path):
+    assert all(vars(corpora.about(name)).values())
+    if name == "simulated":
+        assert corpora.check(name, tmp_path)["fine"].all()
+    else:
+        with pytest.raises(corpora.CorpusError, match=str(tmp_path)):
+            corpora.check(name, tmp_path)
 
 
 # --- the installed command --------------------------------------------------------------------------------

@@ -2,31 +2,53 @@ import hashlib
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
+import pooch
 import pytest
 
-from uncertain_affect.corpora import CorpusError, download, ferplus
+from uncertain_affect.corpora import KNOWN, CorpusError, about, download, ferplus
 
 CONTENT = b"Usage,Image name\nTraining,fer0000000.png\n"
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Serves files; the server's `failing` first requests get no answer, `cut` ones less than was announced."""
+
     def log_message(self, *_):
         pass
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.path = urlsplit(self.path).path  # a proxy is asked for the whole address
+        if self.server.failing:
+            self.server.failing -= 1
+            self.send_error(503)
+        elif self.server.cut:
+            self.server.cut -= 1
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[:20])
+        else:
+            super().do_GET()
 
 
 @pytest.fixture
 def server(tmp_path_factory, monkeypatch):
-    """Serves the published file of FER+ from this machine; returns the folder it is served from."""
+    """Serves the published file of FER+ from this machine; returns the folder it is served from, and the server."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "fer2013new.csv").write_bytes(CONTENT)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    waited = []
+    monkeypatch.setattr(pooch.core.time, "sleep", waited.append)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as http:
+        http.failing, http.cut, http.asked, http.folder, http.waited = 0, 0, [], folder, waited
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{http.server_port}/fer2013new.csv"
         source = download.Source(url, "ferplus/fer2013new.csv", hashlib.sha256(CONTENT).hexdigest())
         monkeypatch.setitem(download.SOURCES, "ferplus", (source,))
-        yield folder
+        yield http
         http.shutdown()
 
 
@@ -40,7 +62,7 @@ def test_the_file_is_fetched_and_the_rest_explained(server, tmp_path, capsys):
 
 def test_a_file_that_is_there_is_not_fetched_again(server, tmp_path):
     download.get("ferplus", tmp_path)
-    (server / "fer2013new.csv").unlink()
+    (server.folder / "fer2013new.csv").unlink()
     assert download.get("ferplus", tmp_path) == [tmp_path / "ferplus/fer2013new.csv"]
 
 
@@ -52,7 +74,7 @@ def test_images_that_are_there_need_no_explanation(server, tmp_path, capsys):
 
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
-    (server / "fer2013new.csv").write_bytes(CONTENT + b"x")
+    (server.folder / "fer2013new.csv").write_bytes(CONTENT + b"x")
     with pytest.raises(CorpusError, match=r"http://.*/fer2013new.csv: not the published file: its SHA-256.*Try again"):
         download.get("ferplus", tmp_path)
     assert list((tmp_path / "ferplus").iterdir()) == []
@@ -67,14 +89,56 @@ def test_another_file_in_its_place_is_left_alone(server, tmp_path):
 
 
 def test_what_cannot_be_reached_is_named(server, tmp_path):
-    (server / "fer2013new.csv").unlink()
+    (server.folder / "fer2013new.csv").unlink()
     with pytest.raises(CorpusError, match=r"http://.*/fer2013new.csv: cannot be fetched .*404.*fetch it by hand to"):
         download.get("ferplus", tmp_path)
 
 
+def test_the_votes_have_a_name_of_their_own(server, tmp_path):
+    assert download.get("ferplus-votes", tmp_path) == [tmp_path / "ferplus/fer2013new.csv"]
+
+
+def test_a_server_that_fails_is_asked_again(server, tmp_path):
+    server.failing, server.cut = 2, 1
+    assert download.get("ferplus", tmp_path)[0].read_bytes() == CONTENT
+    assert len(server.asked) == 4
+    assert server.waited == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"), [({"cut": 9}, "cannot be fetched|not the published file"), ({"failing": 9}, "503")]
+)
+def test_a_truncated_file_or_a_broken_server_leaves_nothing(server, tmp_path, trouble, message):
+    for name, count in trouble.items():
+        setattr(server, name, count)
+    with pytest.raises(CorpusError, match=message):
+        download.get("ferplus", tmp_path)
+    assert len(server.asked) == 1 + download.RETRIES
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_it_goes_through_the_proxy_that_the_environment_names(server, tmp_path, monkeypatch):
+    source = download.SOURCES["ferplus"][0]
+    far = download.Source("http://example.invalid/fer2013new.csv", source.path, source.sha256)
+    monkeypatch.setitem(download.SOURCES, "ferplus", (far,))
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    # this proxy answers by itself: no name of that kind exists
+    assert download.get("ferplus", tmp_path)[0].read_bytes() == CONTENT
+    assert server.asked == ["http://example.invalid/fer2013new.csv"]
+
+
 def test_an_unknown_corpus_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"nothing can be fetched for 'bp4d'. Known: ferplus"):
-        download.get("bp4d", tmp_path)
+    with pytest.raises(CorpusError, match=r"nothing can be fetched for 'faces'. Known: ferplus"):
+        download.get("faces", tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if name not in download.SOURCES])
+def test_what_needs_an_agreement_says_how_to_get_it(name, tmp_path):
+    with pytest.raises(CorpusError, match=r"cannot be fetched from here\. How to get it") as caught:
+        download.get(name, tmp_path)
+    assert about(name).how_to_get in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.data

@@ -234,6 +234,14 @@ def test_a_png_is_refused_wherever_it_is_cut(tmp_path):
             ferplus._decode(path, 2)
 
 
+def test_a_png_without_pixels_is_refused(tmp_path):
+    content = png()
+    head, tail = content[:33], content[-12:]  # signature and header; the chunk that ends the file
+    (tmp_path / "a.png").write_bytes(head + tail)
+    with pytest.raises(CorpusError, match="damaged PNG"):
+        ferplus._decode(tmp_path / "a.png", 2)
+
+
 @given(st.data())
 def test_no_damaged_png_is_read_as_another_picture(tmp_path_factory, data):
     path, content = tmp_path_factory.getbasetemp() / "damaged.png", bytearray(png())

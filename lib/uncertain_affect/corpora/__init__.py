@@ -4,7 +4,10 @@ import importlib
 import os
 from types import ModuleType
 
+import pandas as pd
+
 from uncertain_affect.corpora.base import (
+    About,
     ActionUnits,
     AffectTraces,
     AffectVideos,
@@ -17,6 +20,7 @@ from uncertain_affect.paths import data_root
 
 __all__ = [
     "KNOWN",
+    "About",
     "ActionUnits",
     "AffectTraces",
     "AffectVideos",
@@ -24,14 +28,18 @@ __all__ = [
     "CorpusError",
     "Dialogues",
     "Expressions",
+    "about",
     "available",
+    "check",
     "is_available",
     "load",
 ]
 
-# One module per corpus, imported when it is asked for. Each has load(root, **options) and is_available(root),
-# where root is the data root.
-KNOWN = ("simulated", "ferplus", "meld", "ceap360vr", "bp4d", "disfa", "affwild2")
+# One module per corpus, imported when it is asked for. Each has load(root, **options), is_available(root) and
+# check(root), where root is the data root, and ABOUT.
+KNOWN = (
+    "simulated", "ferplus", "meld", "ceap360vr", "bp4d", "disfa", "affwild2", "recola", "iemocap", "semaine",
+)  # fmt: skip
 
 
 def load(name: str, root: str | os.PathLike | None = None, **options) -> Corpus:
@@ -61,6 +69,25 @@ def is_available(name: str, root: str | os.PathLike | None = None) -> bool:
 def available(root: str | os.PathLike | None = None) -> list[str]:
     """The names of the corpora whose files are there."""
     return [name for name in KNOWN if is_available(name, root)]
+
+
+def about(name: str) -> About:
+    """What corpus `name` is for, its terms, how to get it, and where it is expected.
+
+    Raises:
+        CorpusError: the name is unknown.
+    """
+    return _module(name).ABOUT
+
+
+def check(name: str, root: str | os.PathLike | None = None) -> pd.DataFrame:
+    """What was expected of the files of corpus `name`, what was found, and whether that is fine: a row for each.
+
+    Raises:
+        CorpusError: the name is unknown, or a file is missing or malformed.
+    """
+    rows = _module(name).check(data_root(root))
+    return pd.DataFrame(rows, columns=["what", "expected", "found", "fine"]).set_index("what")
 
 
 def _module(name: str) -> ModuleType:

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from uncertain_affect.cache import cached_arrays, content_key
-from uncertain_affect.corpora.base import AffectTraces, CorpusError
+from uncertain_affect.corpora.base import About, AffectTraces, CorpusError
 
 PEOPLE = tuple(f"P{number}" for number in range(1, 33))
 VIDEOS = tuple(f"V{number}" for number in range(1, 9))
@@ -69,6 +69,13 @@ LUMINANCE_HEADER = ("Frame", TRAINING_VIDEO, *VIDEOS)
 
 GET = "Fetch the published files with `uncertain-affect data get ceap360vr`"
 TERMS = "CEAP-360VR is licensed CC BY-NC 4.0: name its authors, and do not use it commercially"
+ABOUT = About(
+    title="CEAP-360VR",
+    purpose="PEN: valence and arousal that 32 people traced while they watched eight videos, as open data",
+    licence="CC BY-NC 4.0",
+    how_to_get="`uncertain-affect data get ceap360vr`, or a clone of github.com/cwi-dis/CEAP-360VR-Dataset",
+    layout="ceap360vr/{1_Stimuli,3_AnnotationData,4_BehaviorData}, or the same in ceap360vr/CEAP-360VR",
+)
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,26 @@ def is_available(root: str | os.PathLike) -> bool:
     folder = _folder(root)
     whole = [all((folder / part.path.format(person)).is_file() for part in PARTS.values()) for person in PEOPLE]
     return (folder / VIDEO_INFO).is_file() and (folder / LUMINANCE).is_file() and any(whole)
+
+
+def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
+    """Rows (what, expected, found, fine) about the files below the data root.
+
+    Raises:
+        CorpusError: as `load`.
+    """
+    corpus = load(root)
+    people, videos = len(np.unique(corpus.person)), len(np.unique(corpus.video))
+    whole = len(PEOPLE) * len(VIDEOS) * SECONDS
+    return [
+        ("people", f"{len(PEOPLE)}", f"{people}", people == len(PEOPLE)),
+        ("videos", f"{len(VIDEOS)}", f"{videos}", videos == len(VIDEOS)),
+        ("seconds", f"{whole:,}", f"{len(corpus):,}", len(corpus) == whole),
+        *(
+            (f"left out: {reason}", "0", f"{n:,}", n == 0 or reason == LEFT_OUT[0])
+            for reason, n in corpus.left_out.items()
+        ),
+    ]
 
 
 def source_people(corpus: AffectTraces) -> tuple[str, ...]:
@@ -364,6 +391,8 @@ def _json(path: Path):
         raise CorpusError(f"truncated or damaged JSON ({error.msg})", path=path, line=error.lineno, cure=GET) from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"not text ({error.reason})", path=path, cure=GET) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists of lists of ...
+        raise CorpusError(f"not JSON that can be read ({error})", path=path, cure=GET) from error
 
 
 def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
@@ -375,8 +404,10 @@ def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
             (entry["VideoID"], np.array([[row[name] for name in part.columns] for row in entry[part.samples]], float))
             for entry in record[part.videos]
         ]
+        if any(rows.ndim != 2 and rows.size for _, rows in videos):
+            raise ValueError("a sample holds a list, not numbers")
         owner = "P" + str(record["ParticipantID"]).removeprefix("P")  # some files say "P1", some "1"
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"not laid out as it is published ({type(error).__name__}: {error})"
         raise CorpusError(reason, path=path, cure=GET) from error
     if owner != person:
@@ -411,7 +442,7 @@ def _frame_rates(path: Path) -> dict[str, float]:
     content = _json(path)
     try:
         rates = {entry["VideoID"]: float(entry["FrameRate"]) for entry in content["VideoInfo"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"not laid out as it is published ({type(error).__name__}: {error})"
         raise CorpusError(reason, path=path, cure=GET) from error
     for video in VIDEOS:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pooch
 
-from uncertain_affect.corpora import CorpusError, ceap360vr, ferplus, is_available, meld
+from uncertain_affect.corpora import KNOWN, CorpusError, about, ceap360vr, ferplus, is_available, meld
 from uncertain_affect.paths import data_root
 
 
@@ -52,13 +52,17 @@ SOURCES = {
     ),
 }
 BY_HAND = {"ferplus": ferplus.GET_IMAGES}
+ALSO_CALLED = {"ferplus-votes": "ferplus"}
+RETRIES = 3  # after the first try, waiting one second longer each time
 TERMS = {"meld": meld.TERMS, "ceap360vr": ceap360vr.TERMS}
 
 
 def get(name: str, root: str | os.PathLike | None = None) -> list[Path]:
     """Fetch the public files of corpus `name` below the data root, and print how to get the rest.
 
-    A file that is there already is kept if it is the published one.
+    A file that is there already is kept if it is the published one. Another one is fetched through the proxy that the
+    environment names, under a temporary name, up to four times, and moved into place when its checksum is right.
+    Nothing is unpacked.
 
     Returns:
         The files, fetched or already there.
@@ -67,6 +71,10 @@ def get(name: str, root: str | os.PathLike | None = None) -> list[Path]:
         CorpusError: nothing of this corpus can be fetched, or a file cannot be reached or is not the
             published one. What lay in its place is left as it was.
     """
+    name = ALSO_CALLED.get(name, name)
+    if name in KNOWN and name not in SOURCES:
+        title, how = about(name).title, about(name).how_to_get
+        raise CorpusError(f"{title} cannot be fetched from here", cure=f"How to get it: {how}")
     if name not in SOURCES:
         raise CorpusError(f"nothing can be fetched for {name!r}", cure=f"Known: {', '.join(SOURCES)}")
     files = [_fetch(source, data_root(root) / source.path) for source in SOURCES[name]]
@@ -89,7 +97,11 @@ def _fetch(source: Source, file: Path) -> Path:
             raise CorpusError(other, path=file, cure="Move it away, then fetch again")
         return file
     try:
-        pooch.retrieve(source.url, f"sha256:{source.sha256}", file.name, file.parent)
+        place = pooch.create(
+            file.parent, source.url, registry={file.name: f"sha256:{source.sha256}"}, urls={file.name: source.url},
+            retry_if_failed=RETRIES,
+        )  # fmt: skip
+        place.fetch(file.name)
     except OSError as error:  # of the network, and of the disk
         cure = f"Try again, or fetch it by hand to {file}"
         raise CorpusError(f"cannot be fetched ({error})", path=source.url, cure=cure) from error

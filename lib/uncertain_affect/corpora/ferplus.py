@@ -32,7 +32,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from uncertain_affect.cache import cached_arrays, content_key
-from uncertain_affect.corpora.base import CorpusError, Expressions
+from uncertain_affect.corpora.base import About, CorpusError, Expressions
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 CLASSES = (*EMOTIONS, "unknown", "NF")  # NF: not a face
@@ -54,6 +54,15 @@ GET_IMAGES = (
     "fer2013.csv or icml_face_data.csv into the folder ferplus of the data root, or the PNGs that the FER+ "
     "authors' generate_training_data.py makes of it into ferplus/data/FER2013{Train,Valid,Test}"
 )
+ABOUT = About(
+    title="FER+ (FER2013)",
+    purpose="UncNet, UGN and Distillation: faces with the votes of ten annotators, as open data",
+    licence="votes MIT; the images are FER2013's, under Kaggle's terms, and may not be passed on",
+    how_to_get=f"The votes: `uncertain-affect data get ferplus-votes`. {GET_IMAGES}",
+    layout=f"ferplus/{LABELS}, and ferplus/data/FER2013{{Train,Valid,Test}}/ferNNNNNNN.png or ferplus/fer2013.csv",
+)
+PUBLISHED = {"train": 28559, "val": 3573, "test": 3579}  # images kept
+MAJORITY = {"train": 25060, "val": 3153, "test": 3199}  # of them with a majority, by the FER+ authors' own code
 
 
 # --- reading ----------------------------------------------------------------------------------------------
@@ -104,6 +113,26 @@ def is_available(root: str | os.PathLike) -> bool:
     """Whether the votes, and the images in either layout, are there."""
     folder = Path(root) / "ferplus"
     return (folder / LABELS).is_file() and (_has_pngs(folder) or _kaggle_csv(folder) is not None)
+
+
+def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
+    """Rows (what, expected, found, fine) about the files below the data root.
+
+    Raises:
+        CorpusError: as `load`.
+    """
+    corpus = load(root)
+    _, kept = majority(corpus.votes)
+    rows = []
+    for split, expected in PUBLISHED.items():
+        here = torch.from_numpy(corpus.split == split)
+        n, voted = int(here.sum()), int(kept[here].sum())
+        rows.append((f"images of {split}", f"{expected:,}", f"{n:,}", n == expected))
+        rows.append((f"with a majority, {split}", f"{MAJORITY[split]:,}", f"{voted:,}", voted == MAJORITY[split]))
+    again = int(corpus.duplicates_of_training().sum())
+    rows.append(("kept: identical to a training image", "567", f"{again:,}", True))
+    rows += [(f"left out: {reason}", "some", f"{n:,}", True) for reason, n in corpus.left_out.items()]
+    return rows
 
 
 def _has_pngs(folder: Path) -> bool:
@@ -262,7 +291,11 @@ def _decode(path: Path, line: int) -> np.ndarray:
             image.verify()  # every chunk, to the end of the file: decoding alone checks no sums
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             mode, size, pixels = image.mode, image.size, np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except (
+        OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, MemoryError, struct.error,
+        Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        # the decoder meets malformed files in all these ways
         reason = f"truncated or damaged PNG of {len(content)} bytes {named}"
         raise CorpusError(reason, path=path, cure=f"Make it anew. {GET_IMAGES}") from error
     if mode != "L" or size != (SIZE, SIZE):

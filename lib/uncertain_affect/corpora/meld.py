@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from uncertain_affect import monah
-from uncertain_affect.corpora.base import SPLITS, CorpusError, Dialogues
+from uncertain_affect.corpora.base import SPLITS, About, CorpusError, Dialogues
 
 FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 HEADER = (
@@ -54,6 +54,14 @@ LONGEST_S = 60
 
 GET = "Fetch the published file with `uncertain-affect data get meld`"
 TERMS = "MELD is licensed GPL-3.0; its sentences are a television series' own and belong in no published output"
+ABOUT = About(
+    title="MELD",
+    purpose="HAN-ROCK: emotions of turns in dialogues, as open data",
+    licence="GPL-3.0; its sentences are a television series' own and belong in no published output",
+    how_to_get="`uncertain-affect data get meld`",
+    layout=f"meld/{', '.join(FILES.values())}",
+)
+WITH_TARGET = {"train": 8245, "val": 897, "test": 2211}  # utterances of the four classes
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -120,6 +128,32 @@ def load(root: str | os.PathLike, classes: int = 4) -> Dialogues:
 def is_available(root: str | os.PathLike) -> bool:
     """Whether the three files are there."""
     return all((Path(root) / "meld" / name).is_file() for name in FILES.values())
+
+
+def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
+    """Rows (what, expected, found, fine) about the files below the data root.
+
+    Raises:
+        CorpusError: as `load`, which refuses any other number of utterances and dialogues than the published.
+    """
+    corpus = load(root)
+    rows = []
+    for split, (utterances, dialogues) in PUBLISHED.items():
+        here = corpus.split == split
+        found = int(here.sum()), len(np.unique(corpus.dialogue[here]))
+        rows.append(
+            (
+                f"utterances and dialogues of {split}",
+                f"{utterances:,}, {dialogues:,}",
+                f"{found[0]:,}, {found[1]:,}",
+                found == (utterances, dialogues),
+            )
+        )
+        n = int((corpus.targets["emotion"][torch.from_numpy(here)] >= 0).sum())
+        rows.append((f"of the four classes in {split}", f"{WITH_TARGET[split]:,}", f"{n:,}", n == WITH_TARGET[split]))
+    rows += [(f"left out: {reason}", "some", f"{n:,}", True) for reason, n in corpus.left_out.items()]
+    rows += [(f"kept: {reason}", "some", f"{int(odd.sum()):,}", True) for reason, odd in irregular(corpus).items()]
+    return rows
 
 
 def irregular(corpus: Dialogues) -> dict[str, Tensor]:

@@ -6,8 +6,16 @@ and split like the corpus it stands for. Every constant of the world is in `cons
 
 import os
 
-from uncertain_affect.corpora.base import Corpus
+from uncertain_affect.corpora.base import About, Corpus
 from uncertain_affect.corpora.simulated import views
+
+ABOUT = About(
+    title="The simulated world",
+    purpose="every notebook, by default: its true uncertainty is known",
+    licence="MIT, as this project",
+    how_to_get="nothing to do: it is part of the package",
+    layout="no files",
+)
 
 
 def load(
@@ -33,3 +41,8 @@ def load(
 def is_available(root: str | os.PathLike | None = None) -> bool:
     """Always: the world is part of the package."""
     return True
+
+
+def check(root: str | os.PathLike | None = None) -> list[tuple[str, str, str, bool]]:
+    """Rows (what, expected, found, fine): there are no files to check, only the views."""
+    return [("views", f"{len(views.VIEWS)}", ", ".join(views.VIEWS), True)]

@@ -609,7 +609,7 @@ def _corpus(
 
 
 def talkturns(corpus: Dialogues, dialogue: str) -> monah.Talkturns:
-    """One dialogue as MONAH reads it.
+    """One dialogue as MONAH reads it, with the tones and actions that the corpus has: this one, IEMOCAP or SEMAINE.
 
     Raises:
         ValueError: the corpus has no such dialogue.
@@ -617,16 +617,17 @@ def talkturns(corpus: Dialogues, dialogue: str) -> monah.Talkturns:
     here = corpus.dialogue == dialogue
     if not here.any():
         raise ValueError(f"no dialogue is called {dialogue!r}; the first is {corpus.dialogue[0]!r}")
+    missing = set(monah.TONES) - set(corpus.auxiliary)
     return monah.Talkturns(
         speaker=corpus.speaker[here],
         start=corpus.start[here].numpy(),
         end=corpus.end[here].numpy(),
         text=corpus.turns[here].tolist(),
-        tones=torch.stack([corpus.auxiliary[tone] for tone in monah.TONES], dim=1)[here].numpy(),
-        actions=corpus.auxiliary["actions"][here].numpy(),
+        tones=None if missing else torch.stack([corpus.auxiliary[tone] for tone in monah.TONES], dim=1)[here].numpy(),
+        actions=corpus.auxiliary["actions"][here].numpy() if "actions" in corpus.auxiliary else None,
     )
 
 
 def nouns(corpus: Dialogues) -> dict[str, str]:
-    """What MONAH calls each speaker, by the letter that ends the name: F "woman", M "man"."""
-    return {name: {"F": "woman", "M": "man"}[name[-1]] for name in np.unique(corpus.speaker).tolist()}
+    """What MONAH calls each speaker, by the letter that ends the name: F "woman", M "man"; else "person"."""
+    return {name: {"F": "woman", "M": "man"}.get(name[-1], "person") for name in np.unique(corpus.speaker).tolist()}

@@ -1,0 +1,96 @@
+"""A small SEMAINE as its owners lay it out. Sentences are made up; none of the corpus stands here."""
+
+import numpy as np
+from trees import Files, text
+
+RECORDINGS = {"2008.12.05.16.03.15": "train", "2009.06.26.14.38.17": "val", "2008.12.14.14.47.07": "test"}
+CHARACTERS = {"Poppy": "Po", "Spike": "Sp"}
+RATERS = {"A": (1, 2), "V": (1, 2), "P": (1, 2), "I": (6,)}  # intensity by another rater
+SPLITS = ("train", "val", "test")
+
+
+def numbers() -> dict[int, tuple[str, str]]:
+    """Recording and character of each numbered folder."""
+    pairs = [(recording, character) for recording in RECORDINGS for character in CHARACTERS]
+    return dict(enumerate(pairs, start=2))
+
+
+def spoken(number: int, role: str, turns: int = 4) -> list[tuple[int, list[tuple[int, int, str]]]]:
+    """Number and words of each turn; user and operator take turns of 2 s. The user's second turn is empty."""
+    out = []
+    for i in range(turns):
+        start = 4000 * i + (2000 if role == "operator" else 0) + 100 * number
+        words = [
+            (start, start + 300, "WELL"),
+            (start + 300, start + 640, "<LAUGH>"),
+            (start + 700, start + 1500, "TEA,"),
+        ]
+        out.append((2 * i + (role == "operator"), [] if (role, i) == ("user", 1) else words))
+    return out
+
+
+def words(number: int, role: str, turns: int = 4) -> bytes:
+    lines = []
+    for turn, of_turn in spoken(number, role, turns):
+        lines += [f"---recording {number} turn {turn}---", *(f"{a} {b} {w}" for a, b, w in of_turn), "."]
+    return text(*lines, "")
+
+
+def trace(number: int, rater: int, dimension: str, samples: int) -> np.ndarray:
+    shift = number + 0.3 * rater + "AVPI".index(dimension)
+    return np.round(0.7 * np.sin(np.arange(samples) / 90 + shift), 6)
+
+
+def session_xml(number: int, recording: str, character: str, user: int) -> bytes:
+    return text(
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f'<session sessionId="{number}" recording="{recording}" character="{character}">',
+        f'  <subject role="User" id="{user}"/>',
+        '  <subject role="Operator" id="90"/>',
+        f'  <track type="AV" filename="{number}.avi">',
+        f'    <annotation type="FeelTrace" filename="R1S{number}TUC{CHARACTERS.get(character, "Po")}DA.txt"/>',
+        "  </track>",
+        "</session>",
+    )
+
+
+def files(turns: int = 4, shorter: int = 5) -> Files:
+    """Rater 2 stops `shorter` samples before rater 1. Beside what is read lie files with names much like it."""
+    tree = {}
+    for number, (recording, character) in numbers().items():
+        place, code = f"semaine/Sessions/{number}", CHARACTERS[character]
+        samples = 200 * turns + 100
+        user = list(RECORDINGS).index(recording) + 1
+        tree[f"{place}/session.xml"] = session_xml(number, recording, character, user)
+        for role in ("User", "Operator"):
+            tree[f"{place}/{recording}_{role} HeadMounted_{character}.wav"] = b"RIFF"
+            name = f"wordLevel_alignedTranscript_{number}_{role.lower()}"
+            tree[f"{place}/{name}"] = words(number, role.lower(), turns)
+        tree[f"{place}/alignedTranscript_{number}.txt"] = b"--- turn ---\n"
+        for dimension, raters in RATERS.items():
+            for rater in raters:
+                values = trace(number, rater, dimension, samples - (shorter if rater == 2 else 0))
+                lines = [f"{k * 0.02:.2f} {v:.6f}" for k, v in enumerate(values)]
+                two = "2" if number % 2 else ""
+                tree[f"{place}/R{rater}S{number}TUC{code}{two}D{dimension}.txt"] = text(*lines[:3], "", *lines[3:])
+        # amusement, anger, agreement, interest: not activation or intensity; and the operator
+        for name in (f"TUC{code}DAm", f"TUC{code}DAn", f"TUC{code}DAgre", f"TUC{code}DIn", f"TOC{code}DA"):
+            tree[f"{place}/R1S{number}{name}.txt"] = b"0.00 0.999\n"
+    last = max(numbers()) + 1
+    for number, character in enumerate(("beginning", "end", "forbidden"), start=last):
+        tree[f"semaine/Sessions/{number}/session.xml"] = session_xml(number, "", character, 1)
+    # a recording of no partition, and folders that no user speaks in, or nobody traced
+    extra = last + 3
+    for number, recording, traced, said in (
+        (extra, "2010.01.01.00.00.00", True, True),
+        (extra + 1, "2008.12.05.16.03.15", True, False),
+        (extra + 2, "2008.12.05.16.03.15", False, True),
+    ):
+        place = f"semaine/Sessions/{number}"
+        tree[f"{place}/session.xml"] = session_xml(number, recording, "Prudence", 1)
+        tree[f"{place}/{recording}_User HeadMounted_Prudence.wav"] = b"RIFF"
+        if said:
+            tree[f"{place}/wordLevel_alignedTranscript_{number}_user"] = words(number, "user", turns)
+        if traced:
+            tree[f"{place}/R1S{number}TUCPrDV.txt"] = text("0.00 0.1", "0.02 0.1")
+    return tree
