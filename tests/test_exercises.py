@@ -20,7 +20,7 @@ def test_a_right_answer_passes(answer, capsys):
 
 @pytest.mark.parametrize("answer", [0.52, -0.5, math.nan, math.inf, 0])
 def test_a_wrong_one_fails_with_the_hint(answer):
-    with pytest.raises(AssertionError, match="is not it. flip it"):
+    with pytest.raises(AssertionError, match=r"is not it\. flip it"):
         check(answer, half, "flip it")
 
 

@@ -25,19 +25,19 @@ def explore(panel: Callable[..., str | Figure], **controls: ValueWidget) -> VBox
         panel: takes the controls' values by name.
         controls: sliders and the like; one without a description is named after its argument.
     """
-    text, picture = HTML(), ipywidgets.Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
+    text, image = HTML(), ipywidgets.Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
 
     def update(_change: object = None) -> None:
         try:
             made = panel(**{name: control.value for name, control in controls.items()})
-            drawn = _png(made, compress_level=1) if isinstance(made, Figure) else b""
+            drawn = picture(made, compress_level=1) if isinstance(made, Figure) else b""
         except Exception as problem:  # whatever it is, the reader sees it where they look
             made, drawn = f"{type(problem).__name__}: {problem}", b""
         text.value = "" if drawn else html.escape(made)
         # the old picture must not stand beside an error
-        picture.layout.display = None if drawn else "none"
+        image.layout.display = None if drawn else "none"
         if drawn:
-            picture.value = drawn
+            image.value = drawn
 
     for name, control in controls.items():
         control.description = control.description or name
@@ -45,12 +45,12 @@ def explore(panel: Callable[..., str | Figure], **controls: ValueWidget) -> VBox
         control.observe(update, names="value")
     update()
     columns = Layout(grid_template_columns="repeat(auto-fill, minmax(20em, 1fr))")
-    return VBox([GridBox([*controls.values()], layout=columns), text, picture])
+    return VBox([GridBox([*controls.values()], layout=columns), text, image])
 
 
 def still(figure: Figure, alt: str) -> display.Image:
     """A panel's figure as a picture with alternative text, for readers without a kernel or without the picture."""
-    return display.Image(data=_png(figure), format="png", alt=alt)
+    return display.Image(data=picture(figure), format="png", alt=alt)
 
 
 def axes(widths: list[float], height: float = 3.2, left: float = 0.75, gap: float = 0.95) -> tuple[Figure, list[Axes]]:
@@ -80,7 +80,8 @@ def title(ax: Axes, text: str) -> None:
     ax.set_title(text, fontsize=9, y=1.02)
 
 
-def _png(figure: Figure, **options) -> bytes:
+def picture(figure: Figure, **options) -> bytes:
+    """The figure as PNG; ``options`` are Pillow's, ``compress_level=1`` where speed counts more than size."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs=options)
     return buffer.getvalue()

@@ -71,7 +71,7 @@ def panel(
 
     Args:
         probs: (N, C) predictions.
-        votes: (N, C) votes, or proportions; every example counts alike.
+        votes: (N, C) votes; every example counts alike. Labels are one vote, and so are proportions.
         temperature: divides the logits.
         n_bins, binning: of the diagram, ECE and MCE; SCE, ACE and TACE have as many bins, of the kind each is
             defined with.
@@ -81,13 +81,14 @@ def panel(
         ValueError: an empty sample, or numbers that are not probabilities or votes; the first bad row is named.
     """
     p, shares = as_numpy(as_float64(probs)), as_numpy(as_float64(votes))
-    check_probabilities(p)
     if n < 1 or len(p) == 0:
         raise ValueError(f"the sample is empty: n is {n}, and there are {len(p)} examples")
+    check_probabilities(p)
     empty = ~(shares.sum(1) > 0)  # NaN too
     if empty.any():
         raise ValueError(f"votes: row {empty.argmax()} has none, or is NaN")
-    p, shares = tempered(p[:n], temperature), shares[:n] / shares[:n].sum(1, keepdims=True)
+    p, counts = tempered(p[:n], temperature), shares[:n].sum(1, keepdims=True)
+    shares = shares[:n] / counts
     top = p.argmax(1)
     confidence, correct = p.max(1), shares[np.arange(len(p)), top]
     bin_of = bins(confidence, n_bins, binning)
@@ -100,8 +101,9 @@ def panel(
         "ACE": metrics.adaptive_calibration_error(p, shares, n_bins),
         "TACE": metrics.thresholded_adaptive_calibration_error(p, shares, n_bins),
     }
-    # one vote an example, drawn from the model's own confidence: all that is left then is chance
-    draws = np.random.default_rng(0).random((N_LUCK, len(p))) < confidence
+    # as many votes an example, drawn from the model's own confidence: all that is left then is chance
+    n_votes = np.maximum(1, counts[:, 0].round()).astype(int)
+    draws = np.random.default_rng(0).binomial(n_votes, confidence, (N_LUCK, len(p))) / n_votes
     luck = np.mean([errors(curve(confidence, right, bin_of, n_bins)) for right in draws], 0)
     return _draw(table, measured, dict(zip(("ECE", "MCE"), luck, strict=True)), len(p))
 
@@ -130,7 +132,7 @@ def _draw(table: pd.DataFrame, measured: dict[str, float], luck: dict[str, float
     bars.set_yticks(rows, list(measured))
     bars.invert_yaxis()
     bars.set(xlim=(0, far), xlabel="calibration error (%)")
-    title(bars, "and if every probability were right")
+    title(bars, "measured, and if every probability were right")
     bars.legend(fontsize=8, loc="lower right")
     return figure
 

@@ -93,7 +93,8 @@ def nine(p: Tensor) -> Tensor:
 @cache
 def classroom(seed: int = 0) -> Classroom:
     """The classroom of a seed, from the disk's cache, else drawn and trained in about ten seconds."""
-    key = content_key("classroom", RECIPE, seed, SIZES, constants.checksum(), views.RECIPE, torch.__version__)
+    sizes = (SIZES, N_VAL, N_TEST, MEMBERS, N_COMPONENTS, N_VOTES)
+    key = content_key("classroom", RECIPE, seed, sizes, constants.checksum(), views.RECIPE, torch.__version__)
     with one_thread():
         stored = cached_arrays(key, lambda: _build(seed), kind="classroom")
     arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
@@ -139,13 +140,13 @@ def _build(seed: int) -> dict[str, np.ndarray]:
     pictures = _pictures(arrays)
     for reader in READERS:
         for size in SIZES:
-            model = train_ensemble(pictures[:n], pictures[n : n + N_VAL], reader, size, seed)
+            model = train_ensemble(pictures[:n], pictures[n : n + N_VAL], reader, size, seed, MEMBERS)
             arrays |= {f"{reader} {size} {name}": p.detach() for name, p in model.named_parameters()}
     return {name: array.contiguous().numpy() for name, array in arrays.items()}
 
 
 def train_ensemble(
-    train: Pictures, val: Pictures, reader: str, size: int, seed: int, members: int = MEMBERS, dropout: float = 0.0
+    train: Pictures, val: Pictures, reader: str, size: int, seed: int, members: int, dropout: float = 0.0
 ) -> UncNet:
     """Networks side by side on bootstrap samples of the first ``size`` pictures, stopped by ``val``."""
     seeds = [1000 * seed + member for member in range(members)]

@@ -55,6 +55,8 @@ def panel(
     for name, value in units.items():
         if not 0 <= value <= 5:  # NaN too
             raise ValueError(f"{name} is {value}: intensities run from 0 to 5")
+    if not 0 <= skin_tone <= 1:  # or eyes and hair, which follow it, would be named
+        raise ValueError(f"skin_tone is {skin_tone}: it runs from 0 to 1")
     if occlusion not in OCCLUSIONS:
         raise ValueError(f"occlusion is {occlusion!r}: expected one of {', '.join(OCCLUSIONS)}")
     u = torch.tensor([[units.get(name, 0.0) for name in names]])

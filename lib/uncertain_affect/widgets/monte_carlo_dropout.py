@@ -81,11 +81,10 @@ def controls(passes: dict[float, Values]) -> VBox:
     """The panel below its sliders."""
     rates = list(passes)
     n_most, n_faces, _ = passes[rates[0]].shape
+    counts = sorted({k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k < n_most} | {n_most})
     return explore(
         lambda **values: panel(passes, **values),
         rate=SelectionSlider(options=rates, description="dropout rate"),
-        n_passes=SelectionSlider(
-            options=[k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k <= n_most], value=min(20, n_most)
-        ),
+        n_passes=SelectionSlider(options=counts, value=min(20, n_most), description="passes"),
         face=IntSlider(0, 0, n_faces - 1),
     )
