@@ -1,5 +1,7 @@
 """Controls and the text or picture below them."""
 
+from base64 import b64decode
+
 import pytest
 from ipywidgets import HTML, Image, IntSlider
 from matplotlib import pyplot as plt
@@ -76,7 +78,8 @@ def test_nothing_is_kept_from_one_box_to_the_next():
 
 def test_a_still_picture_has_its_alternative_text():
     data, metadata = still(bar(1), "one bar")._repr_mimebundle_()
-    assert data["image/png"]
+    assert b64decode(data["image/png"]).startswith(PNG)
+    assert data["text/plain"] == "one bar"
     assert metadata["image/png"]["alt"] == "one bar"
 
 

@@ -5,11 +5,12 @@ picture (`still`) where no kernel runs. `explore` puts controls above it. Nothin
 """
 
 import html
+from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 
 import ipywidgets
-from IPython import display
 from ipywidgets import HTML, GridBox, Layout, ValueWidget, VBox
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,9 +49,21 @@ def explore(panel: Callable[..., str | Figure], **controls: ValueWidget) -> VBox
     return VBox([GridBox([*controls.values()], layout=columns), text, image])
 
 
-def still(figure: Figure, alt: str) -> display.Image:
-    """A panel's figure as a picture with alternative text, for readers without a kernel or without the picture."""
-    return display.Image(data=picture(figure), format="png", alt=alt)
+@dataclass(frozen=True)
+class Still:
+    """A picture as the last value of a notebook's cell, with alternative text."""
+
+    png: bytes
+    alt: str
+
+    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict, dict]:
+        data = {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def still(figure: Figure, alt: str) -> Still:
+    """A panel's figure as a picture, for readers without a kernel, and ``alt`` for those without the picture."""
+    return Still(picture(figure), alt)
 
 
 def axes(widths: list[float], height: float = 3.2, left: float = 0.75, gap: float = 0.95) -> tuple[Figure, list[Axes]]:

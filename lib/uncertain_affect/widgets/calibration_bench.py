@@ -120,7 +120,7 @@ def _draw(table: pd.DataFrame, measured: dict[str, float], luck: dict[str, float
         label=f"sets MCE, holds {worst['share']:.1%}",
     )  # fmt: skip
     diagram.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="accuracy (share of votes)")
-    title(diagram, f"{len(table)} bins that hold one of {n} examples")
+    title(diagram, f"{n} examples in {len(table)} bins")
     diagram.legend(fontsize=8, loc="upper left", markerscale=0.5)
 
     rows, values = np.arange(len(measured)), 100 * np.array(list(measured.values()))
