@@ -58,7 +58,7 @@ def panel(passes: dict[float, Values], *, rate: float, n_passes: int = 20, face:
         course.plot(t, c[:, 1:6], color=plots.COLOURS[name], alpha=0.3, linewidth=0.8)
         course.plot(t, c[:, 0], color=plots.COLOURS[name], label=f"${name}$")
     course.set(xlabel="passes", ylabel="uncertainty (nat)", xlim=(0.9, max(2, n_passes)), xscale="log")
-    course.set_ylim(0, 1.15 * float(curves[0].max()) + 1e-3)
+    course.set_ylim(0, 1.35 * float(curves[0].max()) + 1e-3)
     marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k <= max(2, n_passes)]
     course.set_xticks(marks, [str(k) for k in marks])
     course.minorticks_off()
