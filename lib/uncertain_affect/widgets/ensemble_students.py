@@ -47,7 +47,9 @@ def panel(said: dict[str, Values], target: Values, *, members: int, generation: 
             marked = values[members - 1]
     left.set(xlabel="members asked", ylabel="NLL of their mean (nat)", xticks=counts)
     title(left, f"{generation}, {members} of {len(arrays[generation])}: {marked:.3f} nat")
-    left.legend(fontsize=8, loc="upper right")
+    low, high = left.get_ylim()
+    left.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    left.legend(fontsize=8, loc="upper center", ncols=4, columnspacing=1, handlelength=1.2)
 
     parts = {name: metrics.entropy_decomposition(p[:members], normalise=True) for name, p in arrays.items()}
     rows = np.arange(len(parts))
