@@ -134,3 +134,12 @@ def test_the_world_is_timed_and_written(tmp_path, capsys):
     assert (table["value"] > 0).all()
     assert "faces per second" in capsys.readouterr().out
     assert {"hardware", "versions", "threads"} <= set(json.loads((tmp_path / "simulated.json").read_text()))
+
+
+@pytest.mark.slow
+def test_the_panels_are_timed_and_written(tmp_path, capsys):
+    table = bench.panels(tmp_path, repeats=1)
+    assert len(table) == 9
+    assert (table["milliseconds"] > 0).all()
+    assert "face explorer" in capsys.readouterr().out
+    assert json.loads((tmp_path / "panels.json").read_text())["threads"] == 1

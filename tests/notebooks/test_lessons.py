@@ -1,0 +1,84 @@
+"""Lessons and their solutions: the same checks, unanswered in the one and right in the other."""
+
+import ast
+
+import nbformat
+import pytest
+
+from uncertain_affect import paths, publish, reproduce
+
+LESSONS = {name: path for name, path in reproduce.notebooks().items() if "_lesson_" in name}
+SOLUTIONS = paths.project_root() / "notebooks" / "solutions"
+UNANSWERED = "Not answered yet"
+
+
+def code(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def checks(path):
+    """What each check asks for, the answer left out, in order."""
+    calls = [
+        node
+        for cell in code(path)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
+    ]
+    return [[ast.unparse(argument) for argument in call.args[1:]] for call in calls]
+
+
+def said(path):
+    return [line for cell in code(path) for line in publish.text_of(cell).splitlines()]
+
+
+@pytest.fixture(params=LESSONS)
+def lesson(request):
+    return LESSONS[request.param]
+
+
+@pytest.fixture
+def solution(lesson):
+    return SOLUTIONS / lesson.name
+
+
+def test_there_are_three_lessons_and_nothing_else_is_solved():
+    assert list(LESSONS) == ["04_lesson_uncertainty", "05_lesson_calibration", "06_lesson_disagreement"]
+    assert {path.name for path in SOLUTIONS.iterdir()} == {path.name for path in LESSONS.values()}
+
+
+def test_the_solutions_check_what_the_lesson_checks(lesson, solution):
+    assert len(checks(lesson)) >= 3
+    assert checks(solution) == checks(lesson)
+
+
+def test_the_lesson_leaves_every_exercise_open_and_the_solutions_none(lesson, solution):
+    n = len(checks(lesson))
+    assert sum(line.startswith(UNANSWERED) for line in said(lesson)) == n
+    assert not any(line == "Right." for line in said(lesson))
+    assert sum(line == "Right." for line in said(solution)) == n
+    assert not any(line.startswith(UNANSWERED) for line in said(solution))
+
+
+@pytest.mark.parametrize("name", [name for name in reproduce.notebooks() if 10 < int(name[:2]) < 90])
+def test_every_notebook_of_a_paper_ends_with_three_exercises(name):
+    *_, exercises, _ = nbformat.read(reproduce.notebooks()[name], as_version=4).cells
+    assert all(f"({number}) " in exercises.source for number in (1, 2, 3))
+
+
+def test_the_minutes_of_the_sections_are_a_lesson(lesson):
+    table = next(cell.source for cell in nbformat.read(lesson, as_version=4).cells if "| minutes |" in cell.source)
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:]
+    assert sum(map(int, rows)) == 45
+
+
+def test_the_solutions_are_committed_executed_and_clean(solution):
+    notebook = nbformat.read(solution, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    assert "version" not in notebook.metadata.get("language_info", {})
+    assert notebook.metadata.kernelspec.name == "python3"
+    cells = code(solution)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in cell.outputs)
+        assert not publish.MACHINE_PATH.search(f"{cell.source}\n{publish.text_of(cell)}")
