@@ -10,7 +10,7 @@ export CUBLAS_WORKSPACE_CONFIG := :4096:8
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test record lab bench lint clean
+.PHONY: setup reproduce test record lab bench site test-browser lint clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -38,11 +38,25 @@ record: setup
 	$(BIN)/uncertain-affect record $(RUN)
 
 lab: setup
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+# the book in build/site, from the committed notebooks; once .venv/site-ready is there, without a network
+site: .venv/site-ready
+	rm -rf build/book build/site && mkdir -p build && cp -r site build/book
+	cp -r notebooks results/scoreboard.md build/book
+	$(BIN)/sphinx-build -q --fail-on-warning build/book build/site
+	@echo "the book: build/site/index.html"
+
+test-browser: site
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser
+
+.venv/site-ready: requirements-site.txt .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-site.txt -c requirements.txt
+	@touch $@
 
 bench: setup
 	$(BIN)/python -m uncertain_affect.bench
 
 clean:
-	rm -rf .venv results/local .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build results/local .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
