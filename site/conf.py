@@ -27,6 +27,7 @@ html_title = project
 html_favicon = "favicon.svg"
 html_theme = "sphinx_book_theme"
 html_theme_options = {
+    "footer_content_items": [],
     "navbar_persistent": [],  # one search field is enough
     "show_toc_level": 2,
     "use_download_button": True,
@@ -35,7 +36,6 @@ html_context = {"default_mode": "auto"}  # light or dark as the reader's system 
 html_static_path = ["book.css"]
 html_css_files = ["book.css"]
 html_copy_source = True
-html_show_copyright = False
 html_use_index = False
 # one file that holds its fonts; the usual address is a network's
 mathjax_path = "tex-svg.js"
