@@ -49,6 +49,11 @@ def _check(app: Sphinx, docname: str, content: list[str]) -> None:
             logging.getLogger(__name__).warning(problem, location=docname)
 
 
+def _from_the_book(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Pages in site/ reach the notebooks beside it; in the book these lie below."""
+    content[0] = content[0].replace("](../notebooks/", "](notebooks/")
+
+
 def _describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
     cells = [node for node in doctree.findall(nodes.container) if node.get("nb_element") == "cell_code"]
     if cells:
@@ -65,5 +70,6 @@ def _copy_mathjax(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", _check)
+    app.connect("source-read", _from_the_book)
     app.connect("doctree-read", _describe_pictures)
     app.connect("builder-inited", _copy_mathjax)

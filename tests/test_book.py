@@ -1,10 +1,14 @@
 """What a notebook must have to be a page of the book, and what its pictures say."""
 
+import re
+
 import nbformat
 import pytest
 from nbformat import v4
 
-from uncertain_affect import book, reproduce
+from uncertain_affect import book, paths, reproduce
+
+SITE = paths.project_root() / "site"
 
 
 def ran(source, *outputs, count=1, **metadata):
@@ -28,6 +32,12 @@ def notebook(*cells, paper=None):
 def test_every_committed_notebook_may_be_a_page(name):
     committed = nbformat.read(reproduce.notebooks()[name], as_version=4)
     assert book.problems(committed) == []
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("*.md")), ids=lambda page: page.name)
+def test_the_books_own_pages_can_be_read_where_they_lie(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (SITE / link).exists()] == []
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-pytest.importorskip("uncertain_affect.widgets.face_explorer", reason="the panels are on another branch")
-
 from uncertain_affect.widgets import calibration_bench, classroom, face_explorer
 
 # what a reader writes to open a panel
