@@ -48,7 +48,7 @@ site: .venv/site-ready
 	@echo "the book: build/site/index.html"
 
 test-browser: site
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup tests/browser
 
 .venv/site-ready: requirements-site.txt .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-site.txt -c requirements.txt

@@ -19,6 +19,8 @@ from PIL import Image
 
 from uncertain_affect.widgets import calibration_bench, classroom, face_explorer
 
+pytestmark = pytest.mark.xdist_group("lab")  # one JupyterLab, however many processes
+
 # what a reader writes to open a panel
 CELLS = {
     "face_explorer": "from uncertain_affect.widgets import face_explorer\n"
