@@ -10,7 +10,7 @@ export CUBLAS_WORKSPACE_CONFIG := :4096:8
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test stress fuzz record lab bench clean
+.PHONY: setup reproduce test stress fuzz record lab site test-browser bench clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -42,18 +42,32 @@ record: setup
 	$(BIN)/uncertain-affect record $(RUN)
 
 lab: setup
-	OMP_NUM_THREADS=1 $(BIN)/jupyter lab notebooks
+	OMP_NUM_THREADS=1 $(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+# the book in build/site, from the committed notebooks; once .venv/site-ready is there, without a network
+site: .venv/site-ready
+	rm -rf build/book build/site && mkdir -p build && cp -r site build/book
+	cp -r notebooks results/scoreboard.md build/book
+	$(BIN)/sphinx-build -q --fail-on-warning build/book build/site
+	@echo "the book: build/site/index.html"
+
+test-browser: site
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup tests/browser
+
+.venv/site-ready: requirements-site.txt .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-site.txt -c requirements.txt
+	@touch $@
 
 bench: setup
 	$(BIN)/python -m uncertain_affect.bench
 	$(BIN)/uncertain-affect bench
 
-# make fuzz [SECONDS=60] [PARSERS="recola iemocap"]: each parser of a corpus for so long
-SECONDS ?= 60
+# make fuzz [FUZZ_SECONDS=60] [PARSERS="recola iemocap"]: each parser of a corpus for so long
+FUZZ_SECONDS ?= 60
 fuzz: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt || true
-	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(PARSERS)
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(PARSERS)
 
 clean:
-	rm -rf .venv results/local .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build results/local .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,7 @@
-"""That requirements.txt (the pinned lock), environment.yml and pyproject.toml agree, with each other and the code."""
+"""That requirements.txt (the pinned lock), environment.yml and pyproject.toml agree, with each other and the code.
+
+requirements-site.txt, what the book needs beside the lock, is held to the same form.
+"""
 
 import ast
 import importlib.metadata
@@ -7,6 +10,7 @@ import re
 import sys
 import tomllib
 
+import pytest
 import yaml
 
 from uncertain_affect.paths import project_root
@@ -28,10 +32,10 @@ def ranges(*lists):
     return {match["name"]: (version(match["oldest"]), version(match["below"] or "9999")) for match in found}
 
 
-def requirements():
-    """The lines of requirements.txt by section: those asked for, those brought in."""
+def requirements(file="requirements.txt"):
+    """The lines of a lock by section: those asked for, those brought in."""
     sections = {}
-    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             lines = sections.setdefault(line, [])
         elif line:
@@ -40,15 +44,16 @@ def requirements():
     return asked, brought_in
 
 
-def pins():
-    asked, brought_in = requirements()
+def pins(file="requirements.txt"):
+    asked, brought_in = requirements(file)
     return {match["name"]: version(match["version"]) for match in map(PIN.match, asked + brought_in) if match}
 
 
-def test_every_requirement_is_pinned_once_and_says_why():
-    asked, brought_in = requirements()
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-site.txt"])
+def test_every_requirement_is_pinned_once_and_says_why(file):
+    asked, brought_in = requirements(file)
     assert all(PIN.fullmatch(line) for line in asked + brought_in)
-    assert len(pins()) == len(asked + brought_in)
+    assert len(pins(file)) == len(asked + brought_in)
     for lines in (asked, brought_in):
         assert lines == sorted(lines, key=lambda line: line.partition("==")[0])
 
@@ -64,24 +69,30 @@ def test_what_is_asked_for_is_what_the_project_depends_on():
     assert {PIN.match(line)["name"] for line in asked} == set(ranges(PROJECT["dependencies"], *EXTRAS.values()))
 
 
-def test_what_is_brought_in_names_what_brings_it():
-    _, brought_in = requirements()
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-site.txt"])
+def test_what_is_brought_in_names_what_brings_it(file):
+    _, brought_in = requirements(file)
     for line in brought_in:
         reason = PIN.match(line)["reason"]
         assert reason.startswith("via ")
-        assert set(reason.removeprefix("via ").split(", ")) - {"..."} <= set(pins()), line
+        assert set(reason.removeprefix("via ").split(", ")) - {"..."} <= set(pins() | pins(file)), line
+
+
+def test_no_package_is_pinned_in_both_locks():
+    assert not set(pins()) & set(pins("requirements-site.txt"))
 
 
 def test_what_a_pinned_package_needs_is_pinned_too():
-    missing = {}
-    for name in pins():
+    missing, site = {}, pins("requirements-site.txt")
+    for name in pins() | site:
         try:
             needed = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:  # not installed on this system
             continue
         # needs under a condition (an extra, another system, an older Python) are not always there
         needed = {re.match(r"[\w.-]+", line)[0] for line in needed if ";" not in line}
-        if unpinned := {re.sub(r"[-_.]+", "-", other).lower() for other in needed} - set(pins()):
+        known = set(pins()) | set(site if name in site else ())
+        if unpinned := {re.sub(r"[-_.]+", "-", other).lower() for other in needed} - known:
             missing[name] = unpinned
     # torch's own needs differ between builds for CPU and GPU
     assert set(missing) <= {"torch"}, missing
@@ -150,4 +161,5 @@ def test_all_that_the_library_and_the_notebooks_import_is_declared():
 def test_all_that_the_tests_import_is_declared():
     files = [BENCH, *(path for folder in ("tests", "notebooks") for path in (ROOT / folder).rglob("*.py"))]
     sources = [path.read_text(encoding="utf-8") for path in files]
-    assert set(undeclared(sources, ranges(PROJECT["dependencies"], EXTRAS["test"]))) <= PEERS
+    of_the_book = {name.replace("-", "_") for name in pins("requirements-site.txt")}
+    assert set(undeclared(sources, ranges(PROJECT["dependencies"], EXTRAS["test"]))) <= PEERS | of_the_book

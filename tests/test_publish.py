@@ -27,6 +27,7 @@ def make_notebook():
         v4.new_code_cell(PARAMETERS_CELL, id="cell-par", metadata={"tags": ["parameters"]}),
         *(v4.new_code_cell(s, id=id_, metadata={"tags": TAGS[id_]} if id_ in TAGS else {}) for id_, s in CODE.items()),
     ]
+    cells[-1].metadata["alt"] = "What its picture shows."
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     said = {
         "paper": "uncnet",

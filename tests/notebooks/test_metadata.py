@@ -100,7 +100,7 @@ def test_the_kernel_is_python3_and_nothing_of_one_machine_is_kept(notebook):
     assert notebook.metadata.kernelspec.name == "python3"
     assert set(notebook.metadata) <= {"kernelspec", "language_info", "uncertain_affect"}
     assert "version" not in notebook.metadata.get("language_info", {})
-    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert all(set(cell.metadata) <= {"tags", "alt"} for cell in notebook.cells)  # alt: what its pictures show
 
 
 def test_tags_are_those_that_mean_something(notebook):

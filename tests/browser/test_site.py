@@ -1,0 +1,165 @@
+"""Every page of the book in a browser: no error, nothing broken, nothing from a network, and readable by all."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import PAGES
+
+from uncertain_affect import paths
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+# one style sheet colours all code: of it a single page is looked at, as a notebook's takes a minute
+CODE = ".highlight"
+PAGE_WITH_CODE = "notebooks/92_audit.html"
+
+
+class Watched:
+    """A page that remembers what went wrong on it."""
+
+    def __init__(self, browser, site, viewport, scheme="light"):
+        self.context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.wrong = []
+        self.page.on("console", lambda said: said.type in ("error", "warning") and self.wrong.append(said.text))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("requestfailed", lambda request: self.wrong.append(f"no answer: {request.url}"))
+        self.page.on("response", lambda r: r.status >= 400 and self.wrong.append(f"{r.status}: {r.url}"))
+        self.page.on(
+            "request",
+            lambda request: request.url.startswith((site, "data:")) or self.wrong.append(f"network: {request.url}"),
+        )
+
+
+@pytest.fixture(params=["desktop, light", "phone, dark"])
+def watched(request, browser, site):
+    size, scheme = request.param.split(", ")
+    watched = Watched(browser, site, DESKTOP if size == "desktop" else PHONE, scheme)
+    watched.name = f"{size}-{scheme}"
+    yield watched
+    watched.context.close()
+
+
+def violations(page, leave_out=()):
+    """What axe calls serious or critical: the rule, and the first element that breaks it."""
+    context = {"exclude": [[selector] for selector in leave_out]}
+    found = Axe().run(page, context=context, options={"resultTypes": ["violations"]})
+    return [
+        f"{v['id']}: {v['nodes'][0]['html'][:200]}"
+        for v in found.response["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
+def test_a_page_opens_whole_and_all_can_read_it(watched, site, page_name, screenshots):
+    page = watched.page
+    page.goto(site + page_name)
+    page.evaluate("window.MathJax?.startup?.promise")
+    page.evaluate("document.querySelectorAll('img').forEach(img => img.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(img => img.complete)")
+    page.screenshot(path=screenshots / f"{page_name.replace('/', '-').removesuffix('.html')}-{watched.name}.png")
+    assert watched.wrong == []
+    assert page.eval_on_selector_all("img", "all => all.filter(i => !i.naturalWidth).map(i => i.src)") == []
+    assert page.locator("mjx-merror").count() == 0, "a formula that MathJax cannot read"
+    too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert too_wide <= 0, f"the page is {too_wide} px wider than the screen"
+    assert violations(page, () if page_name == PAGE_WITH_CODE else (CODE,)) == []
+
+
+def test_pictures_say_what_they_show(browser, site, page_name):
+    watched = Watched(browser, site, DESKTOP)
+    watched.page.goto(site + page_name)
+    texts = watched.page.eval_on_selector_all("article img", "all => all.map(i => [i.alt, i.src])")
+    watched.context.close()
+    for alt, source in texts:
+        assert len(re.findall(r"\w{2,}", alt)) >= 4, f"{alt!r} does not say what {source} shows"
+        assert not re.match(r"(image|picture|<Figure|_images)\b", alt), alt
+
+
+def test_formulas_are_drawn(browser, site):
+    watched = Watched(browser, site, DESKTOP)
+    watched.page.goto(site + "notebooks/11_uncnet_disagreement.html")
+    watched.page.evaluate("MathJax.startup.promise")
+    assert watched.page.locator("mjx-container[display=true] svg").count() >= 2
+    assert "$$" not in watched.page.locator("article").inner_text()
+    watched.context.close()
+
+
+def test_the_first_page_is_the_scoreboard(browser, site):
+    watched = Watched(browser, site, DESKTOP)
+    watched.page.goto(site)
+    board = (paths.project_root() / "results" / "scoreboard.csv").read_text(encoding="utf-8").splitlines()
+    assert watched.page.locator("article tbody tr").count() == len(board) - 1
+    watched.context.close()
+
+
+def test_every_page_can_be_reached_from_the_first(browser, site):
+    watched = Watched(browser, site, DESKTOP)
+    watched.page.goto(site)
+    reached = watched.page.eval_on_selector_all("nav a", "all => all.map(a => a.href.split('#')[0])")
+    watched.context.close()
+    own = {site + page for page in PAGES} - {site + "search.html", site + "index.html"}
+    assert own <= set(reached)
+
+
+def test_search_finds_a_word_and_leads_to_it(browser, site, screenshots):
+    watched = Watched(browser, site, DESKTOP)
+    page = watched.page
+    page.goto(site)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Spearman")
+    page.keyboard.press("Enter")
+    found = page.locator("#search-results li a").first
+    found.wait_for()
+    page.screenshot(path=screenshots / "search-results.png")
+    found.click()
+    assert "Spearman" in page.locator("article").inner_text()
+    assert watched.wrong == []
+    watched.context.close()
+
+
+def test_light_and_dark_can_be_chosen(browser, site):
+    watched = Watched(browser, site, DESKTOP)
+    page = watched.page
+    page.goto(site)
+    colours = {}
+    for choice in ("Dark", "Light"):
+        page.get_by_role("button", name="Color mode").click()
+        page.get_by_role("button", name=choice, exact=True).click()
+        page.wait_for_timeout(500)  # colours fade into each other
+        theme = page.evaluate("document.documentElement.dataset.theme")
+        colours[theme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    watched.context.close()
+    assert set(colours) == {"light", "dark"}
+    assert len(set(colours.values())) == 2
+
+
+def test_a_notebook_can_be_downloaded_as_it_is(browser, site):
+    watched = Watched(browser, site, DESKTOP)
+    page = watched.page
+    page.goto(site + "notebooks/92_audit.html")
+    page.get_by_role("button", name="Download this page").click()
+    with page.expect_download() as download:
+        page.locator("a.btn-download-source-button").click()
+    committed = paths.project_root() / "notebooks" / "92_audit.ipynb"
+    assert download.value.path().read_bytes() == committed.read_bytes()
+    watched.context.close()
+
+
+def test_links_within_the_book_lead_somewhere(browser, site):
+    """Pages and the places in them; addresses elsewhere are not tried."""
+    watched = Watched(browser, site, DESKTOP)
+    places, links = {}, {}
+    for name in PAGES:
+        watched.page.goto(site + name, wait_until="domcontentloaded")
+        places[site + name] = set(watched.page.eval_on_selector_all("[id]", "all => all.map(e => e.id)"))
+        links[name] = set(watched.page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)"))
+    dead = []
+    for name, targets in links.items():
+        for page, _, place in (target.partition("#") for target in targets if target.startswith(site)):
+            if page in places:
+                dead += [f"{name}: {page}#{place}"] if place and place not in places[page] else []
+            elif not watched.context.request.get(page).ok:
+                dead.append(f"{name}: {page}")
+    watched.context.close()
+    assert dead == []
