@@ -1,4 +1,4 @@
-"""Fuzz every parser of `tests/corpora/parsers.py` with atheris: `make fuzz [SECONDS=60] [PARSERS="recola meld"]`.
+"""Fuzz every parser of `tests/corpora/parsers.py` with atheris: `make fuzz [FUZZ_SECONDS=60] [PARSERS="recola meld"]`.
 
 A parser may return, or raise a `CorpusError` that names the file. Anything else, ten seconds for one input, or two
 gigabytes of memory end the run of that parser, and its input is kept below `.cache/fuzz`.
