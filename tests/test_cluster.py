@@ -16,6 +16,10 @@ def about(array, power):
     return float((array**power).sum()), os.getpid(), torch.get_num_threads(), os.environ["UNCERTAIN_AFFECT_CACHE"]
 
 
+def same(*arguments):
+    return arguments
+
+
 def fails(number):
     raise ValueError(f"{number} is not what it should be")
 
@@ -53,6 +57,11 @@ def test_workers_give_the_same_with_one_thread_and_this_cache(at_work, monkeypat
     assert [values[0] for values in found.values()] == [4, 6, 14, 36, 98, 276]
     assert os.getpid() not in {values[1] for values in found.values()}
     assert {values[2:] for values in found.values()} == {(1, str(tmp_path))}
+
+
+@pytest.mark.parametrize("argument", [None, {}, {"a": 1}, [], [1, 2], (), ("a", "b"), "text", 2.5])
+def test_arguments_of_every_kind_arrive_as_they_are(at_work, argument):
+    assert cluster.run_all(same, {i: (argument, i) for i in range(2)}) == {i: (argument, i) for i in range(2)}
 
 
 def test_a_single_call_and_a_gpu_stay_here(at_work):

@@ -184,7 +184,8 @@ def _on_workers(address: str, work: Callable, calls: Mapping[Key, tuple]) -> Ite
             if isinstance(argument, str | int | float | bool | None):
                 return argument
             if id(argument) not in sent:  # `calls` keeps it alive, so that no other object gets its id
-                sent[id(argument)] = client.scatter(argument, hash=False)
+                # in a list, or of a collection each element would be sent by itself
+                sent[id(argument)] = client.scatter([argument], hash=False)[0]
             return sent[id(argument)]
 
         futures, how = {}, {"resources": {CORE: 1}, "pure": False}
