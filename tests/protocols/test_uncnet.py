@@ -1,9 +1,11 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from uncertain_affect.features import frozen_features
 from uncertain_affect.metrics import entropy_decomposition
 from uncertain_affect.models.uncnet import UncNet, mc_dropout
 from uncertain_affect.protocols import uncnet
@@ -204,3 +206,22 @@ def test_dropout_on_is_mc_dropout_of_each_seed(data, networks, masks):
         for ours, expected in zip((unc.total, unc.aleatoric, unc.epistemic), split, strict=True):
             torch.testing.assert_close(ours[member], expected, rtol=0, atol=3e-6)
     assert (unc.epistemic > 0).all()
+
+
+def test_every_seed_has_a_simulated_world_of_its_own(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(uncnet.corpora, "load", lambda *args, **options: drawn.append((args, options)) or len(drawn))
+    settings = uncnet.settings("quick", seed=7)
+    assert uncnet.load("simulated", "quick", settings, thin="skin_tone") == [1, 2, 3, 4, 5]
+    assert [options["seed"] for _, options in drawn] == [7, 8, 9, 10, 11]
+    assert {options["thin"] for _, options in drawn} == {"skin_tone"}
+    drawn.clear()
+    assert uncnet.load("ferplus", "quick", settings, "root") == [1]
+    assert drawn == [(("ferplus", "root"), {})]
+
+
+def test_features_follow_their_world():
+    images = [np.random.default_rng(i).integers(0, 256, (3, 48, 48), dtype=np.uint8) for i in range(2)]
+    first, second = uncnet.features([SimpleNamespace(images=i) for i in images], "hog")
+    assert np.array_equal(first, frozen_features(images[0]))
+    assert np.array_equal(second, frozen_features(images[1]))

@@ -3,14 +3,17 @@
 Sources: sections 3 and 4 of the paper, and its published code (asmadotgh/unc-net, MIT) where the text is silent.
 """
 
+import os
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from uncertain_affect import cluster, corpora
 from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import Expressions
+from uncertain_affect.features import frozen_features
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
 from uncertain_affect.training import fit, generators
@@ -55,6 +58,40 @@ def settings(profile: str, seed: int = 0) -> Settings:
     if profile == "full":
         return Settings(seeds=tuple(range(seed, seed + 20)), lr_factor=1, patience=10)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
+
+
+def load(
+    name: str, profile: str, settings: Settings, root: str | os.PathLike | None = None, **options
+) -> list[Expressions]:
+    """The corpus; of the simulated world one for each seed, whose people, pictures and votes a seed redraws.
+
+    ``options`` are those of the simulated view.
+
+    Workers of a cluster share the drawing, see :func:`cluster.run_all`.
+
+    Raises:
+        CorpusError: it is not there, or not as it should be.
+    """
+    if name != "simulated":
+        return [corpora.load(name, root)]
+    calls = {seed: (profile, seed, options) for seed in settings.seeds}
+    return list(cluster.run_all(_draw, calls, label="worlds").values())
+
+
+def _draw(profile: str, seed: int, options: dict) -> Expressions:
+    return corpora.load("simulated", view="ferplus", size=profile, seed=seed, **options)
+
+
+def features(
+    worlds: list[Expressions], kind: str, root: str | os.PathLike | None = None, device: str = "cpu"
+) -> list[np.ndarray]:
+    """Frozen features (N, D) of the images of each world, see :func:`features.frozen_features`, shared by workers."""
+    calls = {i: (world.images, kind, root, device) for i, world in enumerate(worlds)}
+    return list(cluster.run_all(_features, calls, device, label="features").values())
+
+
+def _features(images: Tensor, kind: str, root: str | os.PathLike | None, device: str) -> np.ndarray:
+    return frozen_features(images, kind, root=root, device=device)
 
 
 @dataclass(frozen=True)
