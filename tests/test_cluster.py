@@ -2,6 +2,8 @@
 
 import os
 import sys
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,6 +20,18 @@ def about(array, power):
 
 def same(*arguments):
     return arguments
+
+
+def slow(number):
+    time.sleep(0.5)
+    return os.getpid()
+
+
+def dies_once(path):
+    if not os.path.exists(path):
+        open(path, "w").close()
+        os._exit(1)
+    return "done"
 
 
 def fails(number):
@@ -67,6 +81,18 @@ def test_arguments_of_every_kind_arrive_as_they_are(at_work, argument):
 def test_a_single_call_and_a_gpu_stay_here(at_work):
     assert cluster.run_all(about, {"one": (np.ones(2), 1)})["one"][1] == os.getpid()
     assert {values[1] for values in cluster.run_all(about, CALLS, device="cuda").values()} == {os.getpid()}
+
+
+def test_every_worker_takes_its_share(at_work):
+    found = cluster.run_all(slow, {i: (i,) for i in range(6)})
+    counts = Counter(found.values())
+    assert len(counts) == 2
+    assert min(counts.values()) >= 2
+
+
+def test_calls_of_workers_that_die_are_made_again(at_work, tmp_path):
+    found = cluster.run_all(dies_once, {i: (str(tmp_path / str(i)),) for i in range(3)})
+    assert found == {0: "done", 1: "done", 2: "done"}
 
 
 def test_what_a_call_raises_is_raised_here(at_work):

@@ -21,6 +21,7 @@ NOTEBOOK, CORE, GPU = "notebook", "core", "gpu"
 # the scheduler that a notebook may give inner tasks to
 SCHEDULER_VARIABLE = "UNCERTAIN_AFFECT_SCHEDULER"
 ANSWERS_WITHIN_S = 15
+WORKERS_BACK_WITHIN_S = 300
 # One thread: sums of several differ in their last bits. It and cuBLAS's workspace must be set before a kernel starts.
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -138,7 +139,44 @@ def slurm(jobs: int) -> Iterator:
 
 def offers(client) -> list[dict[str, float]]:
     """What each worker offers."""
-    return [worker.get("resources", {}) for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    return list(_offers(client).values())
+
+
+def _offers(client) -> dict[str, dict[str, float]]:
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {address: worker.get("resources", {}) for address, worker in workers.items()}
+
+
+def spread(client, resource: str, take: Callable[[Mapping], tuple | None]) -> Iterator[tuple[Any, Any]]:
+    """Calls and their futures as they end; at any time one of them on each worker that offers a resource.
+
+    The scheduler itself would hand out all at once, by guesses of how long each takes, and takes back none that is
+    bound to a resource. Workers that join meanwhile get their share.
+
+    Args:
+        take: given what a worker offers, the next call that it may run now, (name, function, arguments), or None.
+    """
+    from distributed import as_completed
+
+    running, waiting = {}, as_completed(loop=client.loop)
+    while True:
+        busy = {worker for _, worker in running.values()}
+        for worker, offered in _offers(client).items():
+            if resource in offered and worker not in busy and (call := take(offered)) is not None:
+                name, function, arguments = call
+                # should the worker die, another one may do it
+                where = {"workers": [worker], "allow_other_workers": True, "resources": {resource: 1}}
+                future = client.submit(function, *arguments, **where, pure=False)
+                running[future] = name, worker
+                waiting.add(future)
+        if not running:
+            if _offers(client):
+                return
+            client.wait_for_workers(1, timeout=WORKERS_BACK_WITHIN_S)  # all have died: their nannies start others
+            continue
+        future = next(waiting)
+        name, _ = running.pop(future)
+        yield name, future
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -175,7 +213,7 @@ def run_all(
 
 
 def _on_workers(address: str, work: Callable, calls: Mapping[Key, tuple]) -> Iterator[tuple[Key, Any]]:
-    from distributed import Client, as_completed
+    from distributed import Client
 
     with Client(address, timeout=ANSWERS_WITHIN_S, set_as_default=False) as client:
         sent = {}
@@ -188,11 +226,15 @@ def _on_workers(address: str, work: Callable, calls: Mapping[Key, tuple]) -> Ite
                 sent[id(argument)] = client.scatter([argument], hash=False)[0]
             return sent[id(argument)]
 
-        futures, how = {}, {"resources": {CORE: 1}, "pure": False}
-        for name, arguments in calls.items():
-            futures[client.submit(_one, work, str(cache_dir()), *map(at_the_workers, arguments), **how)] = name
-        for future in as_completed(futures, loop=client.loop):
-            yield futures[future], future.result()
+        left = iter(calls.items())
+
+        def take(_):
+            for name, arguments in left:
+                return name, _one, (work, str(cache_dir()), *map(at_the_workers, arguments))
+            return None
+
+        for name, future in spread(client, CORE, take):
+            yield name, future.result()
             future.release()
 
 

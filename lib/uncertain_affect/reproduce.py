@@ -358,34 +358,29 @@ def _check_writable(root: Path) -> None:
 
 def _on_cluster(running, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, Outcome]]:
     """Jobs with their outcomes as they end. The paper with most left to do goes first."""
-    from distributed import as_completed
-
     chains = defaultdict(list)
     for job in jobs:
         chains[metadata(job.path).get("paper") or job.path.stem].append(job)
-    ordered = sorted(chains.values(), key=lambda chain: -sum(job.seconds or 0 for job in chain))
+    idle = sorted(chains.values(), key=lambda chain: -sum(job.seconds or 0 for job in chain))
     with running as client:
         has_gpu = any(cluster.GPU in offered for offered in cluster.offers(client))
 
-        def submit(chain: list[Job]):
-            job = chain.pop(0)
-            wanted = {cluster.NOTEBOOK: 1}
-            if has_gpu and job.parameters.get("DEVICE", "cpu") != "cpu":
-                wanted[cluster.GPU] = 1
-            future = client.submit(_run, job, how, resources=wanted, pure=False)
-            submitted[future] = job, chain
-            return future
+        def take(offered):
+            for chain in idle:
+                wants_gpu = has_gpu and chain[0].parameters.get("DEVICE", "cpu") != "cpu"
+                if not wants_gpu or cluster.GPU in offered:
+                    idle.remove(chain)
+                    return chain, _run, (chain[0], how)
+            return None
 
-        submitted = {}
-        waiting = as_completed([submit(chain) for chain in ordered], loop=client.loop)
-        for future in waiting:
-            job, chain = submitted.pop(future)
+        for chain, future in cluster.spread(client, cluster.NOTEBOOK, take):
+            job = chain.pop(0)
             try:
                 outcome = future.result()
             except Exception as problem:  # the worker died, several times over
                 outcome = Outcome(job.path.stem, job.corpus, 0.0, error=_in_a_line(problem))
             if chain:
-                waiting.add(submit(chain))
+                idle.insert(0, chain)
             yield job, outcome
 
 
