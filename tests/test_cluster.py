@@ -27,6 +27,10 @@ def slow(number):
     return os.getpid()
 
 
+def dies():
+    os._exit(1)
+
+
 def dies_once(path):
     if not os.path.exists(path):
         open(path, "w").close()
@@ -93,6 +97,11 @@ def test_every_worker_takes_its_share(at_work):
 def test_calls_of_workers_that_die_are_made_again(at_work, tmp_path):
     found = cluster.run_all(dies_once, {i: (str(tmp_path / str(i)),) for i in range(3)})
     assert found == {0: "done", 1: "done", 2: "done"}
+
+
+def test_a_call_that_kills_every_worker_is_given_up(at_work):
+    with pytest.raises(cluster.ClusterError, match="3 workers died while they ran 0"):
+        cluster.run_all(dies, {0: (), 1: ()})
 
 
 def test_what_a_call_raises_is_raised_here(at_work):

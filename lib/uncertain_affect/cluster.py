@@ -6,6 +6,7 @@ to run. Workers say what they offer as Dask resources.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ NOTEBOOK, CORE, GPU = "notebook", "core", "gpu"
 SCHEDULER_VARIABLE = "UNCERTAIN_AFFECT_SCHEDULER"
 ANSWERS_WITHIN_S = 15
 WORKERS_BACK_WITHIN_S = 300
+LOOK_S = 2  # for workers that came or died
+MOST_DEATHS = 3
 # One thread: sums of several differ in their last bits. It and cuBLAS's workspace must be set before a kernel starts.
 ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -147,36 +150,60 @@ def _offers(client) -> dict[str, dict[str, float]]:
     return {address: worker.get("resources", {}) for address, worker in workers.items()}
 
 
+class _Died:
+    """In the place of the future of a call whose workers died, one after another."""
+
+    def __init__(self, name: Any):
+        self.name = name
+
+    def result(self):
+        raise ClusterError(f"{MOST_DEATHS} workers died while they ran {self.name}: is there too little memory?")
+
+    def release(self) -> None:
+        pass
+
+
 def spread(client, resource: str, take: Callable[[Mapping], tuple | None]) -> Iterator[tuple[Any, Any]]:
     """Calls and their futures as they end; at any time one of them on each worker that offers a resource.
 
-    The scheduler itself would hand out all at once, by guesses of how long each takes, and takes back none that is
-    bound to a resource. Workers that join meanwhile get their share.
+    The scheduler itself would hand out all at once, by guesses of how long each takes, and neither takes back nor
+    gives to another worker what is bound to a resource. Workers that join meanwhile get their share, and the calls of
+    those that die are made again.
 
     Args:
         take: given what a worker offers, the next call that it may run now, (name, function, arguments), or None.
     """
-    from distributed import as_completed
+    from distributed import wait
 
-    running, waiting = {}, as_completed(loop=client.loop)
+    running, again, deaths = {}, [], Counter()
     while True:
+        offers = _offers(client)
+        for future, (call, _) in [(f, r) for f, r in running.items() if r[1] not in offers]:
+            del running[future]
+            future.cancel(force=True)
+            deaths[call[0]] += 1
+            if deaths[call[0]] < MOST_DEATHS:
+                again.append(call)
+            else:
+                yield call[0], _Died(call[0])
         busy = {worker for _, worker in running.values()}
-        for worker, offered in _offers(client).items():
-            if resource in offered and worker not in busy and (call := take(offered)) is not None:
-                name, function, arguments = call
-                # should the worker die, another one may do it
-                where = {"workers": [worker], "allow_other_workers": True, "resources": {resource: 1}}
-                future = client.submit(function, *arguments, **where, pure=False)
-                running[future] = name, worker
-                waiting.add(future)
+        for worker, offered in offers.items():
+            if resource in offered and worker not in busy and (call := again.pop() if again else take(offered)):
+                _, function, arguments = call
+                future = client.submit(function, *arguments, workers=[worker], resources={resource: 1}, pure=False)
+                running[future] = call, worker
+        if not running and not again:
+            return
         if not running:
-            if _offers(client):
-                return
             client.wait_for_workers(1, timeout=WORKERS_BACK_WITHIN_S)  # all have died: their nannies start others
             continue
-        future = next(waiting)
-        name, _ = running.pop(future)
-        yield name, future
+        try:
+            done = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            continue
+        for future in done:
+            call, _ = running.pop(future)
+            yield call[0], future
 
 
 Key = TypeVar("Key", bound=Hashable)

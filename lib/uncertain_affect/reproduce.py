@@ -356,13 +356,13 @@ def _check_writable(root: Path) -> None:
         ) from problem
 
 
-def _on_cluster(running, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, Outcome]]:
+def _on_cluster(started, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, Outcome]]:
     """Jobs with their outcomes as they end. The paper with most left to do goes first."""
     chains = defaultdict(list)
     for job in jobs:
         chains[metadata(job.path).get("paper") or job.path.stem].append(job)
     idle = sorted(chains.values(), key=lambda chain: -sum(job.seconds or 0 for job in chain))
-    with running as client:
+    with started as client:
         has_gpu = any(cluster.GPU in offered for offered in cluster.offers(client))
 
         def take(offered):
@@ -370,10 +370,13 @@ def _on_cluster(running, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, O
                 wants_gpu = has_gpu and chain[0].parameters.get("DEVICE", "cpu") != "cpu"
                 if not wants_gpu or cluster.GPU in offered:
                     idle.remove(chain)
-                    return chain, _run, (chain[0], how)
+                    running[chain[0].path.stem] = chain
+                    return chain[0].path.stem, _run, (chain[0], how)
             return None
 
-        for chain, future in cluster.spread(client, cluster.NOTEBOOK, take):
+        running = {}
+        for name, future in cluster.spread(client, cluster.NOTEBOOK, take):
+            chain = running.pop(name)
             job = chain.pop(0)
             try:
                 outcome = future.result()
