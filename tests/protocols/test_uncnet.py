@@ -212,8 +212,8 @@ def test_every_seed_has_a_simulated_world_of_its_own(monkeypatch):
     drawn = []
     monkeypatch.setattr(uncnet.corpora, "load", lambda *args, **options: drawn.append((args, options)) or len(drawn))
     settings = uncnet.settings("quick", seed=7)
-    assert uncnet.load("simulated", "quick", settings, thin="skin_tone") == [1, 2, 3, 4, 5]
-    assert [options["seed"] for _, options in drawn] == [7, 8, 9, 10, 11]
+    assert uncnet.load("simulated", "quick", settings, thin="skin_tone") == [6, 7, 8, 9, 10]
+    assert [options["seed"] for _, options in drawn] == 2 * [7, 8, 9, 10, 11]  # drawn, then taken from the cache
     assert {options["thin"] for _, options in drawn} == {"skin_tone"}
     drawn.clear()
     assert uncnet.load("ferplus", "quick", settings, "root") == [1]

@@ -74,23 +74,24 @@ def load(
     """
     if name != "simulated":
         return [corpora.load(name, root)]
-    calls = {seed: (profile, seed, options) for seed in settings.seeds}
-    return list(cluster.run_all(_draw, calls, label="worlds").values())
+    options = {"view": "ferplus", "size": profile, **options}
+    cluster.run_all(_draw, {seed: (seed, options) for seed in settings.seeds}, label="worlds")
+    return [corpora.load("simulated", seed=seed, **options) for seed in settings.seeds]
 
 
-def _draw(profile: str, seed: int, options: dict) -> Expressions:
-    return corpora.load("simulated", view="ferplus", size=profile, seed=seed, **options)
+def _draw(seed: int, options: dict) -> None:
+    corpora.load("simulated", seed=seed, **options)  # into the cache: a world is too large to be sent around
 
 
 def features(
     worlds: list[Expressions], kind: str, root: str | os.PathLike | None = None, device: str = "cpu"
 ) -> list[np.ndarray]:
     """Frozen features (N, D) of the images of each world, see :func:`features.frozen_features`, shared by workers."""
-    calls = {i: (world.images, kind, root, device) for i, world in enumerate(worlds)}
+    calls = {i: (np.asarray(world.images), kind, root, device) for i, world in enumerate(worlds)}
     return list(cluster.run_all(_features, calls, device, label="features").values())
 
 
-def _features(images: Tensor, kind: str, root: str | os.PathLike | None, device: str) -> np.ndarray:
+def _features(images: np.ndarray, kind: str, root: str | os.PathLike | None, device: str) -> np.ndarray:
     return frozen_features(images, kind, root=root, device=device)
 
 
