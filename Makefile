@@ -7,6 +7,9 @@ JOBS ?= 2
 
 # deterministic matrix products on a GPU must be asked for before a kernel starts
 export CUBLAS_WORKSPACE_CONFIG := :4096:8
+# glibc gives large arrays back at once and asks for new ones, page by page: half of the time of a small convolution
+export MALLOC_MMAP_THRESHOLD_ := 1073741824
+export MALLOC_TRIM_THRESHOLD_ := 2147483648
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 

@@ -26,7 +26,10 @@ WORKERS_BACK_WITHIN_S = 300
 LOOK_S = 2  # for workers that came or died
 MOST_DEATHS = 3
 # One thread: sums of several differ in their last bits. It and cuBLAS's workspace must be set before a kernel starts.
+# glibc gives large arrays back at once and asks for new ones, page by page: half of the time of a small convolution.
 ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31),
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "PYTHONHASHSEED": "0",
