@@ -1,6 +1,7 @@
 """Work on the workers of a cluster: the same results as here, and clear words where that cannot be."""
 
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -66,6 +67,17 @@ def test_without_a_cluster_calls_run_here_with_one_thread(monkeypatch):
     assert {values[1] for values in found.values()} == {os.getpid()}
     assert {values[2] for values in found.values()} == {1}
     assert torch.get_num_threads() == threads
+
+
+def test_a_notebook_needs_no_client_of_its_own(two_workers, tmp_path):
+    """In a process of its own, as a kernel is: here the fixture's client is everybody's."""
+    code = (
+        "import math; from uncertain_affect import cluster\n"
+        "print(cluster.run_all(math.sqrt, {i: (i * i,) for i in range(3)}))"
+    )
+    variables = os.environ | {cluster.SCHEDULER_VARIABLE: two_workers.scheduler.address}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "{0: 0.0, 1: 1.0, 2: 2.0}\n", done.stderr
 
 
 def test_workers_give_the_same_with_one_thread_and_this_cache(at_work, monkeypatch, tmp_path):

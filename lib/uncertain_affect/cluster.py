@@ -64,7 +64,7 @@ def local(workers: int) -> Iterator:
     gpus = torch.cuda.device_count()
     spec = {}
     for i in range(gpus or workers):
-        resources, variables = {NOTEBOOK: 1, CORE: 1}, dict(ENVIRONMENT)
+        resources, variables = {NOTEBOOK: 1, CORE: 1}, {}
         if gpus:
             resources[GPU] = 1
             variables["CUDA_VISIBLE_DEVICES"] = _visible(i)
@@ -73,6 +73,7 @@ def local(workers: int) -> Iterator:
         spec[i] = {"cls": Nanny, "options": options | {"silence_logs": logging.CRITICAL, "dashboard": False}}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
     with (
+        environment(**ENVIRONMENT),
         SpecCluster(workers=spec, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
         Client(cluster) as client,
     ):
@@ -201,7 +202,8 @@ def spread(client, resource: str, take: Callable[[Mapping], tuple | None]) -> It
             client.wait_for_workers(1, timeout=WORKERS_BACK_WITHIN_S)  # all have died: their nannies start others
             continue
         try:
-            done = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+            with client.as_current():
+                done = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             continue
         for future in done:
