@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "PYTHONHASHSEED": "0",
 }
+SILENT = logging.CRITICAL + 1  # what goes wrong comes back as an exception
 THREADS = 2  # of a worker: one waits for a notebook's kernel, one runs an inner task
 
 
@@ -70,11 +71,11 @@ def local(workers: int) -> Iterator:
             variables["CUDA_VISIBLE_DEVICES"] = _visible(i)
         # notebooks live in kernels of their own, whose memory the driver watches
         options = {"nthreads": THREADS, "resources": resources, "env": variables, "memory_limit": 0}
-        spec[i] = {"cls": Nanny, "options": options | {"silence_logs": logging.CRITICAL, "dashboard": False}}
+        spec[i] = {"cls": Nanny, "options": options | {"silence_logs": SILENT, "dashboard": False}}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
     with (
         environment(**ENVIRONMENT),
-        SpecCluster(workers=spec, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+        SpecCluster(workers=spec, scheduler=scheduler, silence_logs=SILENT) as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(len(spec))
