@@ -111,9 +111,16 @@ def test_calls_of_workers_that_die_are_made_again(at_work, tmp_path):
     assert found == {0: "done", 1: "done", 2: "done"}
 
 
-def test_a_call_that_kills_every_worker_is_given_up(at_work):
-    with pytest.raises(cluster.ClusterError, match="3 workers died while they ran 0"):
+def test_a_call_that_kills_every_worker_is_given_up_and_the_next_waits_for_others(at_work):
+    with pytest.raises(cluster.ClusterError, match=r"3 workers died while they ran [01]: "):
         cluster.run_all(dies, {0: (), 1: ()})
+    assert cluster.run_all(same, {i: (i,) for i in range(2)}) == {0: (0,), 1: (1,)}
+
+
+def test_workers_that_do_not_come_back_are_not_waited_for_for_ever(two_workers, monkeypatch):
+    monkeypatch.setattr(cluster, "WORKERS_BACK_WITHIN_S", 0)
+    with pytest.raises(cluster.ClusterError, match="no worker that offers 'sleep' came back within 0 s"):
+        list(cluster.spread(two_workers, "sleep", lambda offered: None))
 
 
 def test_what_a_call_raises_is_raised_here(at_work):
@@ -122,6 +129,7 @@ def test_what_a_call_raises_is_raised_here(at_work):
 
 
 def test_each_worker_offers_one_notebook_and_one_inner_task(two_workers):
+    two_workers.wait_for_workers(2)  # others died in the tests above
     assert cluster.offers(two_workers) == [{"notebook": 1, "core": 1}] * 2
     with cluster.existing(two_workers.scheduler.address) as client:
         assert len(cluster.offers(client)) == 2

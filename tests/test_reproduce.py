@@ -327,7 +327,7 @@ LIMITS = {
     "memory": (
         reproduce.Limits(memory=300 * 2**20),
         "import time; hog = bytearray(400 * 2**20); time.sleep(60)",
-        r"MemoryError: took 0\.[4-9] GiB of memory, more than 0\.3",
+        r"MemoryError: took 0\.[3-9]\d GiB of memory, more than 0\.29",
     ),
     "time": (
         reproduce.Limits(seconds=3),

@@ -6,6 +6,7 @@ to run. Workers say what they offer as Dask resources.
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -181,6 +182,7 @@ def spread(client, resource: str, take: Callable[[Mapping], tuple | None]) -> It
     from distributed import wait
 
     running, again, deaths = {}, [], Counter()
+    deadline = time.monotonic() + WORKERS_BACK_WITHIN_S
     while True:
         offers = _offers(client)
         for future, (call, _) in [(f, r) for f, r in running.items() if r[1] not in offers]:
@@ -197,11 +199,14 @@ def spread(client, resource: str, take: Callable[[Mapping], tuple | None]) -> It
                 _, function, arguments = call
                 future = client.submit(function, *arguments, workers=[worker], resources={resource: 1}, pure=False)
                 running[future] = call, worker
-        if not running and not again:
-            return
         if not running:
-            client.wait_for_workers(1, timeout=WORKERS_BACK_WITHIN_S)  # all have died: their nannies start others
+            if any(resource in offered for offered in offers.values()):
+                return  # they were asked, and there was nothing left to do
+            if time.monotonic() > deadline:
+                raise ClusterError(f"no worker that offers {resource!r} came back within {WORKERS_BACK_WITHIN_S} s")
+            time.sleep(LOOK_S)  # all have died: their nannies start others
             continue
+        deadline = time.monotonic() + WORKERS_BACK_WITHIN_S
         try:
             with client.as_current():
                 done = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done

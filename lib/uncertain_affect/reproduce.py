@@ -493,7 +493,7 @@ class _Watch:
                     memory += process.memory_info().rss
             self.most = max(self.most, memory)
             if memory > self.limits.memory:
-                self.stopped = f"took {memory / 2**30:.1f} GiB of memory, more than {self.limits.memory / 2**30:.1f}"
+                self.stopped = f"took {memory / 2**30:.2f} GiB of memory, more than {self.limits.memory / 2**30:.2f}"
             elif time.monotonic() - self._started > self.limits.seconds:
                 self.stopped = f"took longer than {self.limits.seconds / 60:.3g} minutes"
             if self.stopped:
