@@ -23,12 +23,16 @@ class Watched:
         self.wrong = []
         self.page.on("console", lambda said: said.type in ("error", "warning") and self.wrong.append(said.text))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("requestfailed", lambda request: self.wrong.append(f"no answer: {request.url}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", lambda r: r.status >= 400 and self.wrong.append(f"{r.status}: {r.url}"))
         self.page.on(
             "request",
             lambda request: request.url.startswith((site, "data:")) or self.wrong.append(f"network: {request.url}"),
         )
+
+    def _failed(self, request):
+        if request.failure != "net::ERR_ABORTED":  # by going on to another page
+            self.wrong.append(f"no answer: {request.url}")
 
 
 @pytest.fixture(params=["desktop, light", "phone, dark"])
