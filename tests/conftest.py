@@ -1,9 +1,12 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from uncertain_affect import paths
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -15,6 +18,18 @@ def cache_for_tests(tmp_path_factory):
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("UNCERTAIN_AFFECT_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def printed_checkout(tmp_path, monkeypatch) -> Path:
+    """A checkout with what the papers print, a citation, an empty notebooks/, and no results."""
+    shutil.copytree(PROJECT / "results" / "printed", tmp_path / "results" / "printed")
+    shutil.copy(PROJECT / "CITATION.cff", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
+    for variable in ("UNCERTAIN_AFFECT_DATA", "UNCERTAIN_AFFECT_RESULTS"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -317,6 +317,15 @@ def test_what_another_process_is_making_is_not_removed(cache):
     assert len(entries()) == 1
 
 
+def test_a_search_with_a_running_trial_is_not_removed(cache):
+    search = cache / "rock" / content_key("search")
+    cached_arrays("000", Build(x=np.zeros(10)), kind=f"rock/{search.name}/trials")
+    with FileLock(search / "1.lock"):
+        assert prune() == []
+    assert [e.path for e in prune()] == [search]
+    assert not search.exists()
+
+
 def test_an_empty_cache_has_no_entries(cache):
     assert entries() == prune() == []
 

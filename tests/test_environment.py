@@ -13,6 +13,7 @@ import tomllib
 import pytest
 import yaml
 
+from uncertain_affect import cluster
 from uncertain_affect.paths import project_root
 
 ROOT = project_root()
@@ -163,3 +164,11 @@ def test_all_that_the_tests_import_is_declared():
     sources = [path.read_text(encoding="utf-8") for path in files]
     of_the_book = {name.replace("-", "_") for name in pins("requirements-site.txt")}
     assert set(undeclared(sources, ranges(PROJECT["dependencies"], EXTRAS["test"]))) <= PEERS | of_the_book
+
+
+def test_the_makefile_starts_everything_with_the_environment_of_tasks():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    exported = dict(re.findall(r"^export (\w+) := (\S+)$", makefile, re.MULTILINE))
+    assert exported.pop("OMP_WAIT_POLICY") == "passive"  # of those with several threads
+    assert exported.items() <= cluster.ENVIRONMENT.items()
+    assert {"CUBLAS_WORKSPACE_CONFIG", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} == exported.keys()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import nbformat
 import pandas as pd
@@ -64,15 +63,10 @@ def execute(notebook, text="as measured\n"):
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    shutil.copytree(paths.project_root() / "results" / "printed", tmp_path / "results" / "printed")
-    shutil.copy(paths.project_root() / "CITATION.cff", tmp_path)
-    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
-    monkeypatch.delenv("UNCERTAIN_AFFECT_RESULTS", raising=False)
-    (tmp_path / "README.md").write_text(README)
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(make_notebook(), tmp_path / "notebooks" / f"{NAME}.ipynb")
-    return tmp_path
+def checkout(printed_checkout):
+    (printed_checkout / "README.md").write_text(README)
+    nbformat.write(make_notebook(), printed_checkout / "notebooks" / f"{NAME}.ipynb")
+    return printed_checkout
 
 
 def finish(checkout, profile="quick", corpus="ferplus", name=NAME, executed=None, effects=None, **parameters):

@@ -26,18 +26,13 @@ def effect(estimate, half_width=0.01, **other):
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    shutil.copytree(paths.project_root() / "results" / "printed", tmp_path / "results" / "printed")
-    shutil.copy(paths.project_root() / "CITATION.cff", tmp_path)
-    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
-    monkeypatch.delenv("UNCERTAIN_AFFECT_RESULTS", raising=False)
-    (tmp_path / "README.md").write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
-    (tmp_path / "notebooks").mkdir()
+def checkout(printed_checkout):
+    (printed_checkout / "README.md").write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
     said = {"paper": "uncnet", "corpora": ["ferplus"], "tables": ["table2"], "figures": [], "claims": CLAIMS}
     cell = v4.new_code_cell("SEED = 0", metadata={"tags": ["parameters"]})
     notebook = v4.new_notebook(cells=[cell], metadata={"uncertain_affect": said})
-    nbformat.write(notebook, tmp_path / "notebooks" / f"{NAME}.ipynb")
-    return tmp_path
+    nbformat.write(notebook, printed_checkout / "notebooks" / f"{NAME}.ipynb")
+    return printed_checkout
 
 
 @pytest.fixture
@@ -213,7 +208,7 @@ def test_a_file_that_may_not_be_read_does_not_stop_the_rest(checkout, folder, mo
     def refused(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(record, "checksum", refused)
+    monkeypatch.setattr(verify, "file_checksum", refused)
     quick = folder.parents[2] / "quick" / "ferplus" / NAME
     shutil.copytree(folder, quick)
     unchecked(quick)  # whose checksums are not asked for

@@ -397,7 +397,7 @@ def main(folder: Path, todo: list[Work], pairs: int = PAIRS) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "peers.csv", index=False, float_format="%.4g")
-    record.write_json(folder / "peers.json", {"pairs": pairs, **_provenance()})
+    record.write_json(folder / "peers.json", {"pairs": pairs, **provenance()})
     return table
 
 
@@ -421,7 +421,7 @@ def world(folder: Path, n_faces: int = 2000, views: Sequence[str] = VIEWS, repea
     print(table.to_string(index=False, float_format=lambda value: f"{value:.1f}"), flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "simulated.csv", index=False, float_format="%.4g")
-    record.write_json(folder / "simulated.json", _provenance())
+    record.write_json(folder / "simulated.json", provenance())
     return table
 
 
@@ -463,11 +463,12 @@ def panels(folder: Path, repeats: int = 20) -> pd.DataFrame:
     print(table.to_string(index=False, float_format=lambda value: f"{value:.0f}"), flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "panels.csv", index=False, float_format="%.3g")
-    record.write_json(folder / "panels.json", {"repeats": repeats, **_provenance()})
+    record.write_json(folder / "panels.json", {"repeats": repeats, **provenance()})
     return table
 
 
-def _provenance() -> dict:
+def provenance() -> dict:
+    """Threads, hardware, versions and revision: what times depend on."""
     packages = ("torch", "numpy", "scipy", "torchmetrics")
     return {
         "threads": torch.get_num_threads(),

@@ -1,6 +1,7 @@
 """A cache of arrays that are slow to make (decoded images, frozen features), addressed by content."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
@@ -23,6 +24,8 @@ from uncertain_affect.paths import project_root
 CACHE_VARIABLE = "UNCERTAIN_AFFECT_CACHE"
 # How much of a large array is made at a time.
 BLOCK_BYTES = 2**25
+# Names of entries: what content_key gives.
+HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_dir() -> Path:
@@ -194,7 +197,7 @@ def _write(entry: Path, arrays: Mapping[str, np.ndarray]) -> None:
     try:
         for name, array in arrays.items():
             np.save(part / f"{name}.npy", array, allow_pickle=False)
-        checksums = {name: _file_sha256(part / f"{name}.npy") for name in arrays}
+        checksums = {name: file_checksum(part / f"{name}.npy") for name in arrays}
         (part / "checksums.json").write_text(json.dumps(checksums, indent=1))
         part.rename(entry)
     finally:
@@ -205,13 +208,14 @@ def _read(entry: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for name, checksum in json.loads((entry / "checksums.json").read_text()).items():
         file = entry / f"{name}.npy"
-        if _file_sha256(file) != checksum:
+        if file_checksum(file) != checksum:
             raise ValueError(f"{file.name} does not match its checksum")
         arrays[name] = np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
     return arrays
 
 
-def _file_sha256(path: Path) -> str:
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -277,21 +281,20 @@ def entries() -> list[Entry]:
     return found
 
 
-HEX_KEY = re.compile(r"[0-9a-f]{64}")
-
-
 def prune(kind: str | None = None, unused_days: float = 0.0) -> list[Entry]:
     """Remove entries of a kind (all kinds if None) that nobody has used for so many days; returns them.
 
-    What another process is making or reading at this moment stays.
+    What another process is making at this moment stays, and a search in which it is running a trial.
     """
     removed = []
     for entry in entries():
         if kind not in (None, entry.kind) or time.time() - entry.used < 86400 * unused_days:
             continue
-        lock = FileLock(f"{entry.path.with_suffix('')}.lock", timeout=0)
+        locks = [Path(f"{entry.path.with_suffix('')}.lock"), *entry.path.rglob("*.lock")]
         try:
-            with lock:
+            with contextlib.ExitStack() as held:
+                for lock in locks:
+                    held.enter_context(FileLock(lock, timeout=0))
                 shutil.rmtree(entry.path) if entry.path.is_dir() else entry.path.unlink()
         except Timeout:
             continue

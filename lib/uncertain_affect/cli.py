@@ -118,9 +118,10 @@ def _reproduce(args) -> int:
             with cluster.slurm_cluster() as jobs:
                 print(f"\nEach of {args.slurm} jobs:\n{jobs.job_script()}")
         return 0
-    limits = reproduce.Limits(
-        **({"seconds": 60 * args.time_limit} if args.time_limit else {}),
-        **({"memory": 2**30 * args.memory_limit} if args.memory_limit else {}),
+    own = reproduce.Limits
+    limits = own(
+        seconds=60 * args.time_limit if args.time_limit else own.seconds,
+        memory=2**30 * args.memory_limit if args.memory_limit else own.memory,
     )
     outcomes = reproduce.reproduce(
         chosen,

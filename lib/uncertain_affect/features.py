@@ -1,6 +1,5 @@
 """Frozen image features, cached: histograms of oriented gradients, or a face network at a tap point."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from skimage.feature import hog
 from tqdm import tqdm
 
-from uncertain_affect.cache import cached_arrays, code_key, content_key
+from uncertain_affect.cache import cached_arrays, code_key, content_key, file_checksum
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import (
     PUBLISHED_WEIGHTS,
@@ -141,8 +140,7 @@ def tapped_features(
             f"no weights for {kind!r} features: {path} does not exist. Download {name} from {WEIGHTS_URL}"
             f" into {_weights_dir(root)}, or use kind='hog', which needs none."
         )
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    checksum = file_checksum(path)
 
     def build() -> dict[str, np.ndarray]:
         network = load_inception_resnet_v1(path, num_classes).to(device)

@@ -15,7 +15,7 @@ import yaml
 
 from uncertain_affect import papers, paths, record
 from uncertain_affect.claims import chance_reproduced
-from uncertain_affect.reproduce import NO_CORPUS, default_parameters, metadata, notebooks
+from uncertain_affect.reproduce import NO_CORPUS, default_parameters, is_widget, metadata, notebooks
 
 COLUMNS = [
     "claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook", "part", "printed",
@@ -176,7 +176,7 @@ def clean(executed: nbformat.NotebookNode, faces: bool = False) -> nbformat.Note
 
 
 def _fleeting(output: nbformat.NotebookNode) -> bool:
-    return output.get("name") == "stderr" or any("widget" in mime for mime in output.get("data", {}))
+    return output.get("name") == "stderr" or is_widget(output)
 
 
 def write_scoreboard() -> pd.DataFrame:

@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock
 
 from uncertain_affect import papers, paths
-from uncertain_affect.cache import cache_dir, content_key
+from uncertain_affect.cache import cache_dir, content_key, file_checksum
 from uncertain_affect.claims import Effect, Part, Verdict, judge
 
 PROFILES = ("quick", "full")
@@ -181,7 +181,7 @@ class Run:
                 "peak_memory_mib": peak_memory_mib(),
                 **_provenance(self.device),
                 "files": {
-                    path.relative_to(partial).as_posix(): checksum(path)
+                    path.relative_to(partial).as_posix(): file_checksum(path)
                     for path in sorted(partial.rglob("*"))
                     if path.is_file()
                 },
@@ -344,11 +344,6 @@ def checksum_of_run(run: dict) -> str:
     """SHA-256 of what a run.json says, but for its own ``checksum``."""
     said = json.dumps(plain({key: value for key, value in run.items() if key != "checksum"}), sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -362,6 +362,7 @@ def _on_cluster(started, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, O
     for job in jobs:
         chains[metadata(job.path).get("paper") or job.path.stem].append(job)
     idle = sorted(chains.values(), key=lambda chain: -sum(job.seconds or 0 for job in chain))
+    running = {}
     with started as client:
         has_gpu = any(cluster.GPU in offered for offered in cluster.offers(client))
 
@@ -374,7 +375,6 @@ def _on_cluster(started, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, O
                     return chain[0].path.stem, _run, (chain[0], how)
             return None
 
-        running = {}
         for name, future in cluster.spread(client, cluster.NOTEBOOK, take):
             chain = running.pop(name)
             job = chain.pop(0)
@@ -416,8 +416,8 @@ def _run(job: Job, how: How) -> Outcome:
                 )
             finally:
                 outcome.memory = watch.most
-                if watch.stopped:  # whatever the kernel's death looked like
-                    raise MemoryError(watch.stopped) if "memory" in watch.stopped else TimeoutError(watch.stopped)
+                if watch.stopped is not None:  # whatever the kernel's death looked like
+                    raise watch.stopped
         outcome.parts = _seconds_by_part(executed)
         outcome.verdicts = _check_record(folder, job.parameters)
         _finish_copy(executed)
@@ -466,11 +466,11 @@ class _Watch:
 
     Attributes:
         most: bytes.
-        stopped: why they were killed, or "".
+        stopped: why they were killed, or None.
     """
 
     def __init__(self, limits: Limits):
-        self.limits, self.most, self.stopped = limits, 0, ""
+        self.limits, self.most, self.stopped = limits, 0, None
         self._others = {child.pid for child in psutil.Process().children(recursive=True)}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -485,7 +485,7 @@ class _Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._end.wait(WATCH_S) and not self.stopped:
+        while not self._end.wait(WATCH_S) and self.stopped is None:
             processes = [p for p in psutil.Process().children(recursive=True) if p.pid not in self._others]
             memory = 0
             for process in processes:
@@ -493,10 +493,11 @@ class _Watch:
                     memory += process.memory_info().rss
             self.most = max(self.most, memory)
             if memory > self.limits.memory:
-                self.stopped = f"took {memory / 2**30:.2f} GiB of memory, more than {self.limits.memory / 2**30:.2f}"
+                most = f"{self.limits.memory / 2**30:.2f}"
+                self.stopped = MemoryError(f"took {memory / 2**30:.2f} GiB of memory, more than {most}")
             elif time.monotonic() - self._started > self.limits.seconds:
-                self.stopped = f"took longer than {self.limits.seconds / 60:.3g} minutes"
-            if self.stopped:
+                self.stopped = TimeoutError(f"took longer than {self.limits.seconds / 60:.3g} minutes")
+            if self.stopped is not None:
                 for process in processes:
                     with contextlib.suppress(psutil.Error):
                         process.kill()
@@ -535,7 +536,7 @@ def _finish_copy(path: Path) -> None:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"  # papermill draws one
         if cell.cell_type == "code":  # without a kernel a widget is a progress bar that stands still
-            cell.outputs = [o for o in cell.outputs if not any("widget" in mime for mime in o.get("data", {}))]
+            cell.outputs = [output for output in cell.outputs if not is_widget(output)]
         for output in cell.get("outputs", []):
             if "text" in output:
                 output.text = _without_paths(output.text)
@@ -547,6 +548,11 @@ def _finish_copy(path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     nbformat.write(notebook, partial)
     os.replace(partial, path)
+
+
+def is_widget(output: nbformat.NotebookNode) -> bool:
+    """Whether a cell's output is a widget, of which only a line of text is left without a kernel."""
+    return any("widget" in mime for mime in output.get("data", {}))
 
 
 def _seconds_by_part(executed: Path) -> dict[str, float]:

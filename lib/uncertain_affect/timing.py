@@ -1,6 +1,5 @@
 """What reproducing costs: seconds and memory of each notebook and its parts, cold and warm, with one worker and two."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -12,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from uncertain_affect import cluster, paths, record, reproduce
+from uncertain_affect.bench import provenance
 from uncertain_affect.cache import CACHE_VARIABLE
 
-RUNS = {"cold, 1 worker": (True, 1), "cold, 2 workers": (True, 2), "warm, 2 workers": (False, 2)}
+# workers of each run; they share a cache, which is empty when a number of workers comes for the first time
+RUNS = {"cold, 1 worker": 1, "cold, 2 workers": 2, "warm, 2 workers": 2}
 
 
 def main(names: list[str]) -> int:
@@ -28,11 +29,9 @@ def main(names: list[str]) -> int:
         chosen = [path for path in chosen if reproduce.metadata(path).get("paper")]
     walls, outcomes = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
-        for name, (cold, workers) in RUNS.items():
-            cache = Path(scratch, f"cache {workers}")
-            assert cold != cache.exists()
-            variables = {CACHE_VARIABLE: str(cache), record.RESULTS_VARIABLE: str(Path(scratch, "results"))}
-            with cluster.environment(**variables):
+        for name, workers in RUNS.items():
+            folders = {CACHE_VARIABLE: f"cache {workers}", record.RESULTS_VARIABLE: "results"}
+            with cluster.environment(**{name: str(Path(scratch, folder)) for name, folder in folders.items()}):
                 started = time.perf_counter()
                 outcomes[name] = reproduce.reproduce(chosen, corpus="simulated", workers=workers)
                 walls[name] = time.perf_counter() - started
@@ -50,14 +49,7 @@ def main(names: list[str]) -> int:
     table.to_csv(folder / "reproduction.csv", float_format="%.4g")
     record.write_json(
         folder / "reproduction.json",
-        {
-            "wall": walls,
-            "shares": shares,
-            "scaling": scaling,
-            "import": imports,
-            "cores": os.cpu_count(),
-            "revision": record.revision(),
-        },
+        {"wall": walls, "shares": shares, "scaling": scaling, "import": imports, **provenance()},
     )
     return int(any(outcome.error for run in outcomes.values() for outcome in run))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from uncertain_affect import claims, papers, paths, publish, record, reproduce
+from uncertain_affect.cache import file_checksum
 
 NUMBER = int | float
 # what run.json says, by type; the second has come with schema 2
@@ -149,7 +150,7 @@ def _check_files(folder: Path, run: dict) -> Iterator[str]:
         path = folder / name
         if not _belongs(name) or (recorded is not None and name not in recorded):
             yield f"{path} was not recorded by this run: remove it"
-        elif recorded is not None and record.checksum(path) != recorded[name]:
+        elif recorded is not None and file_checksum(path) != recorded[name]:
             yield f"{path} has changed since it was recorded: restore it, or {AGAIN}"
         elif path.suffix == ".csv":
             yield from _check_csv(path)

@@ -49,14 +49,10 @@ def write_notebook(checkout, name, source, corpora=()):
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    shutil.copytree(paths.project_root() / "results" / "printed", tmp_path / "results" / "printed")
-    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
-    for variable in ("UNCERTAIN_AFFECT_DATA", "UNCERTAIN_AFFECT_RESULTS"):
-        monkeypatch.delenv(variable, raising=False)
-    write_notebook(tmp_path, "11_one", "", corpora=["ferplus"])
-    write_notebook(tmp_path, "92_audit", "")
-    return tmp_path
+def checkout(printed_checkout):
+    write_notebook(printed_checkout, "11_one", "", corpora=["ferplus"])
+    write_notebook(printed_checkout, "92_audit", "")
+    return printed_checkout
 
 
 @pytest.fixture

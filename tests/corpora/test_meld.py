@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from uncertain_affect import corpora, monah
-from uncertain_affect.corpora import CorpusError, download, meld
+from uncertain_affect.corpora import CorpusError, download, meld, turns
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime".split(
     ","
@@ -133,7 +133,7 @@ def test_the_shape_counts_and_checksum_are_those_of_dialogues(root):
 def test_duration_rate_and_delay_by_hand(root):
     corpus = corpora.load("meld", root)
     timing = {name: train(corpus, values).numpy() for name, values in corpus.auxiliary.items()}
-    assert tuple(timing) == meld.TIMING
+    assert tuple(timing) == turns.TIMING
     # no length; more than a minute
     np.testing.assert_allclose(timing["duration"], [2, 1.5, 1, 2, 1, 2, NAN, NAN, 1, 1])
     # 4 words in 2 s, 3 in 1.5 s ("isnt" is one), none, 4 in 2 s, 2 in 1 s, 4 in 2 s, -, -, 2 in 1 s, 3 in 1 s
@@ -157,7 +157,7 @@ def test_odd_turns_are_found_and_kept(root):
     }
     assert len(corpus) == 15
     assert corpus.end[8] - corpus.start[8] == -1
-    assert all(corpus.auxiliary[name][8].isnan() for name in meld.TIMING)
+    assert all(corpus.auxiliary[name][8].isnan() for name in turns.TIMING)
 
 
 @given(

@@ -58,16 +58,23 @@ def sliders(box):
 # --- calibration bench ----------------------------------------------------------------------------------------
 
 
-def test_ece_and_mce_by_hand():
+def errors(confidence, correct, n_bins, binning="even width"):
+    """ECE, MCE and the curve."""
+    bin_of = calibration_bench.bins(confidence, n_bins, binning)
+    totals = calibration_bench.sums(confidence, correct, bin_of, n_bins)
+    return metrics.ece_from_sums(totals), metrics.mce_from_sums(totals), calibration_bench.curve(totals)
+
+
+def test_ece_mce_and_curve_by_hand():
     confidence, correct = np.array([0.9] * 6 + [0.6] * 4), np.array([1, 1, 1, 0, 0, 0, 1, 1, 1, 0])
-    for binning in calibration_bench.BINNINGS:
-        table = calibration_bench.curve(confidence, correct, calibration_bench.bins(confidence, 2, binning), 2)
-        if binning == "even width":  # one bin, [1/2, 1]: confidence .78, accuracy .6
-            assert calibration_bench.errors(table) == pytest.approx((0.18, 0.18))
-    bin_of = calibration_bench.bins(confidence, 4, "even width")
-    table = calibration_bench.curve(confidence, correct, bin_of, 4)
-    assert table["share"].tolist() == [0.4, 0.6]
-    assert calibration_bench.errors(table) == pytest.approx((0.6 * 0.4 + 0.4 * 0.15, 0.4))
+    ece, mce, _ = errors(confidence, correct, 2)  # one bin, [1/2, 1]: confidence .78, accuracy .6
+    assert (ece, mce) == pytest.approx((0.18, 0.18))
+    ece, mce, table = errors(confidence, correct, 4)
+    assert (ece, mce) == pytest.approx((0.6 * 0.4 + 0.4 * 0.15, 0.4))
+    assert table.to_numpy() == pytest.approx(np.array([[0.6, 0.75, 0.4], [0.9, 0.5, 0.6]]))
+    # five each: .6 four times and .9, of which 3 and 1 are correct; .9 five times, of which 2 are
+    ece, mce, _ = errors(confidence, correct, 2, "equal count")
+    assert (ece, mce) == pytest.approx((0.5 * 0.14 + 0.5 * 0.5, 0.5))
 
 
 @given(st.integers(1, 30), st.integers(0, 1000))
@@ -75,8 +82,7 @@ def test_even_bins_give_the_error_of_the_metrics(n_bins, seed):
     rng = np.random.default_rng(seed)
     p, labels = rng.dirichlet(np.ones(4), 50), rng.integers(4, size=50)
     confidence, correct = p.max(1), (p.argmax(1) == labels).astype(float)
-    bin_of = calibration_bench.bins(confidence, n_bins, "even width")
-    ece, mce = calibration_bench.errors(calibration_bench.curve(confidence, correct, bin_of, n_bins))
+    ece, mce, _ = errors(confidence, correct, n_bins)
     assert ece == pytest.approx(metrics.expected_calibration_error(p, labels, n_bins))
     assert mce == pytest.approx(metrics.maximum_calibration_error(p, labels, n_bins))
 

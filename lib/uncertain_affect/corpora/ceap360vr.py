@@ -27,8 +27,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import About, AffectTraces, CorpusError
+
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 PEOPLE = tuple(f"P{number}" for number in range(1, 33))
 VIDEOS = tuple(f"V{number}" for number in range(1, 9))
@@ -145,7 +148,7 @@ def load(root: str | os.PathLike) -> AffectTraces:
 
     states = ((path, path.stat()) for path in files if path.is_file())
     state = [[path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in states]
-    arrays = cached_arrays(content_key("CEAP-360VR, 1", state), lambda: _read(folder), kind="ceap360vr")
+    arrays = cached_arrays(content_key(RECIPE, state), lambda: _read(folder), kind="ceap360vr")
     return AffectTraces(
         inputs=torch.from_numpy(arrays["inputs"]),
         valence_arousal=torch.from_numpy(arrays["valence_arousal"]),

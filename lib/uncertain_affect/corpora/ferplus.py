@@ -31,8 +31,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import About, CorpusError, Expressions
+
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 CLASSES = (*EMOTIONS, "unknown", "NF")  # NF: not a face
@@ -259,7 +262,7 @@ def _images_from_folders(folder: Path, labels: _Labels) -> np.ndarray:
         return {"images": np.stack([_decode(folder / file, line) for file, line in progress])[row_to_file]}
 
     state = np.array([found[file] for file in files])
-    key = content_key("FER+ from folders, 1", file_of_row, state)
+    key = content_key(RECIPE, "folders", file_of_row, state)
     return cached_arrays(key, decode, kind="ferplus-images")["images"]
 
 
@@ -312,7 +315,7 @@ def _images_from_csv(path: Path, labels: _Labels) -> tuple[np.ndarray, int]:
         return {"images": images[labels.kept], "trailing": np.array(trailing)}
 
     state = [path.name, path.stat().st_size, path.stat().st_mtime_ns]
-    key = content_key("FER+ from csv, 1", labels.usage, labels.kept, state)
+    key = content_key(RECIPE, "csv", labels.usage, labels.kept, state)
     cached = cached_arrays(key, read, kind="ferplus-images")
     return cached["images"], int(cached["trailing"])
 

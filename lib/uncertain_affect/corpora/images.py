@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from uncertain_affect.cache import cached_blocks, content_key
+from uncertain_affect.cache import cached_blocks, code_key, content_key
 from uncertain_affect.corpora.base import CorpusError
 
 FORMATS = ("JPEG", "PNG", "BMP")
@@ -23,8 +23,8 @@ MAX_BYTES = 16 * 2**20  # of an image file: a bitmap of 2048 x 2048 pixels has 1
 MAX_SIDE = 2048  # pixels of a crop
 MAX_FILES = 500_000  # of a folder: a video of four hours
 
-# Raise it when the same files come to give other pixels.
-RECIPE = 1
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
 
 # "00012.jpg", or as some tools write it "    12.jpg"; OpenFace numbers its crops by face and frame.
 _NAME = re.compile(r"\s*(?:frame_det_(?P<face>[0-9]{2})_)?(?P<number>[0-9]{1,9})\.(?:jpe?g|png|bmp)", re.IGNORECASE)

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from uncertain_affect import monah
 from uncertain_affect.corpora.base import SPLITS, About, CorpusError, Dialogues
+from uncertain_affect.corpora.turns import LONGEST_S, timing
 
 FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 HEADER = (
@@ -46,11 +47,6 @@ LEADS = {
     "Chandler": "man", "Joey": "man", "Monica": "woman", "Phoebe": "woman", "Rachel": "woman", "Ross": "man",
 }  # fmt: skip
 EVERYONE = "All"  # a speaker of MELD: whoever is there
-
-TIMING = ("rate", "duration", "delay")
-# The longest turns that are what they seem last 41 s; two last minutes, with a handful of words. Of the pauses, those
-# beyond a minute (either way) are cuts to another scene, or times from elsewhere.
-LONGEST_S = 60
 
 GET = "Fetch the published file with `uncertain-affect data get meld`"
 TERMS = "MELD is licensed GPL-3.0; its sentences are a television series' own and belong in no published output"
@@ -99,18 +95,6 @@ def load(root: str | os.PathLike, classes: int = 4) -> Dialogues:
     step = table["number"].diff().to_numpy()
     passed_over = np.where(first, table["number"], step - 1)
     start, end = (table[name].to_numpy(copy=True) for name in ("start", "end"))
-    known = _has_duration(start, end)
-    n_words = np.array([len(monah.spoken_text(text).split()) for text in table["text"]])
-
-    delay = np.full(len(table), np.nan)
-    delay[1:] = np.round(start[1:] - end[:-1], 3)
-    follows = ~first & (step == 1) & known
-    follows[1:] &= known[:-1]
-    timing = {
-        "rate": np.where(known, monah.words_per_minute(n_words, start, end), np.nan),
-        "duration": np.where(known, np.round(end - start, 3), np.nan),
-        "delay": np.where(follows & (np.abs(delay) <= LONGEST_S), delay, np.nan),
-    }
     index = {emotion: i for i, emotion in enumerate(CLASSES[classes])}
     return Dialogues(
         turns=table["text"].to_numpy(str),
@@ -119,7 +103,7 @@ def load(root: str | os.PathLike, classes: int = 4) -> Dialogues:
         start=torch.from_numpy(start),
         end=torch.from_numpy(end),
         targets={"emotion": torch.tensor([index.get(emotion, -1) for emotion in table["emotion"]])},
-        auxiliary={name: torch.from_numpy(values).float() for name, values in timing.items()},
+        auxiliary=timing(table["text"].to_numpy(str), start, end, ~first & (step == 1)),
         split=table["split"].to_numpy(str),
         left_out={"utterance number in no file": int(passed_over.sum())},
     )
@@ -172,10 +156,6 @@ def irregular(corpus: Dialogues) -> dict[str, Tensor]:
         "starts before the turn before": earlier,
         "starts before the turn before ends": overlaps,
     }
-
-
-def _has_duration(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    return (end > start) & (end - start <= LONGEST_S)
 
 
 def _read(path: Path, split: str) -> pd.DataFrame:

@@ -15,7 +15,9 @@ from uncertain_affect import monah
 from uncertain_affect.corpora import openface, tones
 from uncertain_affect.corpora.base import CorpusError
 
-LONGEST_S = 60  # of a turn or a pause; longer ones are an error of the times
+# MELD's longest turns that are what they seem last 41 s; two last minutes, with a handful of words. Pauses beyond a
+# minute (either way) are cuts to another scene, or times from elsewhere.
+LONGEST_S = 60
 TIMING = ("rate", "duration", "delay")
 UNITS = ("AU05", "AU17", "AU20", "AU25")  # whose intensities HAN-ROCK predicts
 FACES = "openface"
@@ -40,7 +42,8 @@ def auxiliary(
         CorpusError: a file is malformed, or `openface` holds no table of any of these dialogues and speakers.
     """
     if not (folder / tones.FILE).is_file() or not (folder / FACES).is_dir():
-        return timing(turns, dialogue, start, end)
+        follows = np.r_[False, dialogue[1:] == dialogue[:-1]]
+        return timing(turns, start, end, follows)
     scores = torch.from_numpy(tones.read(folder / tones.FILE, dialogue, speaker)).float()
     return actions(folder / FACES, dialogue, speaker, start, end) | dict(
         zip(monah.TONES, scores.unbind(1), strict=True)
@@ -78,20 +81,25 @@ def actions(
     return intensities | {"actions": torch.from_numpy(shown)}
 
 
-def timing(turns: np.ndarray, dialogue: np.ndarray, start: np.ndarray, end: np.ndarray) -> dict[str, Tensor]:
-    """`rate` in words per minute, `duration` and `delay` after the turn before in seconds, float32 (N,) or NaN.
+def timing(turns: np.ndarray, start: np.ndarray, end: np.ndarray, follows: np.ndarray) -> dict[str, Tensor]:
+    """`rate` in words per minute, `duration`, and `delay` after the turn before in seconds, float32 (N,) or NaN.
 
-    As MELD's: the delay is negative where turns overlap, whoever speaks, and undefined for a dialogue's first turn.
+    The delay is negative where turns overlap, whoever speaks. A turn without a duration, or with one beyond
+    `LONGEST_S`, has none of them, and no delay before or after it; nor has a turn that does not follow another.
+
+    Args:
+        turns: str (N,).
+        start, end: float (N,), seconds.
+        follows: bool (N,), the turn before is the one before it in the same dialogue.
     """
     known = (end > start) & (end - start <= LONGEST_S)
     n_words = np.array([len(monah.spoken_text(text).split()) for text in turns.tolist()])
     delay = np.full(len(start), np.nan)
     delay[1:] = np.round(start[1:] - end[:-1], 3)
-    follows = np.zeros(len(start), bool)
-    follows[1:] = (dialogue[1:] == dialogue[:-1]) & known[1:] & known[:-1]
+    follows = follows & known & np.r_[False, known[:-1]] & (np.abs(delay) <= LONGEST_S)
     values = (
         np.where(known, monah.words_per_minute(n_words, start, end), np.nan),
         np.where(known, np.round(end - start, 3), np.nan),
-        np.where(follows & (np.abs(delay) <= LONGEST_S), delay, np.nan),
+        np.where(follows, delay, np.nan),
     )
     return {name: torch.from_numpy(v).float() for name, v in zip(TIMING, values, strict=True)}

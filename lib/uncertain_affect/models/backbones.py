@@ -8,7 +8,6 @@ Residual Learning for Image Recognition*, under torchvision's parameter names. S
 either place load as they are.
 """
 
-import hashlib
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from uncertain_affect.cache import file_checksum
 
 # Identity corpus -> (published weight file, identities its classifier tells apart).
 PUBLISHED_WEIGHTS = {
@@ -535,8 +536,7 @@ def load_resnet(path: str | Path, depth: int) -> ResNet:
     cure = f"use {RESNETS_URL}/{PUBLISHED_RESNETS[depth]}, or a state dict saved from ResNet({depth}, ...)"
     if path.name in PUBLISHED_RESNETS.values():
         published = path.stem.split("-")[1]
-        with path.open("rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        checksum = file_checksum(path)
         if not checksum.startswith(published):
             raise ValueError(
                 f"{path}: damaged, or another file under this name: its SHA-256 begins with {checksum[:8]}, that of the"

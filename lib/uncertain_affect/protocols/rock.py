@@ -34,7 +34,7 @@ from uncertain_affect import cluster, corpora, text
 from uncertain_affect.auxiliary import neighbouring_labels, percentile_ranks
 from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.claims import Effect, effect_interval
-from uncertain_affect.corpora import meld
+from uncertain_affect.corpora import meld, turns
 from uncertain_affect.corpora.base import SPLITS, Dialogues
 from uncertain_affect.corpora.simulated import conversation
 from uncertain_affect.losses.auxiliary import (
@@ -55,7 +55,7 @@ from uncertain_affect.training import generators, one_thread
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
 
-TIMING = {"t": meld.TIMING}
+TIMING = {"t": turns.TIMING}
 # The primary tasks by form, in the order of the paper's tables, and the range of those that are numbers.
 PRIMARY = {
     "iemocap": ("emotion", "valence", "activation", "dominance"),

@@ -42,20 +42,16 @@ def bins(confidence: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
     return ranks * n_bins // len(confidence)
 
 
-def curve(confidence: np.ndarray, correct: np.ndarray, bin_of: np.ndarray, n_bins: int) -> pd.DataFrame:
+def sums(confidence: np.ndarray, correct: np.ndarray, bin_of: np.ndarray, n_bins: int) -> np.ndarray:
+    """Count, confidence and correct ones of each bin, (3 * n_bins,): what `metrics.calibration_sums` adds up to."""
+    parts = (np.ones(len(bin_of)), confidence, correct)
+    return np.concatenate([np.bincount(bin_of, weights, n_bins) for weights in parts])
+
+
+def curve(totals: np.ndarray) -> pd.DataFrame:
     """A row per bin that holds something: mean ``confidence`` and ``accuracy``, and ``share`` of the examples."""
-    count, said, right = (np.bincount(bin_of, w, n_bins) for w in (np.ones(len(bin_of)), confidence, correct))
-    there = count > 0
-    return pd.DataFrame(
-        {"confidence": said[there] / count[there], "accuracy": right[there] / count[there], "share": count[there]}
-    ).assign(share=lambda t: t["share"] / t["share"].sum())
-
-
-def errors(table: pd.DataFrame) -> tuple[float, float]:
-    """ECE and MCE of a curve."""
-    gap = (table["accuracy"] - table["confidence"]).abs()
-    # ECE = sum_b n_b / N |acc(b) - conf(b)|,  MCE = max_b |acc(b) - conf(b)|
-    return float((table["share"] * gap).sum()), float(gap.max())
+    count, said, right = totals.reshape(3, -1)[:, totals.reshape(3, -1)[0] > 0]
+    return pd.DataFrame({"confidence": said / count, "accuracy": right / count, "share": count / count.sum()})
 
 
 def panel(
@@ -67,7 +63,7 @@ def panel(
     binning: str = "even width",
     n: int = 1000,
 ) -> Figure:
-    """Reliability diagram and six calibration errors of the first n examples, beside what luck alone would give.
+    """Reliability diagram and five calibration errors of the first n examples, beside what luck alone would give.
 
     Args:
         probs: (N, C) predictions.
@@ -92,11 +88,10 @@ def panel(
     top = p.argmax(1)
     confidence, correct = p.max(1), shares[np.arange(len(p)), top]
     bin_of = bins(confidence, n_bins, binning)
-    table = curve(confidence, correct, bin_of, n_bins)
-    ece, mce = errors(table)
+    totals = sums(confidence, correct, bin_of, n_bins)
     measured = {
-        "ECE": ece,
-        "MCE": mce,
+        "ECE": float(metrics.ece_from_sums(totals)),
+        "MCE": float(metrics.mce_from_sums(totals)),
         "SCE": metrics.static_calibration_error(p, shares, n_bins),
         "ACE": metrics.adaptive_calibration_error(p, shares, n_bins),
         "TACE": metrics.thresholded_adaptive_calibration_error(p, shares, n_bins),
@@ -104,8 +99,9 @@ def panel(
     # as many votes an example, drawn from the model's own confidence: all that is left then is chance
     n_votes = np.maximum(1, counts[:, 0].round()).astype(int)
     draws = np.random.default_rng(0).binomial(n_votes, confidence, (N_LUCK, len(p))) / n_votes
-    luck = np.mean([errors(curve(confidence, right, bin_of, n_bins)) for right in draws], 0)
-    return _draw(table, measured, dict(zip(("ECE", "MCE"), luck, strict=True)), len(p))
+    drawn = np.stack([sums(confidence, right, bin_of, n_bins) for right in draws])
+    luck = {"ECE": metrics.ece_from_sums(drawn).mean(), "MCE": metrics.mce_from_sums(drawn).mean()}
+    return _draw(curve(totals), measured, luck, len(p))
 
 
 def _draw(table: pd.DataFrame, measured: dict[str, float], luck: dict[str, float], n: int) -> Figure:
