@@ -84,6 +84,16 @@ def test_marked_text_draws_every_word_and_wraps():
         plots.marked_text(turns, levels[:1], ["i-1", "i"], ax)
 
 
+def test_words_of_marked_text_do_not_touch():
+    fig, ax = plt.subplots(figsize=(10, 2))
+    words = ["hundred", "milliseconds", "the", "significantly", "long", "delay"] * 3
+    plots.marked_text([words], [[3, 3, 0, 3, 2, 1] * 3], [""], ax)
+    boxes = [text.get_window_extent(fig.canvas.get_renderer()) for text in ax.texts if text.get_text()]
+    assert len(boxes) == len(words)
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
 def test_a_forest_shows_each_effect_beside_the_printed_one_on_the_side_that_is_claimed():
     rows = pd.DataFrame(
         {

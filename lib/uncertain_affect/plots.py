@@ -122,7 +122,7 @@ def marked_text(
         turns, word_levels: words of each turn, and a level from 0 to 3 for each word.
         labels: of the turns, one each.
         turn_levels: levels of the turns themselves, from 0 to 3, shown as the shade of the label's box.
-        width: characters in a line, longer turns go on in the next one.
+        width: characters of the smallest size in a line, longer turns go on in the next one.
     """
     shades = sns.color_palette("Blues", 7)[2:]
     line = 0
@@ -138,7 +138,8 @@ def marked_text(
         )
         column = 0
         for word, level in zip(words, levels, strict=True):
-            if column + len(word) > width:
+            length = len(word) * (7 + level) / 7  # in characters of the smallest size
+            if column + length > width:
                 line, column = line + 1, 0
             # one width for all characters, so that words need not be measured to be placed
             ax.text(
@@ -151,7 +152,7 @@ def marked_text(
                 weight="bold" if level >= 2 else "normal",
                 va="center",
             )
-            column += len(word) + 2 + (level > 1)
+            column += length + 2
         line += 1.35
     ax.set(xlim=(0, 1), ylim=(-line, 0.8))
     ax.axis("off")
