@@ -85,7 +85,7 @@ def test_marked_text_draws_every_word_and_wraps():
 
 
 def test_words_of_marked_text_do_not_touch():
-    fig, ax = plt.subplots(figsize=(10, 2))
+    fig, ax = plt.subplots(figsize=(9, 2))
     words = ["hundred", "milliseconds", "the", "significantly", "long", "delay"] * 3
     plots.marked_text([words], [[3, 3, 0, 3, 2, 1] * 3], [""], ax)
     boxes = [text.get_window_extent(fig.canvas.get_renderer()) for text in ax.texts if text.get_text()]
