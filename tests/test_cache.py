@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import threading
@@ -192,6 +193,17 @@ def test_a_build_that_fails_leaves_no_entry(cache):
 def test_object_arrays_are_refused_and_nothing_half_written_stays(cache):
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         cached_arrays("key", Build(fine=np.zeros(1), objects=np.array([None])))
+    assert [path.name for path in (cache / "arrays").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_full_disk_is_said_so_whatever_numpy_says(cache, monkeypatch):
+    def cut_off(*_, **__):
+        raise OSError("40500 requested and 19952 written")
+
+    monkeypatch.setattr(np, "save", cut_off)
+    with pytest.raises(OSError, match=r"No space left on device \(40500 requested and 19952 written\)") as caught:
+        cached_arrays("key", Build(x=np.zeros(1)))
+    assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in (cache / "arrays").iterdir() if path.suffix != ".lock"] == []
 
 

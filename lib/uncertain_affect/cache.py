@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -200,6 +201,10 @@ def _write(entry: Path, arrays: Mapping[str, np.ndarray]) -> None:
         checksums = {name: file_checksum(part / f"{name}.npy") for name in arrays}
         (part / "checksums.json").write_text(json.dumps(checksums, indent=1))
         part.rename(entry)
+    except OSError as error:
+        if error.errno is None:  # NumPy's, of an array that was cut off
+            raise OSError(errno.ENOSPC, f"No space left on device ({error})", str(entry)) from error
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """The one fit loop: many seeds train side by side on a leading axis."""
 
+import io
 import math
 import os
 import time
@@ -214,7 +215,9 @@ def write_checkpoint(path: Path, state: dict) -> None:
     """Write the state of an interrupted training: what is there is the old one or the new one, never a mixture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
+    content = io.BytesIO()  # torch does not say why it could not write to a file
+    torch.save(state, content)
+    partial.write_bytes(content.getbuffer())
     os.replace(partial, path)
 
 
