@@ -1,16 +1,19 @@
 """What every committed notebook has to be: complete, executed in order, and fit to be shown."""
 
 import ast
+import importlib
 import tokenize
 from collections import Counter
 from io import StringIO
+from types import ModuleType
 
 import nbformat
 import pytest
 
-from uncertain_affect import corpora, papers, publish, reproduce
+from uncertain_affect import corpora, papers, paths, publish, reproduce
 
 NOTEBOOKS = reproduce.notebooks()
+SOLUTIONS = sorted((paths.project_root() / "notebooks" / "solutions").glob("*.ipynb"))
 KEYS = {"paper", "tables", "figures", "claims", "corpora"}
 TAGS = {
     "parameters",
@@ -150,6 +153,25 @@ def test_the_last_cell_records(name, code):
     assert code[-1].source.strip().endswith("run.finish()")
     assert sum("run.finish()" in cell.source for cell in code) == 1
     assert f'record.Run("{name}"' in compact(code)
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS.values(), *SOLUTIONS], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_what_a_notebook_takes_from_the_library_is_there(path):
+    cells = nbformat.read(path, as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code" and "%%" not in cell.source)
+    nodes = list(ast.walk(ast.parse(source)))
+    modules = {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "uncertain_affect":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):  # then a module that nobody has imported yet
+                    importlib.import_module(f"{node.module}.{alias.name}")
+                modules[alias.asname or alias.name] = getattr(module, alias.name)
+    modules = {name: module for name, module in modules.items() if isinstance(module, ModuleType)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), ast.unparse(node)
 
 
 # --- committed outputs ------------------------------------------------------------------------------------
