@@ -28,8 +28,10 @@ def percentile_ranks(values: ArrayLike, training: ArrayLike) -> Floats:
         raise ValueError("all training values are missing: leave this auxiliary target out")
     if np.isinf(known[[0, -1]]).any():
         raise ValueError("a training value is infinite; NaN marks what is unknown")
-    # (number below + number at or below) / 2 n
-    below = np.searchsorted(known, values, side="left") + np.searchsorted(known, values, side="right")
+    # (number below + number at or below) / 2 n; looked for in order, which keeps to the same part of memory
+    order = np.argsort(values)
+    ordered, below = values[order], np.empty(len(values), np.int64)
+    below[order] = np.searchsorted(known, ordered, side="left") + np.searchsorted(known, ordered, side="right")
     return np.where(np.isnan(values), np.nan, below / (2 * len(known)))
 
 

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from uncertain_affect.metrics import (
     adaptive_calibration_error,
+    calibration,
     calibration_sums,
     ece_from_sums,
     expected_calibration_error,
@@ -432,3 +433,37 @@ def test_unknown_options_are_refused():
         adaptive_calibration_error(probs, labels, weighting="mass")
     with pytest.raises(ValueError, match="reading is 'code'"):
         thresholded_adaptive_calibration_error(probs, labels, reading="code")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("votes", [False, True])
+def test_how_bins_and_classes_are_found_changes_no_bit(monkeypatch, dtype, votes):
+    # ties, values on the edges, and several blocks with a rest
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(20, [0.3, 0.3, 0.2, 0.2], size=1003)
+    probs = (counts / 20).astype(dtype)
+    target = rng.integers(1, 4, size=probs.shape) if votes else rng.integers(4, size=len(probs))
+
+    def errors():
+        return [
+            *calibration_sums(probs, target).sum(0),
+            *(expected_calibration_error(probs, target, edges=edges) for edges in ("left", "right")),
+            static_calibration_error(probs, target),
+            adaptive_calibration_error(probs, target),
+            thresholded_adaptive_calibration_error(probs, target, threshold=0.05),
+        ]
+
+    monkeypatch.setattr(calibration, "BLOCK", 100)
+    in_blocks = errors()
+    monkeypatch.setattr(calibration, "FEW", 0)
+    assert in_blocks == errors()
+
+
+def test_labels_split_into_the_ranges_of_one_vote_each():
+    # labels take the boundaries of a partition, votes those of cumulated weights: two of each leave them in place
+    rng = np.random.default_rng(1)
+    probs = rng.multinomial(30, [0.2, 0.3, 0.5], size=397) / 30
+    labels = rng.integers(3, size=397)
+    for n_ranges in (1, 7, 10, 500):
+        twice = adaptive_calibration_error(probs, 2 * np.eye(3)[labels], n_ranges)
+        assert adaptive_calibration_error(probs, labels, n_ranges) == pytest.approx(twice, abs=1e-15)

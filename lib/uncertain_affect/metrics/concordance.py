@@ -3,7 +3,7 @@
 import numpy as np
 
 from uncertain_affect.metrics._inputs import Values, as_numpy
-from uncertain_affect.resampling import ccc_from_sums, moment_sums
+from uncertain_affect.resampling import ccc_from_sums
 
 
 def ccc(predictions: Values, labels: Values) -> float | np.ndarray:
@@ -22,8 +22,10 @@ def ccc(predictions: Values, labels: Values) -> float | np.ndarray:
     # CCC = 2 s_xy / (s_x^2 + s_y^2 + (mean x - mean y)^2)
     x, y = _pair(predictions, labels)
     centre = y.mean(-1, keepdims=True)  # shifting both by the same changes nothing but the rounding
-    values = ccc_from_sums(moment_sums(x - centre, y - centre).sum(-2))
-    return _value(np.where(np.ptp(y, axis=-1) == 0, np.nan, values))
+    x, y = x - centre, y - centre
+    # moment_sums(x, y).sum(-2), without an (..., N, 6) in between
+    sums = [np.full(x.shape[:-1], float(x.shape[-1])), *(z.sum(-1) for z in (x, y, x * x, y * y, x * y))]
+    return _value(np.where(np.ptp(y, axis=-1) == 0, np.nan, ccc_from_sums(np.stack(sums, -1))))
 
 
 def rmse(predictions: Values, labels: Values) -> float | np.ndarray:
@@ -45,7 +47,7 @@ def rmse_from_sums(sums: np.ndarray) -> np.ndarray:
 
 
 def _pair(predictions: Values, labels: Values) -> tuple[np.ndarray, np.ndarray]:
-    x, y = (as_numpy(values).astype(np.float64) for values in (predictions, labels))
+    x, y = (as_numpy(values).astype(np.float64, copy=False) for values in (predictions, labels))
     if x.shape != y.shape or not x.ndim or not x.shape[-1]:
         raise ValueError(f"predictions {x.shape} and labels {y.shape} must have one shape, (..., N), with N above 0")
     for name, values in (("predictions", x), ("labels", y)):
