@@ -61,9 +61,20 @@ test-browser: site
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-site.txt -c requirements.txt
 	@touch $@
 
-bench: setup
-	$(BIN)/python -m uncertain_affect.bench
+bench: .venv/bench-ready
+	.venv/bench/bin/python -m uncertain_affect.bench
 	$(BIN)/uncertain-affect bench
+
+# The peers have an environment of their own, which sees the first and never changes it. What cannot be installed is
+# reported as missing.
+.venv/bench-ready: requirements-bench.txt .venv/ready
+	rm -rf .venv/bench
+	$(BIN)/python -m venv .venv/bench
+	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
+		> "$$(.venv/bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/first.pth"
+	sed 's/#.*//' requirements-bench.txt | \
+		xargs -n 1 .venv/bench/bin/pip install --quiet --disable-pip-version-check -c requirements.txt || true
+	@touch $@
 
 # make fuzz [FUZZ_SECONDS=60] [PARSERS="recola iemocap"]: each parser of a corpus for so long
 FUZZ_SECONDS ?= 60

@@ -118,10 +118,8 @@ def compare(work: Work, pairs: int = PAIRS, at_least: float = AT_LEAST) -> list[
             side = _Side(peer.start(), 1 / peer.share)
             side.warm(at_least)
             theirs[peer.name] = side
-        except ImportError as error:
-            absent[peer.name] = why_absent(error)
-        except Exception as error:  # of a peer's own: the rest of the benchmark is worth more
-            absent[peer.name] = f"fails: {type(error).__name__}: {error}"
+        except Exception as error:  # a peer's failure says nothing of the others
+            absent[peer.name] = why_not(error)
     limit = _Side(task.limit.run, task.limit.times) if task.limit else None
     sides = [ours, *theirs.values(), *([limit] if limit else [])]
     if limit:
@@ -180,8 +178,10 @@ def _against(peer: Peer, ours: _Side, theirs: _Side | None, absent: str | None) 
     )
 
 
-def why_absent(error: ImportError) -> str:
-    """What the report says of a peer that cannot be imported."""
+def why_not(error: Exception) -> str:
+    """What the report says of a peer that is missing or fails."""
+    if not isinstance(error, ImportError):
+        return f"fails: {type(error).__name__}: {error}"
     name = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and name in PEER_MODULES:
         return f"not installed: {name}"

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from uncertain_affect.bench.compare import why_absent
+from uncertain_affect.bench.compare import why_not
 from uncertain_affect.bench.metrics import CALIBRATION_PEERS, N_BINS, TOP_LABEL, Error, plain_ace, predictions
 from uncertain_affect.metrics import adaptive_calibration_error, ccc
 
-SAME = 1e-9  # what is further from the definition departs from it
+# what is further from the definition departs from it
+SAME = {1e-9: "same", 1e-6: "same in float32"}
 
 
 def by_definition(probs: np.ndarray, labels: np.ndarray, metric: str) -> float:
@@ -28,10 +29,10 @@ def by_definition(probs: np.ndarray, labels: np.ndarray, metric: str) -> float:
 
 def top_label_cases(n: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Inputs on which conventions and precision show: probabilities and labels."""
-    # a sure and wrong prediction beside one of the same bin that is right
-    sure = np.array([[1.0, 0.0, 0.0], [0.95, 0.05, 0.0], [0.6, 0.3, 0.1], [0.5, 0.3, 0.2]]), np.array([1, 0, 0, 1])
-    # .5 lies between two bins
-    edge = np.array([[0.5, 0.3, 0.2], [0.45, 0.3, 0.25], [0.55, 0.25, 0.2]]), np.array([0, 1, 0])
+    # a sure prediction that is wrong, and one of the same bin that is right
+    sure = np.array([[1.0, 0.0, 0.0], [0.95, 0.05, 0.0], [0.62, 0.3, 0.08], [0.52, 0.28, 0.2]]), np.array([1, 0, 2, 1])
+    # .5 lies between the bins of the two others
+    edge = np.array([[0.5, 0.3, 0.2], [0.45, 0.3, 0.25], [0.25, 0.55, 0.2]]), np.array([0, 2, 1])
     return {
         "one confidence of exactly 1": sure,
         "a confidence on an edge, .5": edge,
@@ -65,19 +66,20 @@ def _rows(n: int) -> Iterator[dict]:
 
 
 def _row(case: str, metric: str, library: str, definition: float, value: float) -> dict:
-    row = {"case": case, "metric": metric, "library": library, "definition": definition, "value": value}
-    # NaN departs
-    return row | {"difference": value - definition, "outcome": "same" if abs(value - definition) <= SAME else "departs"}
+    difference = value - definition
+    outcome = next((said for limit, said in SAME.items() if abs(difference) <= limit), "departs")
+    row = {"case": case, "metric": metric, "library": library, "definition": definition}
+    return row | {"value": value, "difference": difference, "outcome": outcome}
 
 
 def _of_peer(
     case: str, metric: str, peer: str, definition: float, start: Callable[[str], Error], inputs: tuple
 ) -> dict:
     try:
-        return _row(case, metric, peer, definition, float(start(metric)(*inputs)))
-    except ImportError as error:
-        absent = {"case": case, "metric": metric, "library": peer, "definition": definition}
-        return absent | {"outcome": why_absent(error)}
+        value = float(start(metric)(*inputs))
+    except Exception as error:
+        return {"case": case, "metric": metric, "library": peer, "definition": definition, "outcome": why_not(error)}
+    return _row(case, metric, peer, definition, value)
 
 
 def _netcal_ace(_: str) -> Error:

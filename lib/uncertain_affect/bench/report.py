@@ -90,8 +90,10 @@ def page(folder: Path) -> str:
             *_counts(rows),
             "",
             *_markdown(
-                ["work", "N", "peer", "seconds", "peer's", "times faster", "target", "outcome", "slope"]
-                + ["MiB", "peer's MiB", "share of limit"],
+                [
+                    *("work", "N", "peer", "seconds", "peer's", "times faster", "target", "outcome", "slope"),
+                    *("MiB", "peer's MiB", "share of limit"),
+                ],
                 [_timed(row) for row in rows],
             ),
             "",
@@ -145,8 +147,8 @@ def _counts(rows: list[dict]) -> list[str]:
     missed = sum(row["outcome"].startswith("missed") for row in promised)
     absent = len(promised) - met - missed
     return [
-        f"Of {len(promised)} targets {met} are met and {missed} missed; for {absent} the peer is missing, "
-        "which counts as neither."
+        f"Of {len(promised)} targets {met} are met and {missed} missed; for {absent} the peer is missing or "
+        "fails, which counts as neither."
     ]
 
 
@@ -187,9 +189,8 @@ def _compared(row: dict) -> list[str]:
 
 
 def _departed(row: dict) -> list[str]:
-    values = [
-        _number(row[name], spec) for name, spec in (("definition", ".7f"), ("value", ".7f"), ("difference", ".1e"))
-    ]
+    formats = {"definition": ".7f", "value": ".7f", "difference": ".1e"}
+    values = [_number(row[name], spec) for name, spec in formats.items()]
     return [row["case"], row["metric"], row["library"], *values, row["outcome"]]
 
 
