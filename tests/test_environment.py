@@ -7,6 +7,7 @@ import ast
 import importlib.metadata
 import json
 import re
+import subprocess
 import sys
 import tomllib
 
@@ -142,17 +143,30 @@ def undeclared(sources, declared):
             yield module
 
 
-BENCH = ROOT / "lib" / "uncertain_affect" / "bench.py"  # its peers come with the test extra or are optional
+BENCH = ROOT / "lib" / "uncertain_affect" / "bench"  # its peers come with the test extra or are optional
 PEERS = {
     line.partition("==")[0]
     for name in ("requirements-bench.txt", "requirements-fuzz.txt")
     for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
     if not line.startswith("#")
-}
+} | {"calibration"}  # of uncertainty-calibration
+
+
+def test_peers_of_the_benchmark_are_pinned_and_never_in_the_lock():
+    lines = (ROOT / "requirements-bench.txt").read_text(encoding="utf-8").splitlines()
+    peers = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+  # \w.*", peer) for peer in peers)
+    assert not {peer.partition("==")[0].replace("_", "-") for peer in peers} & {pin.replace("_", "-") for pin in pins()}
+
+
+def test_only_a_work_of_the_benchmark_imports_its_peers():
+    code = "import sys, uncertain_affect.cli, uncertain_affect.timing, uncertain_affect.bench.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torchmetrics", *PEERS} & set(done.stdout.split())
 
 
 def test_all_that_the_library_and_the_notebooks_import_is_declared():
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "lib").rglob("*.py") if path != BENCH]
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "lib").rglob("*.py") if BENCH not in path.parents]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -160,7 +174,7 @@ def test_all_that_the_library_and_the_notebooks_import_is_declared():
 
 
 def test_all_that_the_tests_import_is_declared():
-    files = [BENCH, *(path for folder in ("tests", "notebooks") for path in (ROOT / folder).rglob("*.py"))]
+    files = [path for folder in (BENCH, ROOT / "tests", ROOT / "notebooks") for path in folder.rglob("*.py")]
     sources = [path.read_text(encoding="utf-8") for path in files]
     of_the_book = {name.replace("-", "_") for name in pins("requirements-site.txt")}
     assert set(undeclared(sources, ranges(PROJECT["dependencies"], EXTRAS["test"]))) <= PEERS | of_the_book

@@ -95,6 +95,7 @@ def _top_label_terms(
 
 def _bin_totals(bins: np.ndarray, terms: tuple[np.ndarray, ...], n_bins: int) -> np.ndarray:
     """Sums (len(terms), n_bins) of each term in each bin."""
+    bins = bins.astype(np.intp, copy=False)
     return np.stack([np.bincount(bins, weights=term, minlength=n_bins) for term in terms])
 
 
@@ -239,14 +240,22 @@ def static_calibration_error(probs: Values, target: Values, n_bins: int = 10, ed
     return float(abs(gap).sum() / (n_classes * weight.sum()))
 
 
+def _one_class(c: int, probs: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N,) of a class, and the votes (N,) for it among labels (N,) or votes (N, C)."""
+    return np.ascontiguousarray(probs[:, c]), target == c if target.ndim == 1 else target[:, c]
+
+
 def _equal_count_ranges(
-    values: np.ndarray, votes: np.ndarray, weight: np.ndarray, n_ranges: int
+    values: np.ndarray, votes: np.ndarray, weight: np.ndarray | None, n_ranges: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of pairs, mean confidence and |acc - conf| (n_ranges,) of each range of one class; 0 if empty."""
-    values = np.ascontiguousarray(values)
-    if (weight == 1).all():  # then the order of what lies between the boundaries is not needed
+    """Share of pairs, mean confidence and |acc - conf| (n_ranges,) of each range of one class; 0 if empty.
+
+    A weight of None is one for every example.
+    """
+    if weight is None:  # then the order of what lies between the boundaries is not needed
         start = np.arange(1, n_ranges) * len(values) // n_ranges
         edges = np.partition(values, start)[start]
+        terms = (values, votes)
     else:
         order = np.argsort(values)
         pairs = np.cumsum(weight[order])
@@ -254,8 +263,10 @@ def _equal_count_ranges(
         # counts stay whole numbers, so that no boundary moves by rounding.
         start = np.searchsorted(pairs * n_ranges, np.arange(1, n_ranges) * pairs[-1], side="right")
         edges = values[order[start]]
-    ranges = _edges_passed(edges, values, "right")
-    total, confidence, correct = _bin_totals(ranges, (weight, weight * values, votes), n_ranges)
+        terms = (weight * values, votes)
+    ranges = _edges_passed(edges, values, "right").astype(np.intp, copy=False)
+    total = np.bincount(ranges, weights=weight, minlength=n_ranges)
+    confidence, correct = _bin_totals(ranges, terms, n_ranges)
     share = total / total.sum()
     return share, _mean_or_zero(confidence, total), _mean_or_zero(abs(correct - confidence), total)
 
@@ -282,10 +293,11 @@ def adaptive_calibration_error(
     _check_choice("weighting", weighting, ("count", "printed"))
     _check_positive("n_ranges", n_ranges)
     probs = set_probabilities(probs)
-    votes, weight = set_votes(target, probs.shape)
+    target, weight = set_target(target, probs.shape)
+    weight = None if (weight == 1).all() else weight
     errors = []
     for c in range(probs.shape[1]):
-        share, _, gap = _equal_count_ranges(probs[:, c], votes[:, c], weight, n_ranges)
+        share, _, gap = _equal_count_ranges(*_one_class(c, probs, target), weight, n_ranges)
         # sum_r n_rc / N |acc(r,c) - conf(r,c)|  or  1/R sum_r |acc(r,c) - conf(r,c)|
         errors.append(share @ gap if weighting == "count" else gap.sum() / n_ranges)
     # 1/C sum_c
@@ -320,20 +332,23 @@ def thresholded_adaptive_calibration_error(
     _check_choice("reading", reading, ("samples", "ranges"))
     _check_positive("n_ranges", n_ranges)
     probs = set_probabilities(probs)
-    votes, weight = set_votes(target, probs.shape)
+    target, weight = set_target(target, probs.shape)
+    weight = None if (weight == 1).all() else weight
     threshold = float(probs.dtype.type(threshold))  # so that .01 is not above .01 in float32 either
     errors = []
     for c in range(probs.shape[1]):
+        values, votes = _one_class(c, probs, target)
         if reading == "samples":
-            keep = probs[:, c] > threshold
+            keep = values > threshold
             if keep.any():
-                share, _, gap = _equal_count_ranges(probs[keep, c], votes[keep, c], weight[keep], n_ranges)
+                kept = None if weight is None else weight[keep]
+                share, _, gap = _equal_count_ranges(values[keep], votes[keep], kept, n_ranges)
                 # sum_r n_rc / N_c |acc(r,c) - conf(r,c)|, N_c the pairs above the threshold
                 errors.append(share @ gap)
             else:
                 errors.append(0.0)
         else:
-            _, confidence, gap = _equal_count_ranges(probs[:, c], votes[:, c], weight, n_ranges)
+            _, confidence, gap = _equal_count_ranges(values, votes, weight, n_ranges)
             # 1/R sum_{r: conf(r,c) > eps} |acc(r,c) - conf(r,c)|
             errors.append(gap[confidence > threshold + MEAN_ROUNDING].sum() / n_ranges)
     # 1/C sum_c
