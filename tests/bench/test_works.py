@@ -59,11 +59,6 @@ def test_ours_and_the_peer_give_the_same(name, i):
     assert largest_difference(ours, [0 * part for part in ours] if isinstance(ours, list | tuple) else 0 * ours) > 0.01
 
 
-def test_every_work_has_a_small_one_that_is_compared():
-    named = {work.name.partition(",")[0].partition(":")[0] for work in command.works()}
-    assert len(named) == len(SMALL) - 3  # two arms of dropout, one and two layers of UGN, faces first and again
-
-
 def test_the_masks_of_peers_are_their_own_when_they_are_timed():
     plain = models.mc_dropout(30, "per_input", n_features=20, n_samples=7).peers[0].start()
     assert largest_difference(plain(), plain()) > 0.001
@@ -160,4 +155,3 @@ def test_a_work_is_compared_from_end_to_end():
     assert row["lowest"] <= row["times faster"] <= row["highest"]
     assert row["difference"] <= row["tolerance"] == 1 / 2000
     assert 0 < row["share of limit"] < 1
-    assert -0.5 < row["slope"] < 1.5

@@ -30,7 +30,7 @@ def run(folder: Path, todo: Sequence[Work], pairs: int = PAIRS, n_departures: in
         rows += (found := compare(work, pairs))
         print(f"{work.name}, {work.n:,} {work.items}: {found[0]['seconds']:.3g} s", flush=True)
         for row in found:
-            print(f"  {row['peer']}: {_times_faster(row)}, {row['outcome']}", flush=True)
+            print(f"  {row['peer']}: {_times_faster(row) or 'not timed'}, {row['outcome']}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     table.to_csv(folder / "peers.csv", index=False, float_format="%.4g")

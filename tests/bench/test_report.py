@@ -1,0 +1,214 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from uncertain_affect.bench import __main__ as command
+from uncertain_affect.bench import departures, report, world
+from uncertain_affect.bench.compare import Peer, Task, Work
+
+
+@pytest.fixture(autouse=True)
+def own_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def missing():
+    raise ModuleNotFoundError("No module named 'netcal'", name="netcal")
+
+
+def sums(n, theirs=1.0):
+    """Ours beside one that is the same, one that is faster by doing nothing, one that is missing."""
+    return Task(
+        lambda: sum(range(20_000)) * 0 + 1.0,
+        [
+            Peer("a slow loop", lambda: lambda: sum(range(400_000)) * 0 + theirs, target=2, tolerance=1e-9),
+            Peer("a guess", lambda: lambda: 1.0, target=2, reason="a guess reads no number"),
+            Peer("netcal", missing, target=1),
+        ],
+    )
+
+
+def few(theirs=1.0):
+    return [
+        Work("Sums", 1000, "numbers", lambda n: sums(n, theirs), growth=(1000, 1000 * 100)),
+        Work("Pictures", 50, "faces", lambda n: Task(lambda: sum(range(1000))), rate=1e12, reason="light is slow"),
+    ]
+
+
+@pytest.fixture
+def written(tmp_path):
+    return tmp_path / "bench", report.run(tmp_path / "bench", few(), pairs=2, n_departures=3000)
+
+
+def line(page, *parts):
+    """The one row of a table that has all the parts."""
+    (found,) = (line for line in page.splitlines() if line.startswith("|") and all(part in line for part in parts))
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_the_tables_and_their_provenance_are_written(written):
+    folder, disagree = written
+    assert disagree == []
+    table = pd.read_csv(folder / "peers.csv", keep_default_na=False)
+    assert table["work"].tolist() == ["Sums"] * 3 + ["Pictures"]
+    assert table["peer"].tolist() == ["a slow loop", "a guess", "netcal", "none"]
+    assert [outcome.partition(" (")[0] for outcome in table["outcome"]] == [
+        "met",
+        "missed",
+        "not installed: netcal",
+        "missed",
+    ]
+    assert table["reason"].tolist() == ["", "a guess reads no number", "", "light is slow"]
+    facts = json.loads((folder / "peers.json").read_text())
+    assert facts["pairs"] == 2
+    assert facts["threads"] == torch.get_num_threads()
+    assert {"hardware", "versions", "threads", "revision"} <= set(facts)
+    assert set(facts["peers"]) == set(report.PEER_PACKAGES)
+    assert (folder / "peers.md").read_text() == report.page(folder), "the page follows from the tables"
+
+
+def test_the_page_says_what_is_met_missed_and_missing(written):
+    folder, _ = written
+    page = (folder / "peers.md").read_text()
+    assert "Of 4 targets 1 are met and 2 missed; for 1 the peer is missing or fails" in page
+    slow = line(page, "a slow loop", "met (2 of 2)")
+    assert slow[:3] == ["Sums", "1,000", "a slow loop"]
+    assert slow[6] == "2"
+    assert "(" in slow[5] and "-" in slow[5], "the ratio with its lowest and highest"
+    gone = line(page, "Sums", "not installed: netcal")
+    assert gone[4:6] == ["", ""], "no time and no ratio of what is missing"
+    assert "- Sums, N = 1,000, beside a guess: a guess reads no number." in page
+    assert "- Pictures, N = 50, beside none: light is slow." in page
+    pictures = line(page, "Pictures")
+    assert "a second" in pictures[5] and pictures[6] == "1e+12 a second"
+    assert line(page, "a slow loop", "agrees")[3:5] == ["0.0e+00", "1.0e-09"]
+
+
+def test_no_reason_is_given_where_nothing_is_missed(tmp_path):
+    def make(n):
+        return Task(lambda: 1.0, [Peer("a loop", lambda: lambda: sum(range(100_000)), target=2, reason="luck")])
+
+    report.run(tmp_path, [Work("Sums", 10, "numbers", make)], pairs=1, n_departures=100)
+    page = (tmp_path / "peers.md").read_text()
+    assert "Of 1 targets 1 are met and 0 missed" in page
+    assert "luck" not in page and "Why targets are missed" not in page
+
+
+@pytest.mark.parametrize("theirs", [1.1, float("nan")])
+def test_a_disagreement_is_shown_and_returned_after_everything_is_written(tmp_path, theirs, capsys):
+    disagree = report.run(tmp_path, few(theirs), pairs=1, n_departures=100)
+    assert disagree == ["Sums, 1,000 numbers: a slow loop"]
+    page = (tmp_path / "peers.md").read_text()
+    assert line(page, "a slow loop", "1.0e-09")[-1] == "DISAGREES"
+    assert "Pictures" in page
+    assert "netcal: not timed, not installed: netcal" in capsys.readouterr().out
+
+
+# --- departures -----------------------------------------------------------------------------------------------
+
+
+def test_departures_are_computed_for_every_library():
+    table = departures.departures(n=2000)
+    ours = table[table["library"] == "ours"]
+    assert (ours["outcome"] == "same").all()
+    assert len(ours) == 8
+
+    def of(case, metric, library):
+        (row,) = table[(table["case"] == case) & (table["metric"] == metric) & (table["library"] == library)].to_dict(
+            "records"
+        )
+        return row
+
+    # bins [.5, .6), [.6, .7) and [.9, 1]: right at .95, wrong at .52, .62 and 1
+    sure = of("one confidence of exactly 1", "ECE", "torchmetrics")
+    assert sure["definition"] == pytest.approx((0.52 + 0.62 + 0.95) / 4)
+    assert sure["value"] == pytest.approx((0.52 + 0.62 + 1.0 + 0.05) / 4, abs=1e-6), "1 is a bin of its own"
+    assert sure["outcome"] == "departs"
+    assert of("a confidence on an edge, .5", "ECE", "torchmetrics")["outcome"] == "same in float32"
+    moments = of("moments of four pairs, divided by n", "CCC", "torchmetrics")
+    assert (moments["outcome"], moments["definition"]) == ("departs", pytest.approx(11 / 14))
+
+
+def test_a_library_that_fails_or_is_missing_has_no_value(monkeypatch):
+    def fails(_):
+        raise RuntimeError("no such bins")
+
+    def none(_):
+        raise ModuleNotFoundError("No module named 'netcal'", name="netcal")
+
+    monkeypatch.setattr(departures, "CALIBRATION_PEERS", {"one": (fails, ("ECE",)), "other": (none, ("MCE",))})
+    table = departures.departures(n=100).set_index("library")
+    assert set(table.loc["one", "outcome"]) == {"fails: RuntimeError: no such bins"}
+    assert set(table.loc["other", "outcome"]) == {"not installed: netcal"}
+    assert table.loc["one", "value"].isna().all()
+
+
+# --- the command ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The command with few works, and the folders that views and panels were written to."""
+    elsewhere = []
+    monkeypatch.setattr(command, "works", few)
+    monkeypatch.setattr(report, "departures", lambda n: departures.departures(100))
+    monkeypatch.setattr(command.world, "views", elsewhere.append)
+    monkeypatch.setattr(command.world, "panels", elsewhere.append)
+    return elsewhere
+
+
+def test_the_command_times_everything_with_as_many_threads_as_asked(small, tmp_path):
+    assert command.main([str(tmp_path), "--pairs", "1", "--threads", "1"]) == 0
+    assert small == [tmp_path, tmp_path]
+    facts = json.loads((tmp_path / "peers.json").read_text())
+    assert (facts["pairs"], facts["threads"]) == (1, 1)
+
+
+def test_a_pattern_chooses_works_and_leaves_the_recorded_tables_alone(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "project_root", lambda: tmp_path)
+    assert command.main(["--only", "^pict", "--pairs", "1"]) == 0
+    assert small == []
+    table = pd.read_csv(tmp_path / "results" / "local" / "bench" / "peers.csv")
+    assert table["work"].tolist() == ["Pictures"]
+    assert not (tmp_path / "results" / "bench").exists()
+
+
+def test_a_pattern_that_matches_nothing_says_what_there_is(small):
+    assert command.main(["--only", "nothing"]) == "no work matches 'nothing': Pictures; Sums"
+
+
+def test_a_disagreement_ends_the_command_with_an_error(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "works", lambda: few(theirs=2.0))
+    assert "disagree: Sums, 1,000 numbers: a slow loop" in command.main([str(tmp_path), "--pairs", "1"])
+    assert (tmp_path / "peers.md").exists()
+    assert small == [tmp_path, tmp_path], "all else is timed"
+
+
+def test_a_number_of_pairs_below_one_is_refused(small, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--pairs", "0"])
+    assert "at least 1" in capsys.readouterr().err
+
+
+# --- what has no peer -----------------------------------------------------------------------------------------
+
+
+def test_the_views_are_timed_and_written(tmp_path, capsys):
+    table = world.views(tmp_path, names=["dialogues"])
+    assert table["work"].tolist() == ["seconds to build view dialogues, quick"]
+    assert (table["value"] > 0).all()
+    assert "dialogues" in capsys.readouterr().out
+    assert {"hardware", "versions", "threads"} <= set(json.loads((tmp_path / "simulated.json").read_text()))
+
+
+@pytest.mark.slow
+def test_the_panels_are_timed_and_written(tmp_path, capsys):
+    table = world.panels(tmp_path, repeats=1)
+    assert len(table) == 9
+    assert (table["milliseconds"] > 0).all()
+    assert "face explorer" in capsys.readouterr().out
+    assert json.loads((tmp_path / "panels.json").read_text())["threads"] == 1
