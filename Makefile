@@ -13,7 +13,7 @@ export MALLOC_TRIM_THRESHOLD_ := 2147483648
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test stress fuzz record lab site test-browser bench clean
+.PHONY: setup reproduce test stress numerics fuzz record lab site test-browser bench clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -40,6 +40,10 @@ test: setup
 # what is random in the tests, many times more often
 stress: setup
 	OMP_NUM_THREADS=1 UNCERTAIN_AFFECT_KILLS=20 $(BIN)/pytest -n $(JOBS) tests/test_resume.py
+
+# what metrics and losses make of awkward numbers, ten million examples among them: results/stress/numerics.md
+numerics: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/stress/numerics.py
 
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)

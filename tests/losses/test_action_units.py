@@ -111,3 +111,8 @@ def test_action_units_without_weights_are_named():
         occurrence_weights(torch.tensor([[1], [9]]))
     with pytest.raises(ValueError, match="non-empty"):
         occurrence_weights(torch.zeros(0, 3))
+
+
+def test_a_loss_of_no_example_is_refused():
+    with pytest.raises(ValueError, match=r"logits have shape \(2, 0, 4\): there is no example"):
+        action_unit_cross_entropy(torch.zeros(2, 0, 4), torch.zeros(2, 0, 4))

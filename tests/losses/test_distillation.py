@@ -218,3 +218,32 @@ def test_a_loss_that_is_off_is_counted():
     assert multitask_loss(losses, weights).item() == 0.75
     with pytest.raises(ValueError, match="there are 2 losses for 3 weights"):
         multitask_loss(losses[:2], weights)
+
+
+def test_losses_of_no_frame_and_targets_that_are_missing_are_refused():
+    z = torch.zeros(1, 2, 0, 40)
+    for loss in (
+        lambda: au_loss(z, z),
+        lambda: expr_loss(z, z[..., 0]),
+        lambda: ccc_loss(z[..., 0], z[..., 0]),
+        lambda: va_loss(z, z[..., :2]),
+        lambda: landmark_loss(z, z),
+        lambda: au_distillation(z, z),
+        lambda: expr_distillation(z, z),
+        lambda: va_distillation(z, z.unflatten(-1, (2, 20))),
+    ):
+        with pytest.raises(ValueError, match="there is no example"):
+            loss()
+    z = torch.zeros(1, 1, 2, 3)
+    for missing in (-1, torch.nan):
+        with pytest.raises(ValueError, match="not all 0 or 1: leave out the missing ones"):
+            au_loss(z, torch.tensor([0, missing, 1]).expand(1, 1, 2, 3))
+        with pytest.raises(ValueError, match="labels from 0 to 2: leave out the missing ones"):
+            expr_loss(z, torch.tensor([0, missing]).expand(1, 1, 2))
+        with pytest.raises(ValueError, match="from 0 to 2: leave out the missing ones"):
+            class_weights(torch.tensor([0, missing]), 3)
+    for no_class in (3, 0.5):
+        with pytest.raises(ValueError, match="labels from 0 to 2"):
+            expr_loss(z, torch.tensor([0, no_class]).expand(1, 1, 2))
+    with pytest.raises(ValueError, match="every loss is off"):
+        multitask_loss([None, None], torch.ones(2))

@@ -88,3 +88,8 @@ def test_bad_input_is_refused():
         gate_cross_entropy(torch.zeros(2, 3), torch.tensor([-1, 0]))
     with pytest.raises(ValueError, match='form must be "mean" or "sum", not \'max\''):
         gate_activation_l1(torch.zeros(2, 3), "max")
+    with pytest.raises(ValueError, match=r"people are torch\.float32"):
+        gate_cross_entropy(torch.zeros(2, 3), torch.tensor([0.0, math.nan]))
+    for loss in (affect_squared_error, gate_cross_entropy, lambda z, _: gate_activation_l1(z)):
+        with pytest.raises(ValueError, match="there is no example"):
+            loss(torch.zeros(4, 0, 2), torch.zeros(4, 0, 2, dtype=torch.int64))

@@ -467,3 +467,11 @@ def test_labels_split_into_the_ranges_of_one_vote_each():
     for n_ranges in (1, 7, 10, 500):
         twice = adaptive_calibration_error(probs, 2 * np.eye(3)[labels], n_ranges)
         assert adaptive_calibration_error(probs, labels, n_ranges) == pytest.approx(twice, abs=1e-15)
+
+
+def test_sums_of_no_pair_have_no_error():
+    none = np.zeros((2, 9))
+    none[1] = [1, 0, 0, 0.75, 0, 0, 1, 0, 0]
+    for error in (ece_from_sums, mce_from_sums):
+        np.testing.assert_allclose(error(none), [np.nan, 0.25])
+        assert np.isnan(error(none[0]))

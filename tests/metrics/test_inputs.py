@@ -84,3 +84,14 @@ def test_float32_rounding_of_a_softmax_passes_and_half_precision_does_not():
     metrics.expected_calibration_error(logits.softmax(1), labels)
     with pytest.raises(ValueError, match="sums to"):
         metrics.expected_calibration_error(logits.softmax(1).bfloat16(), labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rows_of_half_precision_are_refused_whatever_their_sum_is_rounded_to(dtype):
+    probs = torch.tensor([0.7002, 0.2001, 0.1002], dtype=dtype).expand(1, 1, 3)  # in half precision, 1.0
+    with pytest.raises(ValueError, match="which half precision is too coarse for"):
+        metrics.entropy_decomposition(probs)
+    with pytest.raises(ValueError, match="which half precision is too coarse for"):
+        metrics.entropy(probs)
+    exact = torch.tensor([0.5, 0.25, 0.25], dtype=dtype)
+    assert metrics.entropy(exact).item() == pytest.approx(1.5 * np.log(2), rel=1e-2)

@@ -1,4 +1,10 @@
-"""Losses, one family per module, under the papers' names."""
+"""Losses, one family per module, under the papers' names.
+
+Each is a mean over examples, and raises ``ValueError`` where there are none, but for those of `auxiliary`, to which
+targets that nobody has cost nothing. Classes and occurrences are checked. NaN and infinity among predictions and
+numbers to predict are not looked for, which would cost as much as some of the losses: what they give is not finite
+either, and `training.fit` stops there.
+"""
 
 from uncertain_affect.losses.action_units import action_unit_cross_entropy, occurrence_weights
 from uncertain_affect.losses.distillation import (

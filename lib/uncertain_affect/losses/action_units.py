@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from uncertain_affect.losses._inputs import check_not_empty
+
 UNKNOWN = -1
 
 
@@ -26,12 +28,13 @@ def action_unit_cross_entropy(
         (...) losses: (C,) of logits (C, B, N).
 
     Raises:
-        ValueError: labels for another number of action units, labels other than 1, 0 and -1 (some corpora mark the
-            unknown with 9), or NaN labels.
+        ValueError: no example, labels for another number of action units, labels other than 1, 0 and -1 (some corpora
+            mark the unknown with 9), or NaN labels.
 
     Source: UGN, Eq. 2 with ``au_weights``, Eq. 9 without, Eq. 12 with ``example_weights``. Eq. 12 sums over the
     batch; the mean keeps the step size of one example whatever the batch.
     """
+    check_not_empty(logits, 2, "logits")
     if labels.shape[-1] != logits.shape[-1]:
         raise ValueError(f"labels are for {labels.shape[-1]} action units, logits for {logits.shape[-1]}")
     _check_labels(labels)

@@ -61,7 +61,10 @@ def multi_task_loss(
     categorical: Sequence[bool],
     regression: str = "squared",
 ) -> Tensor:
-    """Weighted sum of the losses of all tasks, weights (T,); takes and raises what :func:`task_losses` does."""
+    """Weighted sum of the losses of all tasks, weights (T,); takes and raises what :func:`task_losses` does.
+
+    Targets that are missing, NaN, leave their task with fewer examples, as there.
+    """
     # L = sum_b w_b L_b,  sum_b w_b = 1
     return weights @ task_losses(values, logits, targets, categorical, regression)
 
@@ -164,9 +167,12 @@ def without_families(weights: ArrayLike, families: Sequence[str], removed: Colle
         removed: families.
 
     Raises:
-        ValueError: lengths differ, or a removed family is unknown or the primary one.
+        ValueError: lengths differ, a weight is negative or not finite, or a removed family is unknown or the primary
+            one.
     """
     weights = np.asarray(weights, np.float64)
+    if not len(weights) or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError("weights must hold a number of at least 0 for the primary task and each auxiliary one")
     if len(weights) != len(families):
         raise ValueError(f"{len(weights)} weights for {len(families)} families")
     if unknown := sorted(set(removed) - set(families[1:])):

@@ -1,7 +1,8 @@
 """The losses of teachers and students of Iterative Distillation, and Algorithm 1, which balances tasks.
 
 The main text, with the equations, is not at hand: losses are those of the released code (wtomin/UncertainEmotion).
-All take logits with leading axes (..., B, T) of copies, clips and frames, and give one loss per copy, (...).
+All take logits with leading axes (..., B, T) of copies, clips and frames, and give one loss per copy, (...). All raise
+``ValueError`` where there is no frame.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uncertain_affect.losses._inputs import check_not_empty
 from uncertain_affect.models.emenet import N_BINS, expectation
 
 # p_c of Aff-Wild2. The appendix prints 24.7 for AU2; the code has 47/3 (6% positives), which ran and is the default.
@@ -53,11 +55,16 @@ def class_weights(labels: Tensor, n_classes: int) -> Tensor:
     Raises:
         ValueError: no label, or one that is no class.
     """
-    if not len(labels) or bool(((labels < 0) | (labels >= n_classes)).any()):
+    if not len(labels) or _are_not_classes(labels, n_classes):
         raise ValueError(f"expected at least one label, all from 0 to {n_classes - 1}: leave out the missing ones")
     frequency = torch.bincount(labels.long(), minlength=n_classes).double() / len(labels)
     inverse = 1 / frequency.clamp(min=RAREST)
     return (inverse / inverse.sum()).float()
+
+
+def _are_not_classes(labels: Tensor, n_classes: int) -> bool:
+    # NaN fails every comparison
+    return not bool(((labels >= 0) & (labels < n_classes) & (labels == labels.long())).all())
 
 
 # --- teachers -------------------------------------------------------------------------------------------------
@@ -67,14 +74,27 @@ def au_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Te
     """Binary cross-entropy in nats, mean over frames and action units; labels (..., B, T, C) in {0, 1}.
 
     ``weights`` (C,) are those of the positives.
+
+    Raises:
+        ValueError: no frame, or labels other than 0 and 1.
     """
+    check_not_empty(logits, 3, "logits")
+    if ((labels != 0) & (labels != 1)).any():
+        raise ValueError("labels of action units are not all 0 or 1: leave out the missing ones")
     # L_AU = -mean [p_c y log s(z) + (1 - y) log(1 - s(z))]
     losses = F.binary_cross_entropy_with_logits(logits, labels.to(logits), pos_weight=weights, reduction="none")
     return losses.mean((-3, -2, -1))
 
 
 def expr_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy in nats; labels (..., B, T). With class ``weights`` (C,) it is a weighted mean over frames."""
+    """Cross-entropy in nats; labels (..., B, T). With class ``weights`` (C,) it is a weighted mean over frames.
+
+    Raises:
+        ValueError: no frame, or a label that is no class.
+    """
+    check_not_empty(logits, 3, "logits")
+    if _are_not_classes(labels, logits.shape[-1]):
+        raise ValueError(f"expected labels from 0 to {logits.shape[-1] - 1}: leave out the missing ones")
     losses = -logits.log_softmax(-1).gather(-1, labels.long().unsqueeze(-1)).squeeze(-1)
     if weights is None:
         return losses.mean((-2, -1))
@@ -84,7 +104,11 @@ def expr_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> 
 
 
 def ccc_loss(said: Tensor, labels: Tensor) -> Tensor:
-    """1 - CCC over clips and frames (..., B, T), with unbiased deviations (n - 1) as the release has them here."""
+    """1 - CCC over clips and frames (..., B, T), with unbiased deviations (n - 1) as the release has them here.
+
+    One where predictions or labels are constant, as those of a single frame are.
+    """
+    check_not_empty(said, 2, "predictions")
     x, y = said.flatten(-2), labels.flatten(-2)
     dx, dy = x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True)
     n = x.shape[-1]
@@ -102,6 +126,7 @@ def va_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def landmark_loss(said: Tensor, landmarks: Tensor) -> Tensor:
     """L_FA: mean absolute error of landmark coordinates (..., B, T, 136)."""
+    check_not_empty(said, 3, "landmarks")
     return (said - landmarks).abs().mean((-3, -2, -1))
 
 
@@ -110,11 +135,13 @@ def landmark_loss(said: Tensor, landmarks: Tensor) -> Tensor:
 
 def au_distillation(logits: Tensor, soft: Tensor) -> Tensor:
     """Binary cross-entropy against the teachers' mean probabilities (..., B, T, C), without weights."""
+    check_not_empty(logits, 3, "logits")
     return F.binary_cross_entropy_with_logits(logits, soft.expand_as(logits), reduction="none").mean((-3, -2, -1))
 
 
 def expr_distillation(logits: Tensor, soft: Tensor) -> Tensor:
     """KL(teachers || student) in nats, mean over frames, of the teachers' mean probabilities (..., B, T, C)."""
+    check_not_empty(logits, 3, "logits")
     # sum_c q_c (log q_c - log p_c)
     return (torch.special.xlogy(soft, soft) - soft * logits.log_softmax(-1)).sum(-1).mean((-2, -1))
 
@@ -134,10 +161,12 @@ def multitask_loss(losses: Sequence[Tensor | None], weights: Tensor) -> Tensor:
     A loss that is None is off: it adds nothing, and is counted in the weights all the same, as in the release.
 
     Raises:
-        ValueError: another number of losses than of weights.
+        ValueError: another number of losses than of weights, or every loss is off.
     """
     if len(losses) != weights.shape[-1]:
         raise ValueError(f"there are {len(losses)} losses for {weights.shape[-1]} weights")
+    if all(loss is None for loss in losses):
+        raise ValueError("every loss is off: there is nothing to learn from")
     # L = sum_i lambda_i / sum_j lambda_j L_i
     return sum(weights[..., i] * loss for i, loss in enumerate(losses) if loss is not None)
 
@@ -158,7 +187,7 @@ class TaskBalancer:
         raw: (K, A), lambda before it is normalised.
 
     As printed, the inner loops never advance i; each is read as "for every task i". Improved means strictly better
-    than the best so far.
+    than the best so far; NaN is not.
     """
 
     def __init__(
@@ -195,7 +224,10 @@ class TaskBalancer:
 
 
 def balancing_trace(history: Tensor, n_auxiliary: int = 0, released: bool = False) -> Tensor:
-    """Normalised weights (E + 1, A + n_auxiliary) before and after each of E epochs of performance (E, A)."""
+    """Normalised weights (E + 1, A + n_auxiliary) before and after each of E epochs of performance (E, A).
+
+    NaN counts as not improved.
+    """
     balancer = TaskBalancer(1, history.shape[1], n_auxiliary, released=released)
     weights = [balancer.weights[0]]
     for epoch in history:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from uncertain_affect.losses._inputs import check_not_empty
 from uncertain_affect.models.experts import Mixture
 
 
@@ -15,7 +16,11 @@ def affect_squared_error(predictions: Tensor, labels: Tensor) -> Tensor:
     """alpha^y: mean over frames of the squared error (..., B, K) summed over valence and arousal (equation 5).
 
     A mean over the K dimensions too, as Keras takes it, would be half of this for K = 2.
+
+    Raises:
+        ValueError: no frame.
     """
+    check_not_empty(predictions, 2, "predictions")
     # alpha^y = 1/N sum_j (y_j - y~_j)(y_j - y~_j)^T
     return (labels - predictions).square().sum(-1).mean(-1)
 
@@ -28,10 +33,13 @@ def gate_cross_entropy(logits: Tensor, person: Tensor) -> Tensor:
         person: int (..., B), the index of the person's expert.
 
     Raises:
-        ValueError: a person without an expert.
+        ValueError: no frame, people who are not numbered by integers, or a person without an expert.
     """
+    check_not_empty(logits, 2, "logits")
+    if person.is_floating_point():
+        raise ValueError(f"people are {person.dtype}: experts are numbered by integers")
     n_experts = logits.shape[-1]
-    if person.numel() and not 0 <= int(person.min()) <= int(person.max()) < n_experts:
+    if not 0 <= int(person.min()) <= int(person.max()) < n_experts:
         others = sorted(set(person.flatten().tolist()) - set(range(n_experts)))
         raise ValueError(
             f"no expert for person {others[0]}: {n_experts} experts are numbered from 0 to {n_experts - 1}"
@@ -51,8 +59,9 @@ def gate_activation_l1(logits: Tensor, form: Literal["mean", "sum"] = "mean") ->
             has it: n_s times as much.
 
     Raises:
-        ValueError: another form.
+        ValueError: no frame, or another form.
     """
+    check_not_empty(logits, 2, "logits")
     if form not in ("mean", "sum"):
         raise ValueError(f'form must be "mean" or "sum", not {form!r}')
     # alpha_r = 1/N sum_j |h_j|_1, in the mean form divided by n_s

@@ -3,6 +3,9 @@
 They take probabilities (N, C) and either integer labels (N,) or votes (N, C), NumPy or torch alike. Those
 over a set return a float computed in float64; those per example an (N,) array or tensor of the input's kind
 and dtype. Sample axes come first: (T, N, C).
+
+No example at all, NaN, negative probabilities and those that do not sum to one within 1e-4 raise ``ValueError``; rows
+of a softmax in half precision are too coarse for that. NaN is a result only where the docstring says so.
 """
 
 from uncertain_affect.metrics.brier import BrierDecomposition, brier_decomposition, brier_score

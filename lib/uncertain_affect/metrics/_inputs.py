@@ -52,13 +52,16 @@ def check_probabilities(probs: np.ndarray | torch.Tensor, name: str = "probs") -
     if probs.ndim == 0 or 0 in probs.shape:
         raise ValueError(f"{name} has shape {tuple(probs.shape)}: expected a non-empty (..., C)")
     _check_not_negative(probs, name, "probabilities lie between 0 and 1 (were logits passed?)")
+    if probs.dtype in (np.float16, torch.float16, torch.bfloat16):
+        probs = as_float64(probs)  # a sum of theirs is rounded to one where they are not
     # A product with ones is several times faster than NumPy's sum over a short last axis.
     total = probs.sum(-1) if isinstance(probs, torch.Tensor) else probs @ np.ones(probs.shape[-1], probs.dtype)
     if not all(abs(extreme - 1) <= SUM_TOLERANCE for extreme in (total.min(), total.max())):
         bad = ~(abs(total - 1) <= SUM_TOLERANCE)
         value = float(as_numpy(total)[as_numpy(bad)][0])
         raise ValueError(
-            f"{_first(name, bad)} sums to {value:.6g}: the last axis must sum to one within {SUM_TOLERANCE}"
+            f"{_first(name, bad)} sums to {value:.6g}: the last axis must sum to one within {SUM_TOLERANCE}, which half"
+            " precision is too coarse for"
         )
 
 

@@ -135,16 +135,17 @@ def _split_sums(sums: Values) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ece_from_sums(sums: Values) -> np.ndarray:
-    """Expected calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins)."""
+    """Expected calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins); NaN without a pair."""
     weight, gap = _split_sums(sums)
     # n_b |acc(b) - conf(b)| = |correct_b - confidence_b|, so empty bins drop out by themselves
-    return gap.sum(-1) / weight.sum(-1)
+    with np.errstate(invalid="ignore"):
+        return gap.sum(-1) / weight.sum(-1)
 
 
 def mce_from_sums(sums: Values) -> np.ndarray:
-    """Maximum calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins)."""
+    """Maximum calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins); NaN without a pair."""
     weight, gap = _split_sums(sums)
-    return _mean_or_zero(gap, weight).max(-1)
+    return np.where(weight.sum(-1) > 0, _mean_or_zero(gap, weight).max(-1), np.nan)
 
 
 def expected_calibration_error(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> float:

@@ -39,7 +39,7 @@ def rmse(predictions: Values, labels: Values) -> float | np.ndarray:
 
 
 def rmse_from_sums(sums: np.ndarray) -> np.ndarray:
-    """Root mean squared error from `resampling.moment_sums`, `(..., 6) -> (...)`."""
+    """Root mean squared error from `resampling.moment_sums`, `(..., 6) -> (...)`; NaN without a pair, or of NaN."""
     n, _, _, xx, yy, xy = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
     # sum (x - y)^2 = sum x^2 + sum y^2 - 2 sum x y, at 0 up to rounding of either sign
     with np.errstate(invalid="ignore", divide="ignore"):

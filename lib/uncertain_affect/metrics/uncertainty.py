@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 import torch
 
+from uncertain_affect.metrics._entropy import entr, entropy_nats
 from uncertain_affect.metrics._inputs import Values, as_float64, check_probabilities, restore_dtype
 
 
@@ -17,16 +17,6 @@ class EntropyDecomposition(NamedTuple):
     total: np.ndarray | torch.Tensor
     aleatoric: np.ndarray | torch.Tensor
     epistemic: np.ndarray | torch.Tensor
-
-
-def entropy_nats(probs: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-    """Entropy in nats over the last axis of float64 probabilities, unchecked."""
-    # H(p) = -sum_c p_c log p_c, with 0 log 0 = 0
-    return _entr(probs).sum(-1)
-
-
-def _entr(p: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-    return torch.special.entr(p) if isinstance(p, torch.Tensor) else scipy.special.entr(p)
 
 
 def _nats_per_unit(base: float | None, normalise: bool, n_classes: int) -> float:
@@ -111,7 +101,7 @@ def bernoulli_entropy_decomposition(
     if not bool((probs.min() >= 0) & (probs.max() <= 1)):  # NaN fails every comparison
         raise ValueError("probs_T: probabilities lie between 0 and 1 (were logits passed?)")
     # H(p) = -(p log p + (1 - p) log(1 - p))
-    return _decompose(probs, lambda p: _entr(p) + _entr(1 - p), _nats_per_unit(base, normalise, 2))
+    return _decompose(probs, lambda p: entr(p) + entr(1 - p), _nats_per_unit(base, normalise, 2))
 
 
 def _decompose(probs: np.ndarray | torch.Tensor, entropy_of: Callable, unit: float) -> EntropyDecomposition:
