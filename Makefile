@@ -13,15 +13,16 @@ export MALLOC_TRIM_THRESHOLD_ := 2147483648
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test stress numerics fuzz record lab site test-browser bench clean
+.PHONY: setup reproduce test stress numerics fuzz record lab site test-browser bench lock sbom audit-packages clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements-torch.txt requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
@@ -62,7 +63,7 @@ test-browser: site
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup tests/browser
 
 .venv/site-ready: requirements-site.txt .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-site.txt -c requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-site.txt
 	@touch $@
 
 bench: .venv/bench-ready
@@ -85,6 +86,26 @@ FUZZ_SECONDS ?= 60
 fuzz: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt || true
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(PARSERS)
+
+# make lock [UPGRADE=--upgrade]: the locks anew from pyproject.toml, for all systems and Pythons, with hashes of all files
+COMPILE = build/supply/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+	--no-emit-package torch --annotation-style line --custom-compile-command "make lock"
+lock: build/supply/ready
+	$(COMPILE) pyproject.toml --extra test --constraints requirements-torch.txt --output-file requirements.txt
+	$(COMPILE) --group site --constraints requirements.txt --output-file requirements-site.txt
+
+# the bill of materials, with licences: results/supply; what is for other systems is looked up, which needs a network
+sbom: setup
+	$(BIN)/python tests/supply/bill.py
+
+# known vulnerabilities of what the lock pins; needs a network
+audit-packages: build/supply/ready
+	build/supply/bin/python tests/supply/vulnerabilities.py
+
+build/supply/ready: requirements-supply.txt
+	$(PYTHON) -m venv build/supply
+	build/supply/bin/pip install --quiet --disable-pip-version-check -r requirements-supply.txt
+	@touch $@
 
 clean:
 	rm -rf .venv build results/local .pytest_cache .ruff_cache .hypothesis

@@ -16,7 +16,6 @@ from uncertain_affect.losses import auxiliary
 from uncertain_affect.models import backbones, emenet, experts, han_rock, ugn, uncnet
 from uncertain_affect.training import generators
 
-
 # differences of 1e-6 in double precision err by about 1e-10
 gradcheck = functools.partial(torch.autograd.gradcheck, atol=1e-7, rtol=1e-5)
 
@@ -85,7 +84,7 @@ BRANCHES = (((2, 1, 1),), ((2, 1, 1), (2, 3, 1)))
 TASKS = (han_rock.Task("a", "primary", 3), han_rock.Task("b", "x"), han_rock.Task("c", "h", 3))
 TOKENS = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [2, 4, 1, 0]])
 CONTEXT = torch.tensor([[0, 1, 2], [1, 2, -1], [2, -1, -1]])
-# of networks with very many weights a random projection of the differences
+# of networks with many weights a random projection of the differences
 FAST = {"fast_mode": True}
 
 
@@ -155,10 +154,16 @@ LAYERS = {
         torch.arange(4) < torch.tensor([[4], [2], [1]]),
     ),
     "han_rock.FlatHan": lambda: check(
-        han_rock.FlatHan(TASKS, embedding(), 2, generator(), word_gru=2, attention=3, freeze=False), TOKENS, CONTEXT
+        han_rock.FlatHan(TASKS, embedding(), 2, generator(), word_gru=2, attention=3, freeze=False),
+        TOKENS,
+        CONTEXT,
+        **FAST,
     ),
     "han_rock.HanRock": lambda: check(
-        han_rock.HanRock(TASKS, embedding(), 2, 1, generator(), word_gru=2, attention=3, freeze=False), TOKENS, CONTEXT
+        han_rock.HanRock(TASKS, embedding(), 2, 1, generator(), word_gru=2, attention=3, freeze=False),
+        TOKENS,
+        CONTEXT,
+        **FAST,
     ),
     "han_rock._Heads": lambda: check(han_rock._Heads(TASKS, 3, generator()), normal(3, 4, 3)),
     "ugn.ActionUnitBranches": lambda: check(ugn.ActionUnitBranches(4, 3, generators([0, 1]), 2), normal(2, 5, 4)),
@@ -166,7 +171,7 @@ LAYERS = {
         ugn.UncertainGraphLayer(3, 4, generators([0, 1]), 3, 2), normal(2, 2, 3, 4), normal(2, 2, 2, 3, 3).sigmoid()
     ),
     "ugn.UncertainGraphNetwork": lambda: [
-        check(graph_network(**options), normal(2, 3, 4))
+        check(graph_network(**options), normal(2, 3, 4), **FAST)
         for options in ({}, {"shared_mask": True}, {"normalisation": "printed"})
     ],
     "uncnet.UncNet": lambda: check(uncnet.UncNet(3, generators([0, 1]), (4, 3), 2), normal(5, 3)),

@@ -16,11 +16,14 @@ def test_every_public_metric_and_loss_is_looked_at():
     assert exported - of_results <= {name.rpartition(".")[2] for name in numerics.CASES}
 
 
-@pytest.mark.parametrize("given", SMALL)
-@pytest.mark.parametrize("name", numerics.CASES)
-def test_what_comes_of_awkward_numbers_is_documented_or_refused(name, given):
-    said, defect = numerics.cell(name, given)
-    assert not defect, said
+@pytest.fixture(scope="module")
+def table():
+    return numerics.table(SMALL)
+
+
+def test_what_comes_of_awkward_numbers_is_documented_or_refused(table):
+    cells, defects = table
+    assert not {key: (defect, cells.loc[key]) for key, defect in defects.items()}
 
 
 def warn(p):
@@ -47,10 +50,10 @@ def test_a_defect_is_seen(monkeypatch, case, given, defect):
     assert numerics.cell("metrics.brier.brier_score", given)[1] == defect
 
 
-def test_of_the_committed_table_the_cells_are_those_of_today():
+def test_of_the_committed_table_the_cells_are_those_of_today(table):
     committed = numerics.read()
     assert list(committed.columns) == list(numerics.INPUTS) and set(committed.index) == set(numerics.CASES)
-    cells, _ = numerics.table(SMALL)
+    cells, _ = table
     # digits differ between processors: what is refused, and where there is NaN, does not
     for name, row in cells.iterrows():
         for given, said in row.items():
