@@ -1,0 +1,314 @@
+"""Would the tests notice? `make mutation [MUTANTS=300] [MINUTES=60]`: small changes to the code, and what tests say.
+
+`draw` takes cosmic-ray's operators and a seed, and picks places of metrics/, losses/, models/ and claims.py, one mutant
+for each: not the many replacements of one operator, and nothing in annotations, docstrings or decorators, where a
+mutant says little. `run` imports what all tests need once; each mutant is then a forked child in which the library is
+imported with that one module changed. It runs the tests of the module (`tests_of`), stops at the first that fails, and
+is ended after a time, which counts as noticed. Written: results/stress/mutation.csv and .md.
+"""
+
+import argparse
+import ast
+import csv
+import importlib.abc
+import importlib.util
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "lib" / "uncertain_affect"
+DRAWN = ROOT / "build" / "mutation" / "mutants.json"
+FOLDER = ROOT / "results" / "stress"
+REASONS = Path(__file__).with_name("reasons.yaml")
+PARTS = ("metrics", "losses", "models", "claims.py")
+SEED = 0
+SECONDS = 150  # of one mutant; the slowest tests of one module take half of it on a slow core
+FIELDS = ("file", "line", "before", "after", "operator", "outcome", "seconds", "by")
+
+
+def tests_of(file: str) -> list[str]:
+    """The tests of a module, its own first: pytest stops at the first that fails."""
+    if file == "claims.py":
+        return ["tests/test_claims.py"]
+    part, module = file.removesuffix(".py").split("/")
+    own = f"tests/{part}/test_{module.removeprefix('_')}.py"
+    if part == "models":
+        return [own, "tests/stress/test_gradients.py", "-k", f"{own.rpartition('/')[2]} or {module}."]
+    return [own, f"tests/{part}", "tests/stress/test_numerics.py"]
+
+
+def sources() -> list[Path]:
+    """The modules to be mutated; packages themselves hold only imports."""
+    found = [LIBRARY / "claims.py", *(path for part in PARTS[:-1] for path in (LIBRARY / part).glob("*.py"))]
+    return sorted(path for path in found if path.name != "__init__.py")
+
+
+# --- draw: with cosmic-ray ------------------------------------------------------------------------------------------
+
+
+def draw(number: int) -> None:
+    """Write down so many mutants as complete sources."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    operators = [
+        (name, get_operator(name)())
+        for name in sorted(operator_names())
+        if not get_operator(name).arguments() and not name.endswith(("RemoveDecorator", "NoOp"))
+    ]
+    places = {}
+    for path in sources():
+        source = path.read_text(encoding="utf-8")
+        skipped = _passed_over(source)
+        nodes = list(ast_nodes(get_ast(source)))
+        for name, operator in operators:
+            found = (place for node in nodes for place in operator.mutation_positions(node))
+            for occurrence, (start, _) in enumerate(found):
+                if not any(a <= start < b for a, b in skipped):
+                    places.setdefault((path, start), []).append((name, operator, occurrence))
+    rng = random.Random(SEED)
+    chosen = sorted(places)
+    rng.shuffle(chosen)
+    drawn = []
+    for path, start in chosen:
+        name, operator, occurrence = rng.choice(places[path, start])
+        source = path.read_text(encoding="utf-8")
+        mutated = mutate_code(source, operator, occurrence)
+        change = _change(source, mutated)
+        if change is None:
+            continue
+        line, before, after = change
+        file = path.relative_to(LIBRARY).as_posix()
+        drawn.append(
+            {"file": file, "line": line, "before": before, "after": after, "operator": name, "source": mutated}
+        )
+        if len(drawn) == number:
+            break
+    DRAWN.parent.mkdir(parents=True, exist_ok=True)
+    DRAWN.write_text(json.dumps({"places": len(places), "mutants": drawn}), encoding="utf-8")
+    print(f"{len(drawn)} mutants of {len(places)} places in {len(sources())} modules")
+
+
+def _passed_over(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where annotations and decorators stand, and aliases of types, as cosmic-ray counts lines and columns."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            found += [*node.decorator_list, node.returns]
+        elif isinstance(node, ast.ClassDef):
+            found += node.decorator_list
+        elif isinstance(node, ast.arg | ast.AnnAssign):
+            found.append(node.annotation)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp | ast.Subscript):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            found += [node.value] if names and names[0][0].isupper() and not names[0].isupper() else []
+    return [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in found if n is not None]
+
+
+def _change(source: str, mutated: str | None) -> tuple[int, str, str] | None:
+    """The first line that differs, before and after; None if there is no change or it is no Python."""
+    if mutated is None or mutated == source:
+        return None
+    try:
+        if ast.dump(ast.parse(mutated)) == ast.dump(ast.parse(source)):
+            return None
+    except SyntaxError:
+        return None
+    old, new = source.splitlines(), mutated.splitlines()
+    line = next(i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+    return line + 1, old[line].strip(), new[line].strip()
+
+
+# --- run: a forked child for each mutant ----------------------------------------------------------------------------
+
+
+class Mutated(importlib.abc.MetaPathFinder):
+    """Imports one module from another source than that on the disk."""
+
+    def __init__(self, file: str, source: str):
+        self.path, self.source = LIBRARY / file, source
+        self.name = "uncertain_affect." + file.removesuffix(".py").replace("/", ".")
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        return importlib.util.spec_from_file_location(
+            name, self.path, loader=_Loader(name, str(self.path), self.source)
+        )
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, name: str, path: str, source: str):
+        super().__init__(name, path)
+        self.mutated = source
+
+    def get_code(self, fullname):
+        return compile(self.mutated, self.path, "exec", dont_inherit=True)
+
+
+def run(minutes: float, only: str) -> int:
+    """Test the drawn mutants until the time is over, and write the report."""
+    _import_what_tests_need()
+    drawn = json.loads(DRAWN.read_text(encoding="utf-8"))
+    end, rows = time.monotonic() + 60 * minutes, []
+    for file in sorted({m["file"] for m in drawn["mutants"] if only in m["file"]}):
+        outcome, seconds, by = test(file, (LIBRARY / file).read_text(encoding="utf-8"))
+        print(f"as it is  {seconds:5.1f} s  {file}", flush=True)
+        if outcome != "survived":
+            print(f"The tests of {file} fail or take too long as it is: {by}")
+            return 2
+    for mutant in drawn["mutants"]:
+        if time.monotonic() > end:
+            break
+        if only not in mutant["file"]:
+            continue
+        outcome, seconds, by = test(mutant["file"], mutant["source"])
+        rows.append({**mutant, "outcome": outcome, "seconds": round(seconds, 1), "by": by})
+        print(f"{outcome:9} {seconds:5.1f} s  {mutant['file']}:{mutant['line']}  {mutant['after']}", flush=True)
+    if not only:
+        write(rows, len(drawn["mutants"]), drawn["places"])
+    return 0
+
+
+def _import_what_tests_need() -> None:
+    import hypothesis
+    import nbformat  # noqa: F401
+    import pytest  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import skimage.feature  # noqa: F401
+    import sklearn.feature_selection  # noqa: F401
+    import torch
+    import torchmetrics  # noqa: F401
+
+    torch.set_num_threads(1)
+    # the same examples for every mutant, and none made small: that one fails is enough
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("mutation", derandomize=True, database=None, deadline=None, phases=phases)
+    assert not any(name.startswith("uncertain_affect") for name in sys.modules)
+
+
+def test(file: str, source: str) -> tuple[str, float, str]:
+    """Whether the tests of a module notice its source, after how many seconds, and which test."""
+    start = time.monotonic()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        os._exit(_child(file, source, writing))
+    os.close(writing)
+    while time.monotonic() - start < SECONDS:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.05)
+    else:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+        return "timed out", time.monotonic() - start, ""
+    with os.fdopen(reading, encoding="utf-8") as said:
+        by = said.read()
+    code = os.waitstatus_to_exitcode(status)
+    return ("survived" if code == 0 else "killed"), time.monotonic() - start, by
+
+
+def _child(file: str, source: str, writing: int) -> int:
+    import hypothesis
+    import pytest
+
+    class First:
+        """Says which test failed."""
+
+        def pytest_runtest_logreport(self, report):
+            if report.failed:
+                os.write(writing, report.nodeid.encode())
+
+        def pytest_collectreport(self, report):
+            if report.failed:
+                os.write(writing, f"{report.nodeid} cannot be imported".encode())
+
+    os.setpgid(0, 0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    sys.meta_path.insert(0, Mutated(file, source))
+    hypothesis.settings.load_profile("mutation")
+    os.chdir(ROOT)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:nbval"]
+    try:
+        return int(pytest.main([*tests_of(file), *options], plugins=[First()]))
+    except BaseException:
+        return 1
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+def reason_for(row: dict, reasons: dict) -> str:
+    """Why a survivor may live, by its file and what its line was and is; whatever line number that has by now."""
+    return reasons.get(f"{row['file']}: {row['before']} -> {row['after']}", "")
+
+
+def write(rows: list[dict], asked: int, places: int) -> None:
+    """The table of mutants, and the summary with the survivors."""
+    import yaml
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "mutation.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        # seconds differ from run to run: they are printed, and not written down
+        table.writerows({**row, "seconds": ""} for row in rows)
+    reasons = yaml.safe_load(REASONS.read_text(encoding="utf-8")) or {}
+    (FOLDER / "mutation.md").write_text(report(rows, asked, places, reasons), encoding="utf-8")
+
+
+def report(rows: list[dict], asked: int, places: int, reasons: dict) -> str:
+    parts = {part: Counter(r["outcome"] for r in rows if r["file"].startswith(part)) for part in PARTS}
+    lines = [
+        "# Mutants",
+        "",
+        "Small changes to the code, one at a time, and whether the tests of the module notice; written by `make",
+        f"mutation`. {len(rows)} mutants of {asked} drawn, seed {SEED}, of {places} places in the code.",
+        "",
+        "| part | mutants | killed | timed out | survived | noticed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for part, of in [*parts.items(), ("all", sum(parts.values(), Counter()))]:
+        n = of.total()
+        share = f"{(n - of['survived']) / n:.0%}" if n else ""
+        lines.append(f"| {part} | {n} | {of['killed']} | {of['timed out']} | {of['survived']} | {share} |")
+    survivors = [row for row in rows if row["outcome"] == "survived"]
+    lines += ["", "## Survivors", ""]
+    for row in survivors:
+        reason = reason_for(row, reasons) or "**no reason given**"
+        lines += [
+            f"- `{row['file']}` line {row['line']}: `{row['before']}`",
+            f"  became `{row['after']}`",
+            f"  {reason}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("draw", "run"))
+    parser.add_argument("--number", type=int, default=300, help="mutants to draw")
+    parser.add_argument("--minutes", type=float, default=60, help="for all mutants together")
+    parser.add_argument("--only", default="", help="run those of files with this in their name; writes no report")
+    args = parser.parse_args()
+    if args.what == "draw":
+        draw(args.number)
+        return 0
+    return run(args.minutes, args.only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
