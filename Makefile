@@ -13,7 +13,7 @@ export MALLOC_TRIM_THRESHOLD_ := 2147483648
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test stress numerics fuzz record lab site test-browser bench lock sbom audit-packages clean
+.PHONY: setup reproduce test stress numerics mutation fuzz record lab site test-browser bench lock sbom audit-packages clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -45,6 +45,13 @@ stress: setup
 # what metrics and losses make of awkward numbers, ten million examples among them: results/stress/numerics.md
 numerics: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/stress/numerics.py
+
+# make mutation [MUTANTS=300] [MINUTES=60]: would the tests notice? results/stress/mutation.md
+MUTANTS ?= 300
+MINUTES ?= 60
+mutation: setup build/mutation/ready
+	build/mutation/bin/python tests/mutation/mutate.py draw --number $(MUTANTS)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py run --minutes $(MINUTES)
 
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)
@@ -102,9 +109,9 @@ sbom: setup
 audit-packages: build/supply/ready
 	build/supply/bin/python tests/supply/vulnerabilities.py
 
-build/supply/ready: requirements-supply.txt
-	$(PYTHON) -m venv build/supply
-	build/supply/bin/pip install --quiet --disable-pip-version-check -r requirements-supply.txt
+build/%/ready: requirements-%.txt
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 clean:

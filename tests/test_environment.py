@@ -202,7 +202,7 @@ def undeclared(sources, declared):
 BENCH = ROOT / "lib" / "uncertain_affect" / "bench"  # its peers come with the test extra or are optional
 PEERS = {
     line.partition("==")[0]
-    for name in ("requirements-bench.txt", "requirements-fuzz.txt", "requirements-supply.txt")
+    for name in ("requirements-bench.txt", "requirements-fuzz.txt", "requirements-mutation.txt")
     for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
     if not line.startswith("#")
 } | {"calibration"}  # of uncertainty-calibration

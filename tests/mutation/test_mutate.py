@@ -1,0 +1,73 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import mutate
+import pytest
+import yaml
+
+
+def test_every_module_has_tests_that_are_there():
+    for path in mutate.sources():
+        chosen = [part for part in mutate.tests_of(path.relative_to(mutate.LIBRARY).as_posix()) if "tests/" in part]
+        assert chosen and all((mutate.ROOT / part).exists() for part in chosen), path
+
+
+def test_a_module_is_imported_from_the_other_source():
+    source = (mutate.LIBRARY / "metrics" / "brier.py").read_text(encoding="utf-8")
+    code = (
+        "import sys, mutate; sys.meta_path.insert(0, mutate.Mutated('metrics/brier.py', sys.stdin.read()));"
+        "from uncertain_affect import metrics; print(metrics.brier_score([[1.0, 0.0]], [1]))"
+    )
+    for given, expected in ((source, "2.0"), (source.replace("disagreement + distance", "disagreement"), "0.0")):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, input=given, cwd=Path(mutate.__file__).parent, capture_output=True, text=True)
+        assert done.stdout.strip() == expected, done.stderr
+
+
+def test_annotations_decorators_and_aliases_are_passed_over():
+    source = "Floats = A | B\nLIMIT = 3 * 4\n\n@cache\ndef f(x: int | None = 1 + 1) -> int | str:\n    return x | 2\n"
+    lines = [source.splitlines()[a[0] - 1][a[1] : b[1]] for a, b in mutate._passed_over(source)]
+    assert sorted(lines) == ["A | B", "cache", "int | None", "int | str"]
+
+
+@pytest.mark.parametrize(
+    "mutated, change",
+    [
+        (None, None),
+        ("x = 1\ny = 2\n", None),
+        ("x = 1\ny = (2)\n", None),  # the same to Python
+        ("x = 1\ny = = 2\n", None),
+        ("x = 1\ny = 3\n", (2, "y = 2", "y = 3")),
+    ],
+)
+def test_a_change_is_one_of_meaning(mutated, change):
+    assert mutate._change("x = 1\ny = 2\n", mutated) == change
+
+
+def row(file, outcome, before="a", after="b"):
+    return {"file": file, "line": 7, "before": before, "after": after, "outcome": outcome}
+
+
+def test_the_report_counts_and_lists_survivors_with_their_reasons():
+    rows = [
+        row("metrics/brier.py", "killed"),
+        row("metrics/brier.py", "survived"),
+        row("claims.py", "timed out"),
+        row("claims.py", "survived", "c", "d"),
+    ]
+    said = mutate.report(rows, 300, 2000, {"claims.py: c -> d": "Nothing depends on it."})
+    assert "4 mutants of 300 drawn, seed 0, of 2000 places" in said
+    assert "| metrics | 2 | 1 | 0 | 1 | 50% |" in said and "| all | 4 | 1 | 1 | 2 | 50% |" in said
+    assert "`metrics/brier.py` line 7: `a`\n  became `b`\n  **no reason given**" in said
+    assert "became `d`\n  Nothing depends on it." in said
+
+
+def test_every_reason_is_of_a_line_that_is_still_there():
+    reasons = yaml.safe_load(mutate.REASONS.read_text(encoding="utf-8")) or {}
+    for key, reason in reasons.items():
+        file, _, change = key.partition(": ")
+        before, _, _ = change.partition(" -> ")
+        lines = (mutate.LIBRARY / file).read_text(encoding="utf-8").splitlines()
+        assert before in [line.strip() for line in lines], f"{key} is no more: drop the reason"
+        assert reason.strip()
