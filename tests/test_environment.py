@@ -201,7 +201,7 @@ def undeclared(sources, declared):
 
 BENCH = ROOT / "lib" / "uncertain_affect" / "bench"  # its peers come with the test extra or are optional
 PEERS = {
-    line.partition("==")[0]
+    line.partition("==")[0].replace("-", "_")
     for name in ("requirements-bench.txt", "requirements-fuzz.txt", "requirements-mutation.txt")
     for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
     if not line.startswith("#")
