@@ -467,8 +467,9 @@ def test_counts():
     assert judge("count", parts=parts, at_least=5).verdict == judge("all", parts=parts).verdict == "contradicted"
     assert judge("count", parts=parts, at_least=4).effect == 1
     assert judge("count", parts=dict(list(parts.items())[:3]), at_least=1).effect == 5
-    with pytest.raises(ValueError, match="at_least must be 1 to 5"):
-        judge("count", parts=parts, at_least=6)
+    for impossible in (0, 6):
+        with pytest.raises(ValueError, match="at_least must be 1 to 5"):
+            judge("count", parts=parts, at_least=impossible)
     with pytest.raises(ValueError, match="needs at_least"):
         judge("count", parts=parts)
 

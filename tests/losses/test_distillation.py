@@ -96,6 +96,9 @@ def test_concordance_worked_by_hand():
     x, y = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, 2.0]]])
     # rho 1, unbiased deviations^2 1/2 and 2, means 1/2 and 1: CCC = 2 / (2.5 + .25)
     assert ccc_loss(x, y).item() == pytest.approx(1 - 2 / 2.75, abs=1e-6)
+    # of three, deviations^2 of 1 and 1, means 1 and 2: 2 / (1 + 1 + 1)
+    x = torch.tensor([[[0.0, 1.0, 2.0]]])
+    assert ccc_loss(x, x + 1).item() == pytest.approx(1 - 2 / 3, abs=1e-6)
     # the metric has population moments: 2 * 1/2 / (1/4 + 1 + 1/4)
     assert ccc([0, 1], [0, 2]) == pytest.approx(2 / 3)
 

@@ -84,6 +84,8 @@ def test_every_copy_can_have_weights_of_its_own(batch):
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="no expert for person 3: 3 experts are numbered from 0 to 2"):
         gate_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 3]))
+    with pytest.raises(ValueError, match="no expert for person 4"):
+        gate_cross_entropy(torch.zeros(3, 3), torch.tensor([7, 4, 0]))
     with pytest.raises(ValueError, match="no expert for person -1"):
         gate_cross_entropy(torch.zeros(2, 3), torch.tensor([-1, 0]))
     with pytest.raises(ValueError, match='form must be "mean" or "sum", not \'max\''):

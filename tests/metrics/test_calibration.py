@@ -475,3 +475,12 @@ def test_sums_of_no_pair_have_no_error():
     for error in (ece_from_sums, mce_from_sums):
         np.testing.assert_allclose(error(none), [np.nan, 0.25])
         assert np.isnan(error(none[0]))
+
+
+def test_there_are_ten_bins_and_ten_ranges_unless_others_are_asked_for():
+    rng = np.random.default_rng(3)
+    probs, labels = rng.dirichlet(np.ones(3), 200), rng.integers(3, size=200)
+    for error in (*METRICS, reliability_curve, calibration_sums):
+        ten, eleven, said = (np.asarray(error(probs, labels, *n), float) for n in ((10,), (11,), ()))
+        np.testing.assert_array_equal(said, ten)
+        assert said.shape != eleven.shape or (said != eleven).any()

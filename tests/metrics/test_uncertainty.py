@@ -153,3 +153,9 @@ def test_bad_input_is_named():
             bernoulli_entropy_decomposition([[0.5], bad])
     with pytest.raises(ValueError, match="samples first"):
         bernoulli_entropy_decomposition(np.empty((0, 3)))
+
+
+@pytest.mark.parametrize("probs", [0.5, torch.tensor(0.5)])
+def test_one_number_has_no_samples(probs):
+    with pytest.raises(ValueError, match=r"shape \(\): expected a non-empty \(T, ...\), samples first"):
+        bernoulli_entropy_decomposition(probs)

@@ -212,8 +212,9 @@ def test_bad_input_of_the_recurrence_is_named():
         with pytest.raises(ValueError, match="from 1 to 5"):
             model(torch.zeros(2, 5, 4), torch.tensor(lengths))
     for option in ("dropout", "recurrent_dropout"):
-        with pytest.raises(ValueError, match=f"^{option} is a probability"):
-            TaskGRU(2, 4, 3, generator(), **{option: 1.0})
+        for impossible in (-0.1, 1.0, 1.5):
+            with pytest.raises(ValueError, match=f"^{option} is a probability"):
+                TaskGRU(2, 4, 3, generator(), **{option: impossible})
 
 
 # --- attention --------------------------------------------------------------------------------------------

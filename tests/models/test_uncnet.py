@@ -89,7 +89,7 @@ def test_training_masks_are_those_of_the_own_generator():
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="at least one generator"):
         UncNet(12, [])
-    for dropout in (-0.1, 1, float("nan")):
+    for dropout in (-0.1, 1, 1.5, float("nan")):
         with pytest.raises(ValueError, match="probability"):
             UncNet(12, [generator()], dropout=dropout)
 

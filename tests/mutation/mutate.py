@@ -42,7 +42,8 @@ def tests_of(file: str) -> list[str]:
     own = f"tests/{part}/test_{module.removeprefix('_')}.py"
     if part == "models":
         return [own, "tests/stress/test_gradients.py", "-k", f"{own.rpartition('/')[2]} or {module}."]
-    chosen = [f"tests/{part}", "tests/stress/test_numerics.py"]
+    # what the papers print of losses is tested beside the papers
+    chosen = [f"tests/{part}", "tests/stress/test_numerics.py", "tests/test_printed_distill.py"]
     return [own, *chosen] if (ROOT / own).exists() else chosen  # helpers may have no tests of their own name
 
 
