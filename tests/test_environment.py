@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 
 import pytest
 import yaml
@@ -120,10 +121,14 @@ def test_what_is_brought_in_names_what_brings_it(file):
         assert others <= set(pins(file)), pin
 
 
+@cache
+def requirements(name):
+    return [Requirement(line) for line in importlib.metadata.requires(name) or []]
+
+
 def needs(name, place):
     """What an installed package needs in a place, without extras, as names."""
-    for line in importlib.metadata.requires(name) or []:
-        needed = Requirement(line)
+    for needed in requirements(name):
         if needed.marker is None or needed.marker.evaluate(place):
             yield canonicalize_name(needed.name)
 

@@ -32,6 +32,13 @@ def test_squared_error_is_summed_over_valence_and_arousal():
     assert affect_squared_error(predictions, labels) == 2 * F.mse_loss(predictions, labels)
 
 
+def test_each_copy_has_its_own_squared_error(batch):
+    mixture, labels, _ = batch
+    together = affect_squared_error(mixture.mean, labels)
+    for copy in range(3):
+        torch.testing.assert_close(together[copy], 2 * F.mse_loss(mixture.mean[copy], labels[copy]))
+
+
 def test_gate_losses_worked_by_hand():
     logits = torch.tensor([[0.0, math.log(3), -math.log(4)], [0.0, 0.0, 0.0]])
     # softmax (4, 12, 1) / 17 and a third each

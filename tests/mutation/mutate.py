@@ -31,7 +31,7 @@ PARTS = ("metrics", "losses", "models", "claims.py")
 SEED = 0
 SECONDS = 150  # of the processor, for one mutant: the slowest tests of a module take a third of it
 PATIENCE = 10  # times as many on the clock, for what waits or a busy machine
-FIELDS = ("file", "line", "before", "after", "operator", "outcome", "seconds", "by")
+FIELDS = ("file", "line", "before", "after", "operator", "outcome", "by")
 
 
 def tests_of(file: str) -> list[str]:
@@ -177,8 +177,8 @@ def run(minutes: float, only: str) -> int:
         outcome, seconds, by = test(mutant["file"], mutant["source"])
         rows.append({**mutant, "outcome": outcome, "seconds": round(seconds, 1), "by": by})
         print(f"{outcome:9} {seconds:5.1f} s  {mutant['file']}:{mutant['line']}  {mutant['after']}", flush=True)
-    if not only:
-        write(rows, len(drawn["mutants"]), drawn["places"])
+        if not only:  # what is done counts, if the rest is not waited for
+            write(rows, len(drawn["mutants"]), drawn["places"])
     return 0
 
 
@@ -259,26 +259,30 @@ def _child(file: str, source: str, writing: int) -> int:
 # --- report ---------------------------------------------------------------------------------------------------------
 
 
-def reason_for(row: dict, reasons: dict) -> str:
-    """Why a survivor may live, by its file and what its line was and is; whatever line number that has by now."""
-    return reasons.get(f"{row['file']}: {row['before']} -> {row['after']}", "")
+def read_reasons() -> list[dict]:
+    """Why some survivors may live: by file, and what a line was and became, whatever number it has by now."""
+    import yaml
+
+    return yaml.safe_load(REASONS.read_text(encoding="utf-8")) or []
+
+
+def reason_for(row: dict, reasons: list[dict]) -> str:
+    """The reason of one survivor, or that there is none."""
+    found = [r["reason"] for r in reasons if all(r[key] == row[key] for key in ("file", "before", "after"))]
+    return found[0] if found else "**no reason given**"
 
 
 def write(rows: list[dict], asked: int, places: int) -> None:
-    """The table of mutants, and the summary with the survivors."""
-    import yaml
-
+    """The table of mutants, and the summary with the survivors; not the seconds, which differ from run to run."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "mutation.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
-        # seconds differ from run to run: they are printed, and not written down
-        table.writerows({**row, "seconds": ""} for row in rows)
-    reasons = yaml.safe_load(REASONS.read_text(encoding="utf-8")) or {}
-    (FOLDER / "mutation.md").write_text(report(rows, asked, places, reasons), encoding="utf-8")
+        table.writerows(rows)
+    (FOLDER / "mutation.md").write_text(report(rows, asked, places, read_reasons()), encoding="utf-8")
 
 
-def report(rows: list[dict], asked: int, places: int, reasons: dict) -> str:
+def report(rows: list[dict], asked: int, places: int, reasons: list[dict]) -> str:
     parts = {part: Counter(r["outcome"] for r in rows if r["file"].startswith(part)) for part in PARTS}
     lines = [
         "# Mutants",
@@ -296,12 +300,8 @@ def report(rows: list[dict], asked: int, places: int, reasons: dict) -> str:
     survivors = [row for row in rows if row["outcome"] == "survived"]
     lines += ["", "## Survivors", ""]
     for row in survivors:
-        reason = reason_for(row, reasons) or "**no reason given**"
-        lines += [
-            f"- `{row['file']}` line {row['line']}: `{row['before']}`",
-            f"  became `{row['after']}`",
-            f"  {reason}",
-        ]
+        lines += [f"- `{row['file']}` line {row['line']}: `{row['before']}`", f"  became `{row['after']}`"]
+        lines.append(f"  {reason_for(row, reasons)}")
     return "\n".join(lines) + "\n"
 
 

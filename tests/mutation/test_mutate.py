@@ -1,10 +1,10 @@
+import csv
 import subprocess
 import sys
 from pathlib import Path
 
 import mutate
 import pytest
-import yaml
 
 
 def test_every_module_has_tests_that_are_there():
@@ -56,7 +56,7 @@ def test_the_report_counts_and_lists_survivors_with_their_reasons():
         row("claims.py", "timed out"),
         row("claims.py", "survived", "c", "d"),
     ]
-    said = mutate.report(rows, 300, 2000, {"claims.py: c -> d": "Nothing depends on it."})
+    said = mutate.report(rows, 300, 2000, [{**row("claims.py", "", "c", "d"), "reason": "Nothing depends on it."}])
     assert "4 mutants of 300 drawn, seed 0, of 2000 places" in said
     assert "| metrics | 2 | 1 | 0 | 1 | 50% |" in said and "| all | 4 | 1 | 1 | 2 | 50% |" in said
     assert "`metrics/brier.py` line 7: `a`\n  became `b`\n  **no reason given**" in said
@@ -64,10 +64,17 @@ def test_the_report_counts_and_lists_survivors_with_their_reasons():
 
 
 def test_every_reason_is_of_a_line_that_is_still_there():
-    reasons = yaml.safe_load(mutate.REASONS.read_text(encoding="utf-8")) or {}
-    for key, reason in reasons.items():
-        file, _, change = key.partition(": ")
-        before, _, _ = change.partition(" -> ")
-        lines = (mutate.LIBRARY / file).read_text(encoding="utf-8").splitlines()
-        assert before in [line.strip() for line in lines], f"{key} is no more: drop the reason"
-        assert reason.strip()
+    for said in mutate.read_reasons():
+        assert set(said) == {"file", "before", "after", "reason"}
+        lines = (mutate.LIBRARY / said["file"]).read_text(encoding="utf-8").splitlines()
+        assert said["before"] in [line.strip() for line in lines], f"{said} is of no line: drop it"
+        assert said["reason"].strip()
+
+
+def test_the_committed_table_is_of_modules_there_are():
+    with (mutate.FOLDER / "mutation.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 20
+    modules = {path.relative_to(mutate.LIBRARY).as_posix() for path in mutate.sources()}
+    assert {row["file"] for row in rows} <= modules
+    assert {row["outcome"] for row in rows} <= {"killed", "timed out", "survived"}
