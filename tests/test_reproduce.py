@@ -577,3 +577,16 @@ def test_the_notebook_gets_its_corpus_and_a_data_root_that_names_no_home(checkou
     job, _ = got[0]
     assert job.corpus == job.parameters["CORPUS"] == "none"
     assert job.parameters["DATA_ROOT"] == "../corpora"
+
+
+def test_no_path_of_this_machine_is_left_in_an_executed_copy_even_where_folders_have_spaces(tmp_path):
+    folder = tmp_path / "my results" / f".11_one.{socket.gethostname()}.1.abc"
+    folder.mkdir(parents=True)
+    said = nbformat.v4.new_output("stream", text=f"wrote {folder}/quick/none/11_one\n")
+    shown = nbformat.v4.new_output("execute_result", {"text/plain": f"PosixPath('{folder}/quick')"}, execution_count=1)
+    cell = nbformat.v4.new_code_cell("pass", outputs=[said, shown], execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "11_one.ipynb")
+    reproduce._finish_copy(folder / "11_one.ipynb")
+    said, shown = nbformat.read(folder / "11_one.ipynb", as_version=4).cells[0].outputs
+    assert said.text == "wrote results/local/quick/none/11_one\n"
+    assert shown.data["text/plain"] == "PosixPath('results/local/quick')"

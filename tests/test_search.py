@@ -106,6 +106,22 @@ def test_a_search_goes_on_where_it_was_interrupted(tmp_path):
     assert summary(resumed) == summary(whole)
 
 
+@pytest.mark.parametrize("old", [b'"values":[0.', b'"worker_id"', b"\n{"])
+def test_a_search_whose_journal_was_damaged_is_run_again_from_there_on(tmp_path, old):
+    whole = summary(random_search(tmp_path, toy, n_trials=8, seed=3, pruner=MedianStopping()))
+    journal, ran = tmp_path / "trials.journal", []
+    content = journal.read_bytes()
+    place = content.index(old, len(content) // 2) + len(old) - 1
+    journal.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.warns(UserWarning, match=r"line \d+ of .*trials.journal is damaged; the trials from there on are run"):
+        again = random_search(
+            tmp_path, lambda trial: ran.append(0) or toy(trial), n_trials=8, seed=3, pruner=MedianStopping()
+        )
+    assert summary(again) == whole
+    assert 0 < len(ran) < 8
+    assert summary(random_search(tmp_path, lambda _: pytest.fail("ran"), n_trials=8, seed=3)) == whole
+
+
 def test_a_finished_search_runs_nothing(tmp_path):
     random_search(tmp_path, toy, n_trials=3, seed=0)
     again = random_search(tmp_path, lambda trial: pytest.fail("ran"), n_trials=3, seed=0)

@@ -179,7 +179,7 @@ def _map(file: Path, wanted: tuple) -> np.ndarray | None:
     """The file as an array that can be written to, or None where it is no array of this shape and dtype."""
     try:
         array = np.load(file, mmap_mode="r+", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except Exception:  # a damaged header fails in many ways
         return None
     return array if (array.shape, array.dtype) == wanted else None
 
@@ -210,8 +210,10 @@ def _write(entry: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _read(entry: Path) -> dict[str, np.ndarray]:
-    arrays = {}
-    for name, checksum in json.loads((entry / "checksums.json").read_text()).items():
+    arrays, checksums = {}, json.loads((entry / "checksums.json").read_text())
+    if not isinstance(checksums, dict) or checksums.keys() != {file.stem for file in entry.glob("*.npy")}:
+        raise ValueError("checksums.json names other arrays than there are")
+    for name, checksum in checksums.items():
         file = entry / f"{name}.npy"
         if file_checksum(file) != checksum:
             raise ValueError(f"{file.name} does not match its checksum")

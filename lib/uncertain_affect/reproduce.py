@@ -426,7 +426,7 @@ def _run(job: Job, how: How) -> Outcome:
             _write_html(folder / path.name)
         record.replace_folder(folder, place / path.stem)
     except Exception as problem:  # one notebook's trouble, of whatever kind, must not stop the others
-        outcome.error, outcome.traceback = _in_a_line(problem), _traceback(problem)
+        outcome.error, outcome.traceback = _in_a_line(problem), _traceback(problem, staging)
         if executed.exists():
             with contextlib.suppress(OSError, ValueError):  # it stays as papermill left it
                 _finish_copy(executed)
@@ -515,12 +515,13 @@ def _in_a_line(problem: Exception) -> str:
     return line
 
 
-def _traceback(problem: Exception) -> str:
+def _traceback(problem: Exception, staging: Path) -> str:
     """What the cell that failed printed, without colours and without this machine's paths."""
-    return _without_paths(ANSI.sub("", "\n".join(getattr(problem, "traceback", ()))))
+    return _without_paths(ANSI.sub("", "\n".join(getattr(problem, "traceback", ()))), staging)
 
 
-def _without_paths(text: str) -> str:
+def _without_paths(text: str, staging: Path) -> str:
+    text = text.replace(str(staging), "results/local")  # whose name may hold spaces, which STAGING stops at
     text = STAGING.sub("results/local", text).replace(str(paths.project_root()), ".")
     return text.replace(str(Path.home()), "~") if len(Path.home().parts) > 1 else text
 
@@ -539,12 +540,12 @@ def _finish_copy(path: Path) -> None:
             cell.outputs = [output for output in cell.outputs if not is_widget(output)]
         for output in cell.get("outputs", []):
             if "text" in output:
-                output.text = _without_paths(output.text)
+                output.text = _without_paths(output.text, path.parent)
             if "traceback" in output:
-                output.traceback = [_without_paths(line) for line in output.traceback]
+                output.traceback = [_without_paths(line, path.parent) for line in output.traceback]
             for mime, said in output.get("data", {}).items():
                 if mime.startswith("text/"):
-                    output.data[mime] = _without_paths(said)
+                    output.data[mime] = _without_paths(said, path.parent)
     partial = path.with_name(f".{path.name}.partial")
     nbformat.write(notebook, partial)
     os.replace(partial, path)

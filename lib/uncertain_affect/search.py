@@ -4,8 +4,11 @@ A search is a folder. It goes on where it stopped, and several workers can share
 its lock, and the lock of a worker that died is free.
 """
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.pruners import BasePruner
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -65,6 +68,55 @@ def curve(trial: FrozenTrial) -> list[float]:
     return [value for _, value in sorted(trial.intermediate_values.items())]
 
 
+CHECKSUM = "sha256"
+
+
+class CheckedJournal(JournalFileBackend):
+    """Optuna's journal with a checksum in each line, which it would else believe whatever it says.
+
+    It is cut off, with a warning, before the first line that does not match: what stood after it is run again.
+    """
+
+    def __init__(self, path: Path):
+        lock = JournalFileSymlinkLock(str(path))
+        lock.acquire()  # or a line that another worker is writing looks cut off
+        try:
+            _cut_off_damage(path)
+        finally:
+            lock.release()
+        super().__init__(str(path), lock)
+
+    def append_logs(self, logs: list[dict]) -> None:
+        super().append_logs([log | {CHECKSUM: _checksum(log)} for log in logs])
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict]:
+        for log in super().read_logs(log_number_from):
+            yield {key: value for key, value in log.items() if key != CHECKSUM}
+
+
+def _cut_off_damage(path: Path) -> None:
+    whole, lines = 0, path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        if not _is_whole(line):
+            warnings.warn(f"line {number} of {path} is damaged; the trials from there on are run again", stacklevel=2)
+            with path.open("r+b") as file:
+                file.truncate(whole)
+            return
+        whole += len(line)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        log = json.loads(line)
+        return line.endswith(b"\n") and log.pop(CHECKSUM) == _checksum(log)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):  # no JSON, or of something else
+        return False
+
+
+def _checksum(log: dict) -> str:
+    return hashlib.sha256(json.dumps(log).encode()).hexdigest()
+
+
 def random_search(
     folder: Path,
     run: Callable[[optuna.Trial], float],
@@ -77,8 +129,8 @@ def random_search(
     """Run what is left of `n_trials` trials, and return all of them in the order of their index.
 
     Trial i draws its hyper-parameters from (seed, i) alone, whoever runs it and whatever ran before. With one worker a
-    search gives the same trials whether or not it was interrupted; with several at once, which trials are complete
-    when another one asks the pruner depends on who was faster.
+    search gives the same trials whether or not it was interrupted or its journal damaged; with several at once, which
+    trials are complete when another one asks the pruner depends on who was faster.
 
     Args:
         folder: of this search; made where it is missing.
@@ -92,7 +144,7 @@ def random_search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with FileLock(folder / "study.lock"):
         study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / "trials.journal"))),
+            storage=JournalStorage(CheckedJournal(folder / "trials.journal")),
             study_name="search",
             direction="maximize",
             load_if_exists=True,
