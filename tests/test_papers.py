@@ -154,3 +154,24 @@ def test_uncnets_printed_effects_follow_from_its_printed_tables():
     assert c6["effect"] == pytest.approx(c6["uncnet"][0] - c6["baseline"][0])
     for part in paper.claims["uncnet.c9"].parts:
         assert paper.claims["uncnet.c9"].parts[part]["printed"] == paper.table("table2").loc[part.split()[1], "ECE"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed("tables", "table1", "rows", to=None), "tiny.yaml: table1 lacks rows"),
+        (changed("tables", "table1", "columns", to=None), "tiny.yaml: table1 lacks columns"),
+        (changed("claims", to=["c1"]), "tiny.yaml is not built as printed numbers are"),
+        (changed("paper", to="tiny"), "tiny.yaml is not built as printed numbers are"),
+        ("a: " + "[" * 3000, "tiny.yaml is not built as printed numbers are: RecursionError"),
+    ],
+)
+def test_what_is_built_otherwise_is_named_and_no_traceback(printed, content, message):
+    with pytest.raises(ValueError, match=message):
+        printed(content)()
+
+
+def test_a_key_that_cannot_name_a_file_is_one_that_is_not_known(printed):
+    printed(MINIMAL)
+    with pytest.raises(ValueError, match="known: tiny"):
+        papers.claim(f"{'x' * 3000}.c1")

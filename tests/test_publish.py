@@ -384,9 +384,35 @@ def test_verdicts_that_cannot_be_read_are_named_and_nothing_is_rebuilt(checkout)
     broken = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
     broken.write_text(broken.read_text()[:40])
     before = everything(checkout)
-    with pytest.raises(ValueError, match=f"{re.escape(str(broken))} is no JSON .*: restore it, or run the notebook"):
+    with pytest.raises(
+        ValueError, match=f"{re.escape(str(broken))} does not hold verdicts .*: restore it, or run the notebook"
+    ):
         publish.write_scoreboard()
     assert everything(checkout) == before
+
+
+def test_a_verdict_on_a_claim_that_no_paper_makes_names_the_run(checkout):
+    publish.promote_all([finish(checkout)])
+    path = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
+    path.write_text(path.read_text().replace("uncnet.c1", "uncnet.c99"))
+    with pytest.raises(ValueError, match=f"{NAME}, quick on ferplus: uncnet makes no claim uncnet.c99"):
+        publish.scoreboard(checkout / "results")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 5000, b'{"cells": 1, "metadata": {}, "nbformat": 4}'])
+def test_an_executed_notebook_that_is_none(checkout, content):
+    folder = finish(checkout)
+    (folder / f"{NAME}.ipynb").write_bytes(content)
+    with pytest.raises(ValueError, match=f"{NAME}.ipynb is no notebook .*; run `uncertain-affect reproduce` again"):
+        publish.promote(folder)
+
+
+def test_a_run_that_does_not_say_what_it_is_of(checkout):
+    folder = finish(checkout)
+    run = record.read_run(folder)
+    record.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "corpus"})
+    with pytest.raises(ValueError, match=r"run.json lacks corpus; run the notebook again"):
+        publish.promote(folder)
 
 
 def test_a_readme_without_a_place_for_the_table(checkout):

@@ -438,6 +438,15 @@ def test_a_recorded_table_comes_with_its_provenance(checkout):
     assert source == "quick profile on ferplus, 5 seeds, cpu, 2020-02-03, revision 0123456789"
 
 
+@pytest.mark.parametrize("content", [b"", b",ECE\nUncNet,1,2\nUncNet,1,2,3\n", b"\xff"])
+def test_a_recorded_table_that_is_none_is_named(checkout, content):
+    commit(checkout, "quick", "ferplus", 1.5)
+    (path,) = (checkout / "results").rglob("table2.csv")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} is no table .*: restore it, or run the notebook again"):
+        record.recorded("12_uncnet_calibration", "table2")
+
+
 def test_the_most_complete_run_is_shown_and_never_the_best(checkout):
     commit(checkout, "quick", "another", 0.1)
     assert recorded_score() == 0.1

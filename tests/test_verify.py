@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from nbformat import v4
 
-from uncertain_affect import claims, papers, paths, publish, record, verify
+from uncertain_affect import papers, paths, publish, record, verify
 from uncertain_affect.claims import Effect
 
 NAME = "11_one"
@@ -75,7 +75,7 @@ def edit(path, change):
 
 def unchecked(folder):
     """The run as an older version of the project would have left it."""
-    edit(folder / "run.json", lambda run: [run.pop(key) for key in ("schema", *verify.KEYS_2)])
+    edit(folder / "run.json", lambda run: [run.pop(key) for key in ("schema", *record.KEYS_2)])
 
 
 def test_a_finished_run_passes_with_its_executed_notebook_beside_it(folder):
@@ -305,7 +305,7 @@ def judged(id_, change):
     made = run.judge(id_, {name: effect(0.5) for name in claim.parts} if claim.parts else effect(0.3))
     content = record.plain(dataclasses.asdict(made))
     change(content)
-    return verify.check_verdict(claim, claims.Verdict(**content))
+    return verify.check_verdict(claim, record.read_verdict(content))
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_every_verdict_that_is_given_follows(data):
         made = run.judge(id_)
     else:
         made = run.judge(id_, drawn())
-    again = claims.Verdict(**json.loads(json.dumps(record.plain(dataclasses.asdict(made)))))
+    again = record.read_verdict(json.loads(json.dumps(record.plain(dataclasses.asdict(made)))))
     assert verify.check_verdict(claim, again) is None
 
 
@@ -375,6 +375,30 @@ def test_a_claims_json_that_is_none(folder, text):
     (folder / "claims.json").write_text(text)
     (problem,) = problems(folder)
     assert problem.startswith(f"{folder / 'claims.json'} does not hold verdicts (")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"effect": "0.3"},
+        {"effect": float("inf")},
+        {"effect": 10**400},
+        {"parts": [1]},
+        {"reason": None},
+        {"size_ratio": True},
+    ],
+)
+def test_a_verdict_of_other_types_is_none(folder, said):
+    unchecked(folder)
+    (folder / "claims.json").write_text(json.dumps({"uncnet.c1": {"verdict": "reproduced"} | said}))
+    (problem,) = problems(folder)
+    assert problem.startswith(f"{folder / 'claims.json'} does not hold verdicts (")
+
+
+def test_json_that_is_nested_without_end_is_named(folder):
+    (folder / "run.json").write_text("[" * 10_000)
+    (problem,) = problems(folder)
+    assert problem.startswith(f"{folder / 'run.json'} is no JSON (maximum recursion depth")
 
 
 # --- what is generated ------------------------------------------------------------------------------------
@@ -399,3 +423,10 @@ def test_a_broken_run_among_the_committed_ones_is_named_and_the_rest_is_looked_a
     found = problems(checkout / "results")
     assert any(problem.startswith(f"{target / 'claims.json'} does not hold verdicts") for problem in found)
     assert any(problem.startswith("the scoreboard cannot be rebuilt") for problem in found)
+
+
+def test_a_scoreboard_that_is_no_text_is_not_what_the_results_give(checkout):
+    commit()
+    path = checkout / "results" / "scoreboard.csv"
+    path.write_bytes(b"\xff" + path.read_bytes())
+    assert [problem.partition(" ")[0] for problem in problems(checkout / "results")] == [str(path)]

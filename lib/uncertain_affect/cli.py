@@ -15,9 +15,9 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.command(args)
-    except (ValueError, FileNotFoundError) as problem:
+    except (ValueError, OSError) as problem:
         print(f"uncertain-affect: {problem}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(problem, ValueError | FileNotFoundError) else 1  # the disk's trouble is nobody's wish
     except KeyboardInterrupt:
         # the cell that was cut off is reported once more, as an exception nobody retrieved, when asyncio tidies up
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -74,7 +74,7 @@ def load(key: str) -> Paper:
         ValueError: the file is missing or says something impossible; the message names file, entry and cure.
     """
     path = _folder() / f"{key}.yaml"
-    if not path.is_file():
+    if key not in keys():
         raise ValueError(
             f"no printed numbers for {key!r}: {path.name} is not in {path.parent}; known: {', '.join(keys())}"
         )
@@ -89,6 +89,8 @@ def load(key: str) -> Paper:
         claims = {id_: _claim(key, id_, entry) for id_, entry in content["claims"].items()}
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path.name}: {error}") from error
+    except (TypeError, AttributeError, KeyError, RecursionError) as error:  # a list, say, in the place of a mapping
+        raise ValueError(f"{path.name} is not built as printed numbers are: {type(error).__name__}: {error}") from error
     return Paper(
         info=content["paper"],
         tables=content["tables"],
@@ -112,6 +114,8 @@ def claim(id_: str) -> Claim:
 
 
 def _check_table(name: str, table: dict) -> None:
+    if missing := {"columns", "rows"} - set(table):
+        raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
     columns = table["columns"]
     if len(set(columns)) < len(columns):
         raise ValueError(f"{name} has two columns of one name; tell them apart")

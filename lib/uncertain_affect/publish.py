@@ -1,7 +1,6 @@
 """From finished local runs to what the project commits: results, executed notebooks, scoreboard, codecheck.yml."""
 
 import copy
-import json
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ import pandas as pd
 import yaml
 
 from uncertain_affect import papers, paths, record
-from uncertain_affect.claims import chance_reproduced
+from uncertain_affect.claims import Verdict, chance_reproduced
 from uncertain_affect.reproduce import NO_CORPUS, default_parameters, is_widget, metadata, notebooks
 
 COLUMNS = [
@@ -76,6 +75,8 @@ def promote(run_folder: Path) -> Path:
 
 def _promotion(folder: Path) -> _Promotion:
     run = record.check_complete(folder)
+    if problem := next(record.wrong_keys(folder, run), None):
+        raise ValueError(problem)
     name, cure = run["notebook"], "run `uncertain-affect reproduce` again"
     if name not in notebooks():
         raise ValueError(f"{folder} is a run of {name}, which is not in notebooks/ any more")
@@ -96,13 +97,23 @@ def _promotion(folder: Path) -> _Promotion:
         if other := [key for key in other if key not in PLACE_PARAMETERS]:
             raise ValueError(f"{folder} was run with other parameters than {name} shows: {', '.join(other)}; {cure}")
         drawn = run["corpus"] == "simulated"  # its faces are nobody's
-        refreshed = _with_outputs(nbformat.read(source, as_version=4), nbformat.read(executed, as_version=4), drawn)
+        refreshed = _with_outputs(nbformat.read(source, as_version=4), _read_executed(executed), drawn)
         if refreshed is None:
             raise ValueError(f"{name}.ipynb has changed since {folder} was run; {cure}")
         for cell in refreshed.cells:
             if found := MACHINE_PATH.search(text_of(cell)):
                 raise ValueError(f"{folder}: the output of cell {cell.id} names a path of this machine, {found[0]}")
     return _Promotion(folder, run, source, refreshed)
+
+
+def _read_executed(path: Path) -> nbformat.NotebookNode:
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat's own, and whatever meets what is no notebook
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(f"{path} is no notebook ({reason}); run `uncertain-affect reproduce` again") from error
+    return notebook
 
 
 def _promote(promotion: _Promotion) -> Path:
@@ -287,11 +298,15 @@ def effects(results: Path) -> pd.DataFrame:
     """
     rows = []
     for place, verdict in _verdicts(results):
-        claim = papers.claim(place["claim"])
-        tested = {name: part for name, part in verdict["parts"].items() if part["effect"] is not None}
-        interval = [verdict[end] for end in ("effect", "low", "high")]
+        try:
+            claim = papers.claim(place["claim"])
+        except ValueError as error:
+            run = f"{place['notebook']}, {place['profile']} on {place['corpus']}"
+            raise ValueError(f"{run}: {error}; {record.AGAIN}") from None
+        tested = {name: part for name, part in verdict.parts.items() if part.effect is not None}
+        interval = (verdict.effect, verdict.low, verdict.high)
         # several parts may have the same effect: any of them shows what is shown
-        part = next((n for n, p in tested.items() if [p[end] for end in ("effect", "low", "high")] == interval), "")
+        part = next((n for n, p in tested.items() if (p.effect, p.low, p.high) == interval), "")
         if part and part not in claim.parts:
             raise ValueError(
                 f"{place['notebook']}, {place['profile']} on {place['corpus']}: {claim.id} has no part {part!r} any "
@@ -300,8 +315,8 @@ def effects(results: Path) -> pd.DataFrame:
         said = claim.parts[part] if part else {"kind": claim.kind, "margin": claim.margin} | claim.printed
         printed = said.get("printed") if part else said.get("effect")
         shown = {"part": part, "kind": said["kind"], "margin": said.get("margin"), "printed": printed}
-        shown |= {key: verdict[key] for key in ("effect", "low", "high", "seeds", "verdict", "reason")}
-        shown |= {"size": verdict["size_ratio"], "tested": len(tested), "parts": len(claim.parts)}
+        shown |= {key: getattr(verdict, key) for key in ("effect", "low", "high", "seeds", "verdict", "reason")}
+        shown |= {"size": verdict.size_ratio, "tested": len(tested), "parts": len(claim.parts)}
         rows.append(place | shown)
     columns = [
         "claim", "part", "corpus", "profile", "kind", "margin", "printed", "effect", "low", "high", "size", "seeds",
@@ -311,14 +326,10 @@ def effects(results: Path) -> pd.DataFrame:
     return _in_order(pd.DataFrame(rows, columns=columns).astype(numbers))
 
 
-def _verdicts(results: Path) -> Iterator[tuple[dict, dict]]:
+def _verdicts(results: Path) -> Iterator[tuple[dict, Verdict]]:
     for profile in record.PROFILES:
         for path in sorted((results / profile).glob("*/[!.]*/claims.json")):
-            try:
-                verdicts = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path} is no JSON ({error}): restore it, or run the notebook again") from None
-            for id_, verdict in verdicts.items():
+            for id_, verdict in record.read_verdicts(path).items():
                 yield {"claim": id_, "corpus": path.parts[-3], "profile": profile, "notebook": path.parts[-2]}, verdict
 
 

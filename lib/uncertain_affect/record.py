@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +37,14 @@ SCHEMA = 2
 VERSIONED = (
     "torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "optuna", "matplotlib", "seaborn", "papermill",
 )  # fmt: skip
+NUMBER = int | float
+# what run.json says, by type; the second has come with schema 2
+KEYS = {
+    "notebook": str, "profile": str, "corpus": str, "corpus_checksum": str | None, "parameters": dict, "seeds": list,
+    "started": str, "seconds": NUMBER, "device": str, "hardware": dict, "versions": dict, "revision": str,
+}  # fmt: skip
+KEYS_2 = {"files": dict, "peak_memory_mib": int, "environment": dict, "dirty": bool | None, "checksum": str}
+AGAIN = "run the notebook again"
 # what decides, before a kernel starts, in which order numbers are added up
 ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES")
 
@@ -194,6 +202,9 @@ def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
 
     Takes the most complete committed run, never the one with the best score: full before quick, and papers' own
     corpora (in the order their yaml lists them) before others.
+
+    Raises:
+        ValueError: the table cannot be read.
     """
     for folder in _committed(notebook):
         path = folder / "tables" / f"{table}.csv"
@@ -203,7 +214,10 @@ def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
                 f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
                 f"{run['started'][:10]}, revision {run['revision'][:10]}"
             )
-            return pd.read_csv(path, index_col=0), line
+            try:
+                return pd.read_csv(path, index_col=0), line
+            except (ValueError, IndexError) as error:
+                raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
     return None, "no run recorded yet"
 
 
@@ -308,17 +322,54 @@ def read_run(folder: Path) -> dict:
         run = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: {folder} is no finished run") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): truncated or edited; run the notebook again") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}): truncated or edited; {AGAIN}") from None
     schema = run.get("schema", 1) if isinstance(run, dict) else None
     if type(schema) is not int or schema < 1:
-        raise ValueError(f"{path} is no record of a run; run the notebook again")
+        raise ValueError(f"{path} is no record of a run; {AGAIN}")
     if schema > SCHEMA:
         raise SchemaError(
             f"{path} has schema {schema}, of a later version of this project (this one knows up to {SCHEMA}), and is "
             "left as it is: update the checkout, or move the folder away"
         )
     return run
+
+
+def wrong_keys(folder: Path, run: dict) -> Iterator[str]:
+    """What run.json lacks of what a run of its schema writes, or holds of another type, a line each."""
+    for key, kind in (KEYS if run.get("schema", 1) < SCHEMA else KEYS | KEYS_2).items():
+        if key not in run:
+            yield f"{folder / 'run.json'} lacks {key}; {AGAIN}"
+        elif not isinstance(run[key], kind) or (kind in (int, NUMBER) and isinstance(run[key], bool)):
+            yield f"{folder / 'run.json'}: {key} is {run[key]!r:.40}, not what a run writes; {AGAIN}"
+
+
+def read_verdicts(path: Path) -> dict[str, Verdict]:
+    """The verdicts of a claims.json by claim; those of parts are verdicts too.
+
+    Raises:
+        ValueError: it is no JSON, or holds something else.
+    """
+    try:
+        return {id_: read_verdict(said) for id_, said in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path} does not hold verdicts ({error}): restore it, or {AGAIN}") from None
+
+
+def read_verdict(said: dict) -> Verdict:
+    """A verdict from what JSON holds of it.
+
+    Raises:
+        ValueError, TypeError, AttributeError, OverflowError: it is none.
+    """
+    verdict = Verdict(**said)
+    for name in ("effect", "low", "high", "seeds", "clusters", "size_ratio"):
+        value = getattr(verdict, name)
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise ValueError(f"{name} is {value!r:.40}, no number that was measured")
+    if not isinstance(verdict.verdict, str) or not isinstance(verdict.reason, str):
+        raise ValueError(f"{verdict.verdict!r:.40}, because {verdict.reason!r:.40}, is no verdict with a reason")
+    return dataclasses.replace(verdict, parts={name: read_verdict(part) for name, part in verdict.parts.items()})
 
 
 def check_replaceable(folder: Path) -> None:

@@ -264,7 +264,9 @@ def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float |
     """The seconds of a committed run of this profile, on this corpus if there is one, and which run it is."""
     found = sorted((paths.project_root() / "results" / profile).glob(f"*/{notebook}/run.json"))
     for run in sorted(found, key=lambda file: file.parts[-3] != corpus):
-        return json.loads(run.read_text(encoding="utf-8")).get("seconds"), f"{profile} on {run.parts[-3]}"
+        with contextlib.suppress(ValueError):  # of verify to say
+            if isinstance(seconds := record.read_run(run.parent).get("seconds"), int | float):
+                return seconds, f"{profile} on {run.parts[-3]}"
     return None, ""
 
 

@@ -8,7 +8,6 @@ verdicts give them.
 
 import csv
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +18,7 @@ from PIL import Image
 from uncertain_affect import claims, papers, paths, publish, record, reproduce
 from uncertain_affect.cache import file_checksum
 
-NUMBER = int | float
-# what run.json says, by type; the second has come with schema 2
-KEYS = {
-    "notebook": str, "profile": str, "corpus": str, "corpus_checksum": str | None, "parameters": dict, "seeds": list,
-    "started": str, "seconds": NUMBER, "device": str, "hardware": dict, "versions": dict, "revision": str,
-}  # fmt: skip
-KEYS_2 = {"files": dict, "peak_memory_mib": int, "environment": dict, "dirty": bool | None, "checksum": str}
-AGAIN = "run the notebook again"
+AGAIN = record.AGAIN
 
 
 @dataclass
@@ -100,7 +92,7 @@ def check_generated() -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"the scoreboard cannot be rebuilt: {error}"]
     for path, text in generated.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
             problems.append(f"{path} is not what the results give: rebuild it with `uncertain-affect record --refresh`")
     return problems
 
@@ -114,7 +106,7 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
     except (ValueError, OSError) as error:
         return [str(error)], False
     older = run.get("schema", 1) < record.SCHEMA
-    problems = list(_check_keys(folder, run, KEYS if older else KEYS | KEYS_2))
+    problems = list(record.wrong_keys(folder, run))
     if problems:
         return problems, older
     if not older and run["checksum"] != record.checksum_of_run(run):
@@ -125,14 +117,6 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
     problems += _check_files(folder, run)
     problems += _check_claims(folder, run)
     return problems, older
-
-
-def _check_keys(folder: Path, run: dict, keys: dict) -> Iterator[str]:
-    for key, kind in keys.items():
-        if key not in run:
-            yield f"{folder / 'run.json'} lacks {key}; {AGAIN}"
-        elif not isinstance(run[key], kind) or (kind in (int, NUMBER) and isinstance(run[key], bool)):
-            yield f"{folder / 'run.json'}: {key} is {run[key]!r:.40}, not what a run writes; {AGAIN}"
 
 
 def _check_files(folder: Path, run: dict) -> Iterator[str]:
@@ -199,13 +183,18 @@ def _check_claims(folder: Path, run: dict) -> Iterator[str]:
     if path.is_symlink() or not path.is_file():
         return  # said already
     try:
-        verdicts = json.loads(path.read_text(encoding="utf-8"))
-        for id_, verdict in verdicts.items():
-            if problem := check_verdict(papers.claim(id_), claims.Verdict(**verdict)):
-                yield f"{path}, {id_}: {problem}; {AGAIN}"
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
-        yield f"{path} does not hold verdicts ({error}); {AGAIN}"
+        verdicts = record.read_verdicts(path)
+    except ValueError as error:
+        yield str(error)
         return
+    for id_, verdict in verdicts.items():
+        try:
+            problem = check_verdict(papers.claim(id_), verdict)
+        except ValueError as error:
+            yield f"{path} does not hold verdicts ({error}); {AGAIN}"
+            return
+        if problem:
+            yield f"{path}, {id_}: {problem}; {AGAIN}"
     notebook = reproduce.notebooks().get(run["notebook"])
     if notebook is None:
         yield f"{folder} is a run of {run['notebook']}, which is not in notebooks/ any more: remove the folder"
@@ -220,7 +209,7 @@ def check_verdict(claim: papers.Claim, verdict: claims.Verdict) -> str | None:
         return _check_part(
             {"kind": claim.kind, "printed": claim.printed.get("effect"), "margin": claim.margin}, verdict
         )
-    parts = {name: claims.Verdict(**part) for name, part in verdict.parts.items()}
+    parts = verdict.parts
     if set(parts) != set(claim.parts):
         return f"the parts are {', '.join(parts)}, those of {claim.id} are {', '.join(claim.parts) or 'none'}"
     for name, part in parts.items():
@@ -241,9 +230,7 @@ def _check_part(said: dict, verdict: claims.Verdict) -> str | None:
             return f"{verdict.verdict!r} without an effect; only 'not testable', with a reason, has none"
         return None
     effect, low, high = verdict.effect, verdict.low, verdict.high
-    if not (
-        all(isinstance(end, NUMBER) and math.isfinite(end) for end in (effect, low, high)) and low <= effect <= high
-    ):
+    if not (low is not None and high is not None and low <= effect <= high):
         return f"the effect {effect} does not lie in its interval, {low} to {high}"
     printed = said.get("printed")
     ratio = effect / printed if printed else None

@@ -238,6 +238,27 @@ def test_outside_a_checkout(monkeypatch, capsys):
     assert capsys.readouterr().err == "uncertain-affect: no checkout\n"
 
 
+def test_what_the_system_refuses_is_exit_code_1_and_a_line(checkout, monkeypatch, capsys):
+    assert cli.main(["verify", "9" * 5000]) == 1
+    assert "File name too long" in capsys.readouterr().err
+
+    def full(_):
+        raise OSError(28, "No space left on device", "results/quick")
+
+    monkeypatch.setattr(publish, "promote_all", full)
+    assert cli.main(["record"]) == 1
+    assert capsys.readouterr().err == "uncertain-affect: [Errno 28] No space left on device: 'results/quick'\n"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 5000, '{"seconds": "long"}'])
+def test_a_committed_run_that_cannot_be_read_has_no_seconds_to_plan_with(checkout, capsys, text):
+    run = checkout / "results" / "quick" / "none" / "92_audit" / "run.json"
+    run.parent.mkdir(parents=True)
+    run.write_text(text)
+    assert cli.main(["reproduce", "92", "--dry-run"]) == 0
+    assert "92_audit  none    quick    unknown  -" in capsys.readouterr().out
+
+
 def test_an_interrupt_ends_cleanly_with_exit_code_130(checkout):
     """The one test of the real command on a real kernel: nothing half-written, no kernel left, no other word."""
     write_notebook(checkout, "10_sleeps", SLEEPS)

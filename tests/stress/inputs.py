@@ -1,0 +1,426 @@
+"""Inputs that nobody meant, given to all that reads: none may end in a traceback.
+
+Each reader gets whole small files with pieces of them replaced, removed, doubled or moved (the command line: lists of
+its own words and of others). It may give a result, or an error of the library's own that names the file; everything
+else, and ten seconds for one input, is a failure, whose input is kept below `.cache/fuzz`. `make fuzz` gives the
+parsers of corpora inputs that are led by what they reach, where atheris is installed; so does this then.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import io
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from nbformat import v4
+from rows import FAILED, NOT_HERE, PASSED, Row, judged
+
+from uncertain_affect import cli, corpora, paths, publish, record, reproduce, timing, verify
+from uncertain_affect.claims import Effect
+from uncertain_affect.corpora import CorpusError, download
+
+HERE = Path(__file__).resolve()
+FOUND = HERE.parents[2] / ".cache" / "fuzz"
+WANTED = 1_000_000
+PROCESSES = 2
+SECONDS_FOR_ONE = 10
+# what stands for something else in one of the formats
+TOKENS = [
+    b"", b"\n", b"\r\n", b",", b";", b":", b" ", b"\t", b"'", b'"', b"{}", b"[]", b"[", b"}", b"null", b"true",
+    b"NaN", b"&a", b"*a", b"-1", b"0", b"1e999", b"-0.5", b'""', b'"x"', b"9" * 5000, b"[" * 3000, b"\xff", b"\0",
+    b"\xef\xbb\xbf", b"../..", b"2026-01-01",
+]  # fmt: skip
+PIECES = re.compile(rb'"[^"\n]*"|[\w.+-]+|[^\w\s]')
+SMALL_PAPER = """\
+paper: {key: uncnet, title: T, year: 2019, url: https://example.org, corpora: [ferplus]}
+tables:
+  table2:
+    title: Calibration
+    columns: [ECE, MCE]
+    rows:
+      Baseline: [1.0, null]
+      UncNet: [2.5, 3]
+figures:
+  figure1: {title: Disagreement}
+claims:
+  uncnet.c1: {where: Figure 1, statement: S, kind: greater, printed: {effect: 0.3}, tolerance: 0.1}
+  uncnet.c2:
+    where: Table 2
+    statement: S
+    kind: all
+    printed: {}
+    parts:
+      ECE: {kind: less, printed: -0.1}
+      MCE: {kind: equivalent, printed: 0.0, margin: 0.5}
+errata:
+  - {where: Table 2, what: W}
+text: {}
+"""
+WORDS = [
+    "reproduce", "record", "cache", "bench", "verify", "data", "list", "check", "get", "prune", "--only", "--paper",
+    "--claim", "--table", "--dry-run", "--corpus", "--data-root", "--profile", "-p", "--workers", "--scheduler",
+    "--slurm", "--time-limit", "--memory-limit", "--html", "--refresh", "--kind", "--unused", "--to", "--", "11", "12",
+    "11_one.ipynb", "uncnet", "uncnet.c1", "uncnet.table2", "none", "ferplus", "simulated", "iemocap", "meld", "quick",
+    "full", "SEED", "PROFILE", "SEEDS", "7", "0", "-1", "1e3", "nan", "inf", "two", "", " ", "/", ".", "..", "~",
+    "~nobody/x", "/dev/null", "/proc/1", "a" * 300, "a/" * 2000, "9" * 5000, "\0", "\udcff", "ß", "[" * 500, "a*",
+    "[!a", "results", "results/local", "results/full/ferplus/11_one", "data", "tcp://x", "1" * 30,
+]  # fmt: skip
+
+
+class TooLong(BaseException):
+    """One input took longer than it may."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads, and whole inputs for it.
+
+    Attributes:
+        call: reads one input; raises what is a failure, and nothing else.
+        seeds: whole inputs.
+        draw: makes an input of the seeds.
+    """
+
+    call: Callable
+    seeds: Sequence
+    draw: Callable[[np.random.Generator, Sequence], object]
+
+
+def mutated(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
+    """A whole file with up to three pieces of it changed, near to what is read and so deep in its reader."""
+    content = seeds[rng.integers(len(seeds))]
+    for _ in range(rng.integers(1, 4)):
+        pieces = _pieces(content) if len(content) < 20_000 else []
+        if pieces and rng.random() < 0.7:  # whole words and numbers
+            start, stop = pieces[rng.integers(len(pieces))]
+        else:
+            start = int(rng.integers(len(content) + 1))
+            stop = start + int(rng.integers(0, 13))
+        how = rng.integers(4)
+        if how == 0:
+            new = TOKENS[rng.integers(len(TOKENS))]
+        elif how == 1:
+            new = rng.bytes(int(rng.integers(0, 9)))
+        elif how == 2 and pieces:
+            a, b = pieces[rng.integers(len(pieces))]
+            new = content[a:b]
+        else:
+            new = content[start:stop] * int(rng.integers(0, 4))
+        content = content[:start] + new + content[stop:]
+    return content
+
+
+@functools.lru_cache(maxsize=64)
+def _pieces(content: bytes) -> list[tuple[int, int]]:
+    return [match.span() for match in PIECES.finditer(content)]
+
+
+def command_line(rng: np.random.Generator, seeds: Sequence[str]) -> list[str]:
+    """Words in any order, more often than not after the name of a command."""
+    words = [seeds[i] for i in rng.integers(len(seeds), size=rng.integers(0, 7))]
+    return [seeds[rng.integers(6)], *words] if rng.random() < 0.8 else words
+
+
+def readers(folder: Path) -> dict[str, Reader]:
+    """Everything that reads what others may have changed, by name; makes a small checkout in an empty folder.
+
+    The library takes this for its checkout from then on, and what would start work, or reach the network, starts
+    nothing: only for a process that does nothing else.
+    """
+    root = folder / "checkout"
+    (root / "results" / "printed").mkdir(parents=True)
+    (root / "notebooks").mkdir()
+    for name in ("CITATION.cff", "README.md"):
+        shutil.copy(HERE.parents[2] / name, root)
+    for path in (HERE.parents[2] / "results" / "printed").glob("*.yaml"):
+        shutil.copy(path, root / "results" / "printed")
+    paths.project_root = lambda: root
+    os.environ |= {"UNCERTAIN_AFFECT_CACHE": str(folder / "cache"), "UNCERTAIN_AFFECT_RESULTS": "results/local"}
+    os.environ.pop("UNCERTAIN_AFFECT_DATA", None)
+    os.chdir(root)
+    return {**_corpus_readers(folder), **_results_readers(root), **_paper_reader(folder), **_command(root)}
+
+
+def _corpus_readers(folder: Path) -> dict[str, Reader]:
+    sys.path.insert(0, str(HERE.parents[1] / "corpora"))
+    from parsers import PARSERS
+
+    def reader(name: str) -> Reader:
+        parser, path = PARSERS[name], folder / name / PARSERS[name].file
+        path.parent.mkdir()
+
+        def call(content: bytes) -> None:
+            path.write_bytes(content)
+            try:
+                parser.call(path)
+            except CorpusError as error:
+                assert error.path == path, f"does not name the file: {error}"
+
+        return Reader(call, list(parser.seeds), mutated)
+
+    return {name: reader(name) for name in PARSERS}
+
+
+def _finished(root: Path, profile: str) -> Path:
+    """A run like one that a notebook leaves, with the executed notebook."""
+    effect = Effect(0.3, 0.25, 0.35, 0.02, 4.0, 0.0, n_seeds=5, n_clusters=1)
+    run = record.Run("11_one", profile=profile, corpus="ferplus", parameters={"SEED": 0})
+    run.table("table2", pd.DataFrame({"ECE": [1.0, None], "MCE": [2.5, 3.0]}, index=["Baseline", "UncNet"]))
+    run.figure("figure2", Figure(figsize=(1, 1)), pd.DataFrame({"x": [1, 2]}))
+    run.judge("uncnet.c1", effect)
+    run.not_testable("uncnet.c3", "no truth")
+    folder = run.finish()
+    shutil.copy(root / "notebooks" / "11_one.ipynb", folder)
+    return folder
+
+
+def _results_readers(root: Path) -> dict[str, Reader]:
+    said = {"paper": "uncnet", "corpora": ["ferplus"], "tables": ["table2"], "figures": [], "claims": ["uncnet.c1"]}
+    cell = v4.new_code_cell("SEED = 0", metadata={"tags": ["parameters"]})
+    nbformat.write(v4.new_notebook(cells=[cell], metadata={"uncertain_affect": said}), root / "notebooks/11_one.ipynb")
+    quick, full = _finished(root, "quick"), _finished(root, "full")
+    committed = root / "results" / "full" / "ferplus" / "11_one"
+    shutil.copytree(full, committed)
+    older = root / "older" / "full" / "ferplus" / "11_one"  # without checksums, so that its files are read
+    shutil.copytree(full, older)
+    (older / "11_one.ipynb").unlink()
+    of_older = record.read_run(older)
+    record.write_json(
+        older / "run.json", {k: v for k, v in of_older.items() if k not in ("schema", "files", "checksum")}
+    )
+    publish.write_scoreboard()
+
+    def checked(folder: Path) -> Callable[[], None]:
+        def check() -> None:
+            problems, _ = verify.check_run(folder)
+            assert all(str(folder) in problem for problem in problems), f"does not name the file: {problems}"
+
+        return check
+
+    def refused(call: Callable[[], object], names: str) -> Callable[[], None]:
+        def check() -> None:
+            try:
+                call()
+            except ValueError as error:
+                assert names in str(error), f"does not name the file: {error}"
+
+        return check
+
+    def reader(path: Path, *calls: Callable[[], None]) -> Reader:
+        whole = path.read_bytes()
+
+        def call(content: bytes) -> None:
+            path.write_bytes(content)
+            try:
+                for one in calls:
+                    one()
+            finally:
+                path.write_bytes(whole)
+
+        return Reader(call, [whole], mutated)
+
+    def plan() -> None:
+        jobs = reproduce.plan(reproduce.select(["11"]), corpus="none", parameters={})
+        reproduce.plan_table(jobs)
+
+    notebook = root / "notebooks" / "11_one.ipynb"
+    notebook.write_text(notebook.read_text().replace("SEED = 0", 'SEED = 0\\nPROFILE = \\"full\\"'))
+    return {
+        "results: run.json": reader(
+            full / "run.json", checked(full), refused(lambda: publish._promotion(full), str(full))
+        ),
+        "results: claims.json": reader(full / "claims.json", checked(full)),
+        "results: claims.json of the scoreboard": reader(
+            committed / "claims.json", refused(lambda: publish.scoreboard(root / "results"), "11_one")
+        ),
+        "results: table": reader(older / "tables" / "table2.csv", checked(older)),
+        "results: recorded table": reader(
+            committed / "tables" / "table2.csv", refused(lambda: record.recorded("11_one", "table2"), "table2.csv")
+        ),
+        "results: figure": reader(older / "figures" / "figure2.png", checked(older)),
+        "results: executed notebook": reader(
+            quick / "11_one.ipynb", refused(lambda: publish._promotion(quick), "11_one")
+        ),
+        "results: run.json of the plan": reader(committed / "run.json", plan),
+        "results: scoreboard": reader(root / "results" / "scoreboard.csv", lambda: verify.check_generated() and None),
+    }
+
+
+def _paper_reader(folder: Path) -> dict[str, Reader]:
+    from uncertain_affect import papers
+
+    root = folder / "printed"
+    path = root / "results" / "printed" / "uncnet.yaml"
+    path.parent.mkdir(parents=True)
+
+    def call(content: bytes) -> None:
+        path.write_bytes(content)
+        before, paths.project_root = paths.project_root, lambda: root
+        try:
+            paper = papers.load.__wrapped__("uncnet")
+        except ValueError as error:
+            assert "uncnet.yaml" in str(error), f"does not name the file: {error}"
+        else:
+            paper.owned()
+            for name in paper.tables:
+                paper.table(name)
+        finally:
+            paths.project_root = before
+
+    return {"printed yaml": Reader(call, [SMALL_PAPER.encode()], mutated)}
+
+
+def _command(root: Path) -> dict[str, Reader]:
+    @contextlib.contextmanager
+    def no_slurm():
+        raise ValueError("no SLURM here")
+        yield
+
+    from uncertain_affect import cluster
+
+    reproduce.reproduce = lambda *_, **__: []
+    publish.promote_all = lambda *_: []
+    publish.write_scoreboard = lambda: None
+    timing.main = lambda names: 0
+    cluster.slurm_cluster = no_slurm
+    download._fetch = lambda source, file: file
+    corpora.is_available("simulated", root)
+
+    def call(arguments: list[str]) -> None:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            try:
+                code = cli.main(arguments)
+            except SystemExit as ended:
+                code = ended.code
+        assert code in (0, 1, 2), f"ended with {code!r}"
+
+    return {"command line": Reader(call, WORDS, command_line)}
+
+
+# --- giving them inputs -----------------------------------------------------------------------------------
+
+_READERS: dict[str, Reader] = {}
+
+
+def _begin() -> None:
+    """Make the readers of this process, in memory where the system offers it."""
+    memory = Path("/dev/shm")
+    folder = tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
+    warnings.simplefilter("ignore")
+    _READERS.update(readers(Path(folder.name)))
+    _begin.folder = folder  # for as long as the process lives
+
+    def too_long(*_):
+        raise TooLong(f"took longer than {SECONDS_FOR_ONE} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+
+
+def give(reader: Reader, seed: int, seconds: float, most: int = 10**9) -> tuple[int, list[tuple[str, object]]]:
+    """Give a reader inputs for so long; how many, and up to five failures, each with its input."""
+    rng, deadline = np.random.default_rng(seed), time.monotonic() + seconds
+    given, failures = 0, []
+    while given < most and time.monotonic() < deadline and len(failures) < 5:
+        content = reader.draw(rng, reader.seeds)
+        given += 1
+        signal.alarm(SECONDS_FOR_ONE)
+        try:
+            reader.call(content)
+        except (Exception, TooLong) as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            failures.append((f"{type(error).__name__} at {place}: {str(error)[:200]}", content))
+        finally:
+            signal.alarm(0)
+    return given, failures
+
+
+def _slice(name: str, seed: int, seconds: float) -> tuple[str, int, list[str]]:
+    given, failures = give(_READERS[name], seed, seconds)
+    for i, (_, content) in enumerate(failures):
+        FOUND.mkdir(parents=True, exist_ok=True)
+        kept = content if isinstance(content, bytes) else json.dumps(content).encode()
+        (FOUND / f"{re.sub(r'[^a-z0-9]+', '-', name)}-{seed}-{i}").write_bytes(kept)
+    return name, given, [what for what, _ in failures]
+
+
+def names() -> list[str]:
+    """Of all readers; they are made in another process."""
+    with _pool(1) as pool:
+        return pool.submit(_names).result()
+
+
+def _names() -> list[str]:
+    return list(_READERS)
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin)
+
+
+def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
+    """Give every reader inputs for the same time; where that makes too few in all, the fastest get more."""
+    atheris = importlib.util.find_spec("atheris") is not None
+    led, own = (0.3, 0.7) if atheris else (0.0, 1.0)
+    total = 0
+    for row in _led_by_what_they_reach(60 * minutes * led) if atheris else [_without_atheris()]:
+        total += row.times
+        yield row
+    seeds = iter(np.random.default_rng().integers(2**31, size=10_000).tolist())
+    with _pool(PROCESSES) as pool:
+        every = pool.submit(_names).result()
+        deadline = time.monotonic() + 60 * minutes * own
+        each = 0.85 * PROCESSES * (deadline - time.monotonic()) / len(every)
+        given, problems = dict.fromkeys(every, 0), {name: [] for name in every}
+
+        def note(slices) -> None:
+            for name, count, failures in slices:
+                given[name] += count
+                problems[name] += failures
+
+        note(pool.map(_slice, every, seeds, [each] * len(every)))
+        while total + sum(given.values()) < wanted and time.monotonic() < deadline:
+            fastest = sorted(every, key=given.get)[-4:]
+            note(pool.map(_slice, fastest, seeds, [(deadline - time.monotonic()) / 4 + 0.5] * 4))
+    for name in every:
+        fine = "a result or an error that names the file" if name != "command line" else "exit code 0, 1 or 2"
+        yield judged("fuzz", name, given[name], 1, problems[name], f"each met with {fine}")
+    total += sum(given.values())
+    yield judged("fuzz", "all readers together", total, wanted, [], f"{total:,} inputs, at least {wanted:,} wanted")
+
+
+def _without_atheris() -> Row:
+    why = "atheris is not installed: see requirements-fuzz.txt; the parsers got inputs drawn without it, below"
+    return Row("fuzz", "parsers of corpora, led by what they reach", 0, why, NOT_HERE)
+
+
+def _led_by_what_they_reach(seconds: float) -> Iterator[Row]:
+    sys.path.insert(0, str(HERE.parents[1] / "corpora"))
+    from parsers import PARSERS
+
+    each = max(1, round(seconds / len(PARSERS)))
+    command = [sys.executable, str(HERE.parents[1] / "fuzz" / "fuzz.py"), "--seconds", str(each)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    counts = [int(n) for n in re.findall(r"^.{24} +(\d+) inputs ", done.stdout, re.MULTILINE)]
+    said = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
+    fine = done.returncode == 0 and sum(counts) > 0
+    yield Row("fuzz", "parsers of corpora, led by what they reach", sum(counts), said, PASSED if fine else FAILED)
