@@ -315,11 +315,13 @@ def reproduce(
     put in order first. Notebooks of one paper, which share trained networks, run one after another.
 
     Raises:
-        SelectionError: something asked for does not exist or cannot be had, or results cannot be written.
+        SelectionError: something asked for does not exist or cannot be had, results cannot be written, or this machine
+            cannot talk to itself.
         ClusterError: the scheduler does not answer or its workers run no notebooks.
     """
     jobs = plan(chosen, corpus=corpus, root=root, parameters=parameters)
     _check_writable(record.results_root())
+    _check_loopback()
     for job in jobs:
         record.check_replaceable(record.results_root() / job.parameters["PROFILE"] / job.corpus / job.path.stem)
     record.recover(record.results_root())
@@ -355,6 +357,18 @@ def _check_writable(root: Path) -> None:
         raise SelectionError(
             f"results cannot be written to {root} ({problem.strerror}): make room or set "
             f"{record.RESULTS_VARIABLE} to another folder; nothing was run"
+        ) from problem
+
+
+def _check_loopback() -> None:
+    """Without it a kernel is waited for in vain."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=10).close()
+    except OSError as problem:
+        raise SelectionError(
+            f"the loopback interface, by which notebooks talk to their kernels, does not answer ({problem}): "
+            "`ip link set lo up` as root starts it; nothing was run"
         ) from problem
 
 
@@ -428,7 +442,11 @@ def _run(job: Job, how: How) -> Outcome:
             _write_html(folder / path.name)
         record.replace_folder(folder, place / path.stem)
     except Exception as problem:  # one notebook's trouble, of whatever kind, must not stop the others
-        outcome.error, outcome.traceback = _in_a_line(problem), _traceback(problem, staging)
+        outcome.error = _in_a_line(problem)
+        if cure := _cure(problem, outcome.error):  # what the cell was doing has nothing to do with it
+            outcome.error += f"; {cure}"
+        else:
+            outcome.traceback = _traceback(problem, staging)
         if executed.exists():
             with contextlib.suppress(OSError, ValueError):  # it stays as papermill left it
                 _finish_copy(executed)
@@ -507,14 +525,21 @@ class _Watch:
 
 def _in_a_line(problem: Exception) -> str:
     text = str(problem).strip()
-    line = f"{type(problem).__name__}: {text.splitlines()[-1] if text else ''}"
+    return f"{type(problem).__name__}: {text.splitlines()[-1] if text else ''}"
+
+
+def _cure(problem: Exception, line: str) -> str | None:
+    """What to do where the machine has no more disk or memory to give; None where that is not it."""
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left on device" in line:
-        line += (
-            "; a disk is full: make room for the results and the cache, then run the same command: all that was "
+        return (
+            "a disk is full: make room for the results and the cache, then run the same command: all that was "
             "recorded is intact"
         )
-    return line
+    # of papermill, the name of what the cell raised; PyTorch raises a RuntimeError
+    if getattr(problem, "ename", None) == "MemoryError" or "DefaultCPUAllocator: can't allocate memory" in line:
+        return "out of memory: close other programs or use fewer --workers, then run the same command"
+    return None
 
 
 def _traceback(problem: Exception, staging: Path) -> str:

@@ -1,0 +1,111 @@
+"""The same numbers again: twice with one worker, with two workers, and other ones with another seed.
+
+The whole quick reproduction takes a quarter of an hour each time. Within the minutes of `make stress` stand in for it,
+of each paper, the notebook with the lowest number, which trains from an empty cache, and the first lesson that trains:
+those that took least when they were recorded come first, as many as fit. `NOTEBOOKS=all` runs all that measure.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rows import CUT_SHORT, FAILED, PASSED, Row
+
+from uncertain_affect import paths, record, reproduce
+
+# how often the seconds of one run are spent: twice with one worker, once with two, once with another seed
+RUNS = 4
+PARAMETER = "SEED"
+OTHER_SEED = "1000"
+
+
+def chosen(minutes: float) -> tuple[list[str], list[str]]:
+    """Notebooks that stand in for all within the minutes, and those that would have, had there been more time."""
+    seconds = {}
+    for name, path in reproduce.notebooks().items():
+        run = paths.project_root() / "results" / "quick" / "simulated" / name / "run.json"
+        kind = reproduce.metadata(path).get("paper") or "lessons"
+        if run.is_file() and kind not in seconds and (kind != "lessons" or "lesson" in name):
+            seconds[kind] = record.read_run(run.parent)["seconds"], name
+    fits, left = [], 60 * minutes
+    by_seconds = sorted(seconds.values())
+    for took, name in by_seconds:
+        if RUNS * took <= left:
+            left -= RUNS * took
+            fits.append(name)
+    return fits, [name for _, name in by_seconds if name not in fits]
+
+
+def measured(root: Path, name: str, notebooks: Sequence[str], *options: str) -> dict[str, bytes]:
+    """The tables, drawn numbers and verdicts of a run from an empty cache, by path; every process has one thread.
+
+    Raises:
+        RuntimeError: a notebook failed.
+    """
+    folder = root / name
+    variables = {"UNCERTAIN_AFFECT_CACHE": f"{folder}/cache", "UNCERTAIN_AFFECT_RESULTS": f"{folder}/results"}
+    done = subprocess.run(
+        [sys.executable, "-m", "uncertain_affect.cli", "reproduce", *notebooks, *options],
+        env=os.environ | variables | {"OMP_NUM_THREADS": "1"},
+        cwd=paths.project_root(),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} ended with {done.returncode}: {(done.stdout + done.stderr)[-1000:]}")
+    files = [*(folder / "results").rglob("*.csv"), *(folder / "results").rglob("claims.json")]
+    return {str(path.relative_to(folder / "results")): path.read_bytes() for path in sorted(files)}
+
+
+def differ(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """The paths of which the two hold different bytes."""
+    return sorted(path for path in {*one, *other} if one.get(path) != other.get(path))
+
+
+def run(minutes: float, notebooks: Sequence[str] = ()) -> Iterator[Row]:
+    """Compare runs of the notebooks given, of ``all``, or of those that fit into the minutes."""
+    left_out = []
+    if list(notebooks) == ["all"]:
+        names = [name for name, path in reproduce.notebooks().items() if reproduce.metadata(path).get("paper")]
+    elif notebooks:
+        names = [path.stem for path in reproduce.select(notebooks)]
+    else:
+        names, left_out = chosen(minutes)
+    said = f"{', '.join(name[:2] for name in names)} quick"
+    if left_out:
+        yield Row(
+            "determinism",
+            "the whole quick reproduction",
+            0,
+            f"takes longer than {minutes:.0f} minutes: {', '.join(name[:2] for name in names) or 'nothing'} stood in for "
+            f"it; {', '.join(name[:2] for name in left_out)} and the rest are for NOTEBOOKS=all",
+            CUT_SHORT,
+        )
+    if not names:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        once = measured(root, "once", names, "--workers", "1")
+        again = {
+            f"{said}, twice with one worker": (measured(root, "again", names, "--workers", "1"), True),
+            f"{said}, one worker and two": (measured(root, "two", names, "--workers", "2"), True),
+        }
+        # the audit and the map have none to change
+        seeded = [n for n in names if PARAMETER in reproduce.default_parameters(reproduce.notebooks()[n])]
+        if seeded:
+            other = measured(root, "other", seeded, "--workers", "2", "-p", PARAMETER, OTHER_SEED)
+            again[f"{', '.join(name[:2] for name in seeded)} quick, another seed"] = (other, False)
+    for what, (found, same) in again.items():
+        changed = differ({path: once[path] for path in found if path in once} if not same else once, found)
+        if same:
+            fine = f"{len(once)} tables, drawn numbers and verdicts the same to the last byte"
+            problem = f"{len(changed)} of {len(once)} differ: {', '.join(changed[:5])}"
+            yield Row("determinism", what, 1, problem if changed else fine, FAILED if changed else PASSED)
+        else:
+            still = {path.split("/")[2] for path in found} - {path.split("/")[2] for path in changed}
+            fine = f"{len(changed)} of {len(found)} differ, some in every notebook"
+            problem = f"nothing differs in {', '.join(sorted(still))}"
+            yield Row("determinism", what, 1, problem if still else fine, FAILED if still else PASSED)
