@@ -13,7 +13,8 @@ export MALLOC_TRIM_THRESHOLD_ := 2147483648
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test stress numerics mutation fuzz record lab site test-browser bench lock sbom audit-packages clean
+.PHONY: setup reproduce test test-versions stress numerics mutation fuzz record lab site test-browser bench lock sbom \
+	audit-packages clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -38,9 +39,13 @@ test: setup
 	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 1800 notebooks && \
 	UNCERTAIN_AFFECT_WARM_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile
 
-# what is random in the tests, many times more often
+# make stress [ONLY="kill fuzz"] [MINUTES=20] [NOTEBOOKS=all]: what the project survives, into results/stress
 stress: setup
-	OMP_NUM_THREADS=1 UNCERTAIN_AFFECT_KILLS=20 $(BIN)/pytest -n $(JOBS) tests/test_resume.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/stress/stress.py $(ONLY) --minutes $(or $(MINUTES),20) $(if $(NOTEBOOKS),--notebooks $(NOTEBOOKS))
+
+# the unit tests on every Python from 3.11 to 3.13 that is here, and on the oldest NumPy and pandas allowed
+test-versions: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/stress/stress.py versions
 
 # what metrics and losses make of awkward numbers, ten million examples among them: results/stress/numerics.md
 numerics: setup
@@ -48,10 +53,9 @@ numerics: setup
 
 # make mutation [MUTANTS=300] [MINUTES=60]: would the tests notice? results/stress/mutation.md
 MUTANTS ?= 300
-MINUTES ?= 60
 mutation: setup build/mutation/ready
 	build/mutation/bin/python tests/mutation/mutate.py draw --number $(MUTANTS)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py run --minutes $(MINUTES)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py run --minutes $(or $(MINUTES),60)
 
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)

@@ -363,12 +363,6 @@ def _slice(name: str, seed: int, seconds: float) -> tuple[str, int, list[str]]:
     return name, given, [what for what, _ in failures]
 
 
-def names() -> list[str]:
-    """Of all readers; they are made in another process."""
-    with _pool(1) as pool:
-        return pool.submit(_names).result()
-
-
 def _names() -> list[str]:
     return list(_READERS)
 

@@ -1,0 +1,227 @@
+"""That the stress tests do what their rows say, at a small size, and count nothing as passed that was not done."""
+
+import json
+import subprocess
+import sys
+
+import determinism
+import inputs
+import limits
+import numpy as np
+import pytest
+import rows
+import stress
+import versions
+from rows import CUT_SHORT, FAILED, NOT_HERE, PASSED, Row
+
+# --- rows and report --------------------------------------------------------------------------------------
+
+
+def test_what_was_never_done_has_not_passed():
+    with pytest.raises(ValueError, match="what was never done has not passed"):
+        Row("fuzz", "a reader", 0, "fine", PASSED)
+    with pytest.raises(ValueError, match="a result is one of passed, failed"):
+        Row("fuzz", "a reader", 1, "fine", "fine")
+    assert rows.judged("kill", "kills", 3, 3, [], "fine").result == PASSED
+    assert rows.judged("kill", "kills", 2, 3, [], "fine").result == CUT_SHORT
+    assert rows.judged("kill", "kills", 2, 3, ["lost"], "fine").result == FAILED
+
+
+def test_rows_of_troubles_that_were_not_made_again_stay(tmp_path):
+    old = [Row("fuzz", "a", 1, "x | y", PASSED), Row("kill", "b", 20, "fine", PASSED)]
+    rows.write(tmp_path, old, {"fuzz": 1.0, "kill": 8.0})
+    new = Row("fuzz", "a", 7, "went wrong", FAILED)
+    assert rows.write(tmp_path, [new], {"fuzz": 2.0}) == rows.read(tmp_path) == [new, old[1]]
+    about = json.loads((tmp_path / "stress.json").read_text())
+    assert (about["fuzz"]["minutes"], about["kill"]["minutes"]) == (2.0, 8.0)
+    assert {"revision", "hardware", "versions", "made"} <= set(about["kill"])
+    report = (tmp_path / "report.md").read_text()
+    assert "1 passed, 1 failed, 0 cut short, 0 not possible here" in report
+    assert "| fuzz | a | 7 | went wrong | failed |" in report
+
+
+class Trouble:
+    """A trouble that yields these rows, and breaks off with what is no row."""
+
+    def __init__(self, *found):
+        self.found = found
+
+    def run(self, minutes):
+        for row in self.found:
+            if not isinstance(row, Row):
+                raise row
+            yield row
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ([Row("flips", "a", 1, "fine", PASSED), Row("flips", "b", 0, "no tool", NOT_HERE)], 0),
+        ([Row("flips", "a", 1, "fine", PASSED), Row("flips", "b", 1, "wrong", FAILED)], 1),
+        ([Row("flips", "a", 1, "half", CUT_SHORT)], 1),
+        ([RuntimeError("broken")], 1),
+    ],
+)
+def test_the_exit_code_is_0_where_nothing_failed_or_was_cut_short(tmp_path, monkeypatch, capsys, found, code):
+    monkeypatch.setattr(stress.importlib, "import_module", lambda name: Trouble(*found))
+    assert stress.main(["flips", "--to", str(tmp_path)]) == code
+    assert len(rows.read(tmp_path)) == len(found)
+    if isinstance(found[0], RuntimeError):
+        assert "broke off: RuntimeError: broken" in capsys.readouterr().out
+
+
+def test_a_trouble_that_is_not_known_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        stress.main(["flood"])
+    assert ended.value.code == 2
+    assert "no trouble flood; known: determinism, kill, flips, fuzz, limits, versions" in capsys.readouterr().err
+
+
+def test_the_shares_are_all_of_the_minutes():
+    assert sum(stress.SHARES.values()) == pytest.approx(1)
+
+
+# --- fuzz -------------------------------------------------------------------------------------------------
+
+SMALL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import inputs
+inputs._begin()
+for name, reader in inputs._READERS.items():
+    given, failures = inputs.give(reader, seed=int(sys.argv[2]), seconds=20, most=10)
+    assert given == 10 or failures, name
+    assert not failures, (name, failures)
+print(len(inputs._READERS))
+"""
+
+
+@pytest.mark.slow
+def test_no_reader_ends_in_a_traceback():
+    folder = str(inputs.HERE.parent)
+    done = subprocess.run([sys.executable, "-c", SMALL, folder, "0"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30
+
+
+def test_a_traceback_is_noticed_with_the_input_that_led_to_it():
+    def reads(content):
+        if b"x" in content:
+            raise KeyError("x")
+
+    drawn = iter([b"fine", b"a x", b"fine"])
+    given, failures = inputs.give(inputs.Reader(reads, [], lambda rng, seeds: next(drawn)), 0, 10, most=3)
+    assert given == 3
+    ((what, content),) = failures
+    assert what.startswith("KeyError at test_stress.py:")
+    assert content == b"a x"
+
+
+def test_inputs_are_near_to_a_whole_file_and_follow_from_the_seed():
+    seeds = [b'{"a": 1, "b": [2, 3]}', b"time,value\n0.1,5\n"]
+    drawn = [[inputs.mutated(np.random.default_rng([seed, i]), seeds) for i in range(200)] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) > 150
+    assert sum(content not in seeds for content in drawn[0]) > 150
+    assert sum(len(content) < 60 for content in drawn[0]) > 100
+
+
+def test_a_fuzzer_that_is_not_installed_is_reported_as_missing():
+    row = inputs._without_atheris()
+    assert (row.times, row.result) == (0, NOT_HERE)
+    assert "atheris is not installed" in row.outcome
+
+
+# --- limits -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_the_machine_refuses_is_said_clearly(tmp_path):
+    limits.checkout(tmp_path)
+    try:
+        found = list(limits.read_only(tmp_path))
+    except PermissionError as error:
+        pytest.skip(f"not possible here: {error}")
+    assert [problem for _, problem, _ in found] == [None, None]
+
+
+def test_without_permission_a_limit_is_not_possible_here(monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError("no permission to mount a file system")
+
+    monkeypatch.setattr(limits, "LIMITS", {"a full disk": lambda root: refused()})
+    (row,) = limits.run(1)
+    assert (row.what, row.times, row.result) == ("a full disk", 0, NOT_HERE)
+    assert row.outcome == "no permission to mount a file system"
+
+
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        (limits.Seen(1, "a disk is full", [], []), None),
+        (limits.Seen(0, "a disk is full", [], []), "exit code 0"),
+        (limits.Seen(1, "sorry", [], []), "'a disk is full' were expected"),
+        (limits.Seen(1, "a disk is full\nTraceback (most recent call last):", [], []), "a traceback"),
+        (limits.Seen(1, "a disk is full", [], ["11_small"]), "left 11_small half-written"),
+        (limits.Seen(1, "a disk is full", ["11_small"], []), "finished 11_small, where nothing was expected"),
+    ],
+)
+def test_what_a_reader_sees_is_judged(seen, message):
+    found = limits.wrong(seen, 1, "a disk is full")
+    assert found is None if message is None else message in found
+
+
+# --- determinism ------------------------------------------------------------------------------------------
+
+
+def test_the_notebooks_that_stand_in_are_the_cheapest_that_fit():
+    fits, left_out = determinism.chosen(minutes=4)
+    assert fits[0] == "04_lesson_uncertainty"
+    more, less = determinism.chosen(minutes=1000)
+    assert set(more) == {*fits, *left_out}
+    assert less == []
+    assert [name[0] for name in more if name[0] != "0"] and all(name[1] == "1" for name in more if name[0] != "0")
+    assert determinism.chosen(minutes=0) == ([], more)
+
+
+@pytest.mark.parametrize(
+    ("again", "other", "results"),
+    [
+        (b"1", b"2", [PASSED, PASSED]),
+        (b"2", b"2", [FAILED, PASSED]),
+        (b"1", b"1", [PASSED, FAILED]),
+    ],
+)
+def test_runs_are_compared_by_their_bytes(monkeypatch, again, other, results):
+    said = {"once": b"1", "again": again, "other": other}
+    path = "quick/simulated/04_lesson_uncertainty/tables/t.csv"
+    monkeypatch.setattr(determinism, "measured", lambda root, name, *_: {path: said[name]})
+    assert [row.result for row in determinism.run(1, ["04"])] == results
+
+
+def test_what_there_is_no_time_for_is_never_counted_as_passed():
+    (row,) = determinism.run(0)
+    assert (row.times, row.result) == (0, CUT_SHORT)
+
+
+# --- versions ---------------------------------------------------------------------------------------------
+
+
+def test_an_interpreter_that_is_not_here_is_reported_as_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert versions.interpreter("3.99") == (None, "python3.99 is not on the path")
+    (tmp_path / "python3.99").write_text("#!/bin/sh\necho nothing here >&2\nexit 127\n")
+    (tmp_path / "python3.99").chmod(0o755)
+    assert versions.interpreter("3.99") == (None, "python3.99 is on the path and does not run: nothing here")
+    assert versions.interpreter(versions.HERE)[0] == sys.executable
+
+
+def test_versions_that_cannot_be_installed_are_not_counted_as_passed(monkeypatch):
+    monkeypatch.setattr(versions, "interpreter", lambda version: ("python", "python"))
+    monkeypatch.setattr(versions, "tested", lambda python, pinned: (None, "cannot be installed: no such version"))
+    assert {(row.times, row.result) for row in versions.run(1)} == {(0, NOT_HERE)}
+
+
+def test_the_oldest_versions_are_those_of_pyproject():
+    assert [line.partition("==")[0] for line in versions.oldest()] == ["numpy", "pandas"]
+    assert all(line in versions.requirements(pinned=False) for line in versions.oldest())
