@@ -484,3 +484,13 @@ def test_there_are_ten_bins_and_ten_ranges_unless_others_are_asked_for():
         ten, eleven, said = (np.asarray(error(probs, labels, *n), float) for n in ((10,), (11,), ()))
         np.testing.assert_array_equal(said, ten)
         assert said.shape != eleven.shape or (said != eleven).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_boundaries_are_those_of_a_sort(dtype):
+    rng = np.random.default_rng(2)
+    ties, near_zero = rng.integers(21, size=1000) / 20, rng.uniform(size=1000) ** 9
+    for probs in (ties, near_zero, rng.uniform(size=1000), np.zeros(1000), np.array([1.0, 1.0001, 0.0, 0.5] * 250)):
+        probs = probs.astype(dtype)
+        places = np.array([0, 1, 1, 250, 500, 998, 999])
+        np.testing.assert_array_equal(calibration._in_order(probs, places), np.sort(probs)[places])

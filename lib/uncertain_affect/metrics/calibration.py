@@ -28,6 +28,7 @@ MEAN_ROUNDING = 1e-12  # bounds by how much the mean of values that equal a thre
 # Up to here a few passes over the data, which vectorise, are faster than a search or a loop of each value.
 FEW = 16
 BLOCK = 2**16  # numbers that stay in the processor's cache meanwhile
+PARTS = 2**12  # of [0, 1], a power of two so that no probability is rounded into another part
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -246,6 +247,19 @@ def _one_class(c: int, probs: np.ndarray, target: np.ndarray) -> tuple[np.ndarra
     return np.ascontiguousarray(probs[:, c]), target == c if target.ndim == 1 else target[:, c]
 
 
+def _in_order(probs: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """``np.sort(probs)[places]`` of probabilities (N,), sorting only in those parts of [0, 1] where they are found."""
+    part = (probs * PARTS).astype(np.uint16)
+    before = np.concatenate([[0], np.cumsum(np.bincount(part))])
+    wanted = np.searchsorted(before, places, side="right") - 1
+    found = np.empty(len(places), probs.dtype)
+    for one in np.unique(wanted):
+        here = wanted == one
+        place = places[here] - before[one]
+        found[here] = np.partition(probs[part == one], place)[place]
+    return found
+
+
 def _equal_count_ranges(
     values: np.ndarray, votes: np.ndarray, weight: np.ndarray | None, n_ranges: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -255,7 +269,7 @@ def _equal_count_ranges(
     """
     if weight is None:  # then the order of what lies between the boundaries is not needed
         start = np.arange(1, n_ranges) * len(values) // n_ranges
-        edges = np.partition(values, start)[start]
+        edges = _in_order(values, start)
         terms = (values, votes)
     else:
         order = np.argsort(values)
