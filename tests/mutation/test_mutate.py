@@ -74,7 +74,7 @@ def test_every_reason_is_of_a_line_that_is_still_there():
 def test_the_committed_table_is_of_modules_there_are():
     with (mutate.FOLDER / "mutation.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) > 20
+    assert rows
     modules = {path.relative_to(mutate.LIBRARY).as_posix() for path in mutate.sources()}
     assert {row["file"] for row in rows} <= modules
     assert {row["outcome"] for row in rows} <= {"killed", "timed out", "survived"}
