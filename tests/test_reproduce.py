@@ -307,6 +307,41 @@ def test_a_full_disk_is_said_so(notebook, monkeypatch):
     assert "a disk is full: make room for the results and the cache, then run the same command" in outcome.error
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("OSError", "[Errno 28] No space left on device", "a disk is full: make room"),
+        ("MemoryError", "Unable to allocate 3.00 GiB", "out of memory: close other programs or use fewer --workers"),
+        ("RuntimeError", "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", "out of memory"),
+        ("ValueError", "broken", None),
+    ],
+)
+def test_what_the_machine_lacks_is_a_line_with_a_cure_and_the_notebooks_own_trouble_a_traceback(
+    notebook, monkeypatch, name, value, cure
+):
+    def fails(*_, **__):
+        raise reproduce.papermill.PapermillExecutionError(0, 1, "work()", name, value, ["in work", f"{name}: {value}"])
+
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", fails)
+    (outcome,) = reproduce.reproduce([notebook])
+    assert f"{name}: {value}" in outcome.error
+    if cure:
+        assert (cure in outcome.error, outcome.traceback) == (True, "")
+    else:
+        assert ("; " in outcome.error, outcome.traceback) == (False, "in work\nValueError: broken")
+
+
+def test_without_the_loopback_interface_nothing_runs(notebook, nothing_runs, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(reproduce.socket, "create_connection", unreachable)
+    with pytest.raises(
+        SelectionError, match=r"loopback interface, .*unreachable.*`ip link set lo up`.*nothing was run"
+    ):
+        reproduce.reproduce([notebook])
+
+
 def test_results_that_cannot_be_written_are_refused_before_anything_runs(checkout, notebook, nothing_runs, monkeypatch):
     (checkout / "file").touch()
     monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "file" / "results"))

@@ -224,4 +224,6 @@ def test_versions_that_cannot_be_installed_are_not_counted_as_passed(monkeypatch
 
 def test_the_oldest_versions_are_those_of_pyproject():
     assert [line.partition("==")[0] for line in versions.oldest()] == ["numpy", "pandas"]
-    assert all(line in versions.requirements(pinned=False) for line in versions.oldest())
+    assert set(versions.oldest()) <= set(versions.installs(pinned=False)[-1])
+    for pinned in (False, True):
+        assert versions.installs(pinned)[0][-1].endswith("requirements-torch.txt")

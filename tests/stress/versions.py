@@ -47,14 +47,14 @@ def oldest() -> list[str]:
     return [f"{match[1]}=={match[2]}" for match in found if match and match[1] in OLDEST]
 
 
-def requirements(pinned: bool) -> list[str]:
-    """What pip is asked for: the lock, or the ranges with the oldest NumPy and pandas, and the lock's PyTorch."""
+def installs(pinned: bool) -> list[list[str]]:
+    """What pip is given, in order: PyTorch, then the lock, or the ranges with the oldest NumPy and pandas."""
     root = paths.project_root()
+    torch = ["-r", str(root / "requirements-torch.txt")]
     if pinned:
-        return ["-r", str(root / "requirements.txt")]
+        return [torch, ["--require-hashes", "-r", str(root / "requirements.txt")]]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (torch,) = re.findall(r"^torch==[\d.]+", (root / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    return [*project["dependencies"], *project["optional-dependencies"]["test"], *oldest(), torch]
+    return [torch, [*project["dependencies"], *project["optional-dependencies"]["test"], *oldest()]]
 
 
 def tested(python: str, pinned: bool) -> tuple[bool | None, str]:
@@ -63,11 +63,10 @@ def tested(python: str, pinned: bool) -> tuple[bool | None, str]:
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "bin" / "python"
         subprocess.run([python, "-m", "venv", folder], check=True)
-        done = subprocess.run(
-            [own, "-m", "pip", "install", "-q", *requirements(pinned)], capture_output=True, text=True
-        )
-        if done.returncode:
-            return None, f"cannot be installed: {done.stderr.strip().splitlines()[-1][:300]}"
+        for asked in installs(pinned):
+            done = subprocess.run([own, "-m", "pip", "install", "-q", *asked], capture_output=True, text=True)
+            if done.returncode:
+                return None, f"cannot be installed: {done.stderr.strip().splitlines()[-1][:300]}"
         folders = [str(path) for path in sorted((root / "tests").iterdir()) if path.name not in LEFT_OUT]
         done = subprocess.run(
             [own, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *folders],
