@@ -5,10 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from uncertain_affect import paths
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+# an example that takes long on a busy machine is no failure
+settings.register_profile("no deadline", settings.default, deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)
