@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 
+import distributed
 import numpy as np
 import pytest
 import torch
@@ -149,6 +150,16 @@ def test_a_scheduler_that_does_not_answer(address, monkeypatch):
     monkeypatch.setattr(cluster, "ANSWERS_WITHIN_S", 0.5)
     with pytest.raises(cluster.ClusterError, match=f"no scheduler answers at {address}"), cluster.existing(address):
         pass
+
+
+def test_workers_that_do_not_start_in_time_are_said_to_be_so(monkeypatch):
+    def too_busy(**_):
+        raise TimeoutError
+
+    monkeypatch.setattr(distributed, "SpecCluster", too_busy)
+    with pytest.raises(cluster.ClusterError, match=r"2 workers did not start in time: .* with --workers 1"):
+        with cluster.local(2):
+            pass
 
 
 def test_devices_keep_the_names_that_this_process_was_given(monkeypatch):

@@ -16,7 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.command(args)
     except (ValueError, OSError) as problem:
-        print(f"uncertain-affect: {problem}", file=sys.stderr)
+        said = str(problem) or type(problem).__name__  # a time-out says nothing
+        print(f"uncertain-affect: {said}", file=sys.stderr)
         return 2 if isinstance(problem, ValueError | FileNotFoundError) else 1  # the disk's trouble is nobody's wish
     except KeyboardInterrupt:
         # the cell that was cut off is reported once more, as an exception nobody retrieved, when asyncio tidies up

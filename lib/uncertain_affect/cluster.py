@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -60,7 +60,11 @@ def environment(**variables: str) -> Iterator[None]:
 
 @contextmanager
 def local(workers: int) -> Iterator:
-    """A client of so many worker processes on this machine; with GPUs, of one worker for each of them instead."""
+    """A client of so many worker processes on this machine; with GPUs, of one worker for each of them instead.
+
+    Raises:
+        ClusterError: they do not start in time.
+    """
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     gpus = torch.cuda.device_count()
@@ -74,12 +78,16 @@ def local(workers: int) -> Iterator:
         options = {"nthreads": THREADS, "resources": resources, "env": variables, "memory_limit": 0}
         spec[i] = {"cls": Nanny, "options": options | {"silence_logs": SILENT, "dashboard": False}}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
-    with (
-        environment(**ENVIRONMENT),
-        SpecCluster(workers=spec, scheduler=scheduler, silence_logs=SILENT) as cluster,
-        Client(cluster) as client,
-    ):
-        client.wait_for_workers(len(spec))
+    with environment(**ENVIRONMENT), ExitStack() as started:
+        try:
+            cluster = started.enter_context(SpecCluster(workers=spec, scheduler=scheduler, silence_logs=SILENT))
+            client = started.enter_context(Client(cluster))
+            client.wait_for_workers(len(spec))
+        except TimeoutError as error:  # which says nothing
+            raise ClusterError(
+                f"{len(spec)} workers did not start in time: is this machine too busy? Run the same command again, or "
+                "with --workers 1, which starts none"
+            ) from error
         yield client
 
 

@@ -242,6 +242,13 @@ def test_what_the_system_refuses_is_exit_code_1_and_a_line(checkout, monkeypatch
     assert cli.main(["verify", "9" * 5000]) == 1
     assert "File name too long" in capsys.readouterr().err
 
+    def late(_):
+        raise TimeoutError
+
+    monkeypatch.setattr(publish, "promote_all", late)
+    assert cli.main(["record"]) == 1
+    assert capsys.readouterr().err == "uncertain-affect: TimeoutError\n"
+
     def full(_):
         raise OSError(28, "No space left on device", "results/quick")
 
