@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 
+import dask.config
 import distributed
 import numpy as np
 import pytest
@@ -150,6 +151,14 @@ def test_a_scheduler_that_does_not_answer(address, monkeypatch):
     monkeypatch.setattr(cluster, "ANSWERS_WITHIN_S", 0.5)
     with pytest.raises(cluster.ClusterError, match=f"no scheduler answers at {address}"), cluster.existing(address):
         pass
+
+
+def patience(*_):
+    return {name: dask.config.get(name) for name in cluster.PATIENCE}
+
+
+def test_workers_and_their_driver_wait_for_each_other_for_minutes(two_workers):
+    assert two_workers.submit(patience, pure=False).result() == patience() == cluster.PATIENCE
 
 
 def test_workers_that_do_not_start_in_time_are_said_to_be_so(monkeypatch):

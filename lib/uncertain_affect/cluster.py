@@ -35,6 +35,9 @@ ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "PYTHONHASHSEED": "0",
 }
+# On a machine that is very busy a worker may not answer for longer than Dask waits, 30 s, and be taken for dead; one
+# that has died is known at once by its closed connection.
+PATIENCE = {"distributed.comm.timeouts.connect": "300s", "distributed.comm.timeouts.tcp": "300s"}
 SILENT = logging.CRITICAL + 1  # what goes wrong comes back as an exception
 THREADS = 2  # of a worker: one waits for a notebook's kernel, one runs an inner task
 
@@ -65,6 +68,7 @@ def local(workers: int) -> Iterator:
     Raises:
         ClusterError: they do not start in time.
     """
+    import dask.config
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     gpus = torch.cuda.device_count()
@@ -78,7 +82,7 @@ def local(workers: int) -> Iterator:
         options = {"nthreads": THREADS, "resources": resources, "env": variables, "memory_limit": 0}
         spec[i] = {"cls": Nanny, "options": options | {"silence_logs": SILENT, "dashboard": False}}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
-    with environment(**ENVIRONMENT), ExitStack() as started:
+    with environment(**ENVIRONMENT), dask.config.set(PATIENCE), ExitStack() as started:
         try:
             cluster = started.enter_context(SpecCluster(workers=spec, scheduler=scheduler, silence_logs=SILENT))
             client = started.enter_context(Client(cluster))
