@@ -117,6 +117,25 @@ def test_a_traceback_is_noticed_with_the_input_that_led_to_it():
     assert content == b"a x"
 
 
+def test_an_input_that_takes_too_much_of_the_processor_is_noticed(monkeypatch):
+    monkeypatch.setattr(inputs, "SECONDS_FOR_ONE", 0.2)
+
+    def too_long(*_):
+        raise inputs.TooLong
+
+    def spins(content):
+        while True:
+            pass
+
+    before = inputs.signal.signal(inputs.signal.SIGPROF, too_long)
+    try:
+        given, failures = inputs.give(inputs.Reader(spins, [], lambda rng, seeds: b""), 0, 10, most=1)
+    finally:
+        inputs.signal.signal(inputs.signal.SIGPROF, before)
+    assert (given, len(failures)) == (1, 1)
+    assert failures[0][0].startswith("TooLong")
+
+
 def test_inputs_are_near_to_a_whole_file_and_follow_from_the_seed():
     seeds = [b'{"a": 1, "b": [2, 3]}', b"time,value\n0.1,5\n"]
     drawn = [[inputs.mutated(np.random.default_rng([seed, i]), seeds) for i in range(200)] for seed in (0, 0, 1)]
