@@ -2,8 +2,8 @@
 
 Each reader gets whole small files with pieces of them replaced, removed, doubled or moved (the command line: lists of
 its own words and of others). It may give a result, or an error of the library's own that names the file; everything
-else, and ten seconds of the processor for one input, is a failure, whose input is kept below `.cache/fuzz`. `make fuzz` gives the
-parsers of corpora inputs that are led by what they reach, where atheris is installed; so does this then.
+else, and ten seconds of the processor for one input, is a failure, whose input is kept below `.cache/fuzz`. `make fuzz`
+gives the parsers of corpora inputs that are led by what they reach, where atheris is installed; so does this then.
 """
 
 import contextlib
@@ -404,7 +404,7 @@ def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
         "all readers together",
         total,
         wanted,
-        sum(problems.values(), []),
+        [problem for name in every for problem in problems[name]],
         f"{total:,} inputs, at least {wanted:,} wanted",
     )
 

@@ -21,6 +21,7 @@ from rows import FAILED, NOT_HERE, PASSED, Row
 from uncertain_affect import paths, record
 
 GIB = 2**30
+PATIENCE_S = 600  # with one command
 # bytes of what the notebooks make: a table that no small disk holds, and an array that no small memory holds
 BODIES = {
     "11_small": 'frame = pd.DataFrame({"a": [1.0, 2.0]})',
@@ -96,7 +97,7 @@ def command(
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))),
     )
     places = [path for path in results.glob("*/*/*") if "failed" not in path.relative_to(results).parts]
@@ -229,3 +230,5 @@ def run(minutes: float) -> Iterator[Row]:
                     yield Row("limits", what, 1, problem or fine, FAILED if problem else PASSED)
             except PermissionError as error:
                 yield Row("limits", name, 0, str(error), NOT_HERE)
+            except subprocess.TimeoutExpired as error:
+                yield Row("limits", name, 1, f"did not end within {error.timeout:.0f} s", FAILED)

@@ -174,6 +174,17 @@ def test_without_permission_a_limit_is_not_possible_here(monkeypatch):
     assert row.outcome == "no permission to mount a file system"
 
 
+def test_a_command_that_does_not_end_has_failed_and_the_next_limit_is_met(monkeypatch):
+    def hangs(root):
+        raise subprocess.TimeoutExpired("reproduce", 600)
+        yield
+
+    monkeypatch.setattr(limits, "LIMITS", {"a full disk": hangs, "read-only": lambda root: [("b", None, "fine")]})
+    hung, fine = limits.run(1)
+    assert (hung.outcome, hung.result) == ("did not end within 600 s", FAILED)
+    assert fine.result == PASSED
+
+
 @pytest.mark.parametrize(
     ("seen", "message"),
     [
