@@ -82,14 +82,15 @@ bench: .venv/bench-ready
 	$(BIN)/uncertain-affect bench
 
 # The peers have an environment of their own, which sees the first and never changes it. What cannot be installed is
-# reported as missing.
+# reported as missing. Constraints are the lock without its hashes, or pip would want one for each peer.
 .venv/bench-ready: requirements-bench.txt .venv/ready
 	rm -rf .venv/bench
 	$(BIN)/python -m venv .venv/bench
 	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
 		> "$$(.venv/bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/first.pth"
-	sed 's/#.*//' requirements-bench.txt | \
-		xargs -n 1 .venv/bench/bin/pip install --quiet --disable-pip-version-check -c requirements.txt || true
+	sed -n 's/^\([a-z].*\) \\$$/\1/p' requirements.txt | cat - requirements-torch.txt > .venv/bench/constraints.txt
+	sed 's/#.*//' requirements-bench.txt | xargs -n 1 \
+		.venv/bench/bin/pip install --quiet --disable-pip-version-check -c .venv/bench/constraints.txt || true
 	@touch $@
 
 # make fuzz [FUZZ_SECONDS=60] [PARSERS="recola iemocap"]: each parser of a corpus for so long

@@ -213,6 +213,18 @@ PEERS = {
 } | {"calibration"}  # of uncertainty-calibration
 
 
+def test_peers_are_held_to_the_lock_by_constraints_without_hashes(tmp_path):
+    """A hash among the constraints makes pip want one for each peer, and install none."""
+    wanted = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\t(sed .* requirements\.txt \| cat .*) > \.venv/bench/constraints\.txt$", wanted, re.M)
+    made = subprocess.run(command.replace("$$", "$"), shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    constraints = [line.partition("  #")[0] for line in made.stdout.splitlines() if not line.startswith("#")]
+    pinned = [
+        f"{pin.name}=={pin.version}" + (f" ; {pin.marker}" if pin.marker else "") for pin in lock("requirements.txt")
+    ]
+    assert constraints == [*pinned, f"torch=={torch_release()}"]
+
+
 def test_peers_of_the_benchmark_are_pinned_and_never_in_the_lock():
     lines = (ROOT / "requirements-bench.txt").read_text(encoding="utf-8").splitlines()
     peers = [line for line in lines if not line.startswith("#")]
