@@ -55,7 +55,7 @@ numerics: setup
 MUTANTS ?= 300
 mutation: setup build/mutation/ready
 	build/mutation/bin/python tests/mutation/mutate.py draw --number $(MUTANTS)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py run --minutes $(or $(MINUTES),60)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py run --minutes $(or $(MINUTES),60) --jobs $(JOBS)
 
 record: setup
 	$(BIN)/uncertain-affect record $(RUN)

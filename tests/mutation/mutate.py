@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,29 +158,49 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return compile(self.mutated, self.path, "exec", dont_inherit=True)
 
 
-def run(minutes: float, only: str) -> int:
-    """Test the drawn mutants until the time is over, and write the report."""
+def run(minutes: float, only: str, jobs: int) -> int:
+    """Test the drawn mutants, so many at once, until the time is over, and write the report."""
     _import_what_tests_need()
     drawn = json.loads(DRAWN.read_text(encoding="utf-8"))
-    end, rows, sound = time.monotonic() + 60 * minutes, [], set()
-    for mutant in drawn["mutants"]:
-        if time.monotonic() > end:
-            break
-        if only not in mutant["file"]:
-            continue
-        if mutant["file"] not in sound:  # only tests that pass as it is can notice a change
-            outcome, seconds, by = test(mutant["file"], (LIBRARY / mutant["file"]).read_text(encoding="utf-8"))
-            print(f"as it is  {seconds:5.1f} s  {mutant['file']}", flush=True)
-            if outcome != "survived":
-                print(f"The tests of {mutant['file']} fail or take too long as it is: {by}")
-                return 2
-            sound.add(mutant["file"])
-        outcome, seconds, by = test(mutant["file"], mutant["source"])
-        rows.append({**mutant, "outcome": outcome, "seconds": round(seconds, 1), "by": by})
-        print(f"{outcome:9} {seconds:5.1f} s  {mutant['file']}:{mutant['line']}  {mutant['after']}", flush=True)
+    end = time.monotonic() + 60 * minutes
+    mutants = [mutant for mutant in drawn["mutants"] if only in mutant["file"]]
+    # only tests that pass as it is can notice a change
+    unchanged = {mutant["file"]: (LIBRARY / mutant["file"]).read_text(encoding="utf-8") for mutant in mutants}
+    for file, outcome, seconds, by in at_once(unchanged.items(), jobs):
+        print(f"as it is  {seconds:5.1f} s  {file}", flush=True)
+        if outcome != "survived":
+            print(f"The tests of {file} fail or take too long as it is: {by}")
+            return 2
+
+    def in_time():
+        for i, mutant in enumerate(mutants):
+            if time.monotonic() > end:
+                return
+            yield i, mutant["source"]
+
+    rows = {}
+    for i, outcome, seconds, by in at_once(in_time(), jobs, lambda i: mutants[i]["file"]):
+        rows[i] = mutants[i] | {"outcome": outcome, "seconds": round(seconds, 1), "by": by}
+        print(f"{outcome:9} {seconds:5.1f} s  {{file}}:{{line}}  {{after}}".format(**mutants[i]), flush=True)
         if not only:  # what is done counts, if the rest is not waited for
-            write(rows, len(drawn["mutants"]), drawn["places"])
+            write([rows[i] for i in sorted(rows)], len(drawn["mutants"]), drawn["places"])
     return 0
+
+
+def at_once(sources: Iterable[tuple], jobs: int, file_of: Callable = str) -> Iterator[tuple]:
+    """The key, outcome, seconds and test that noticed of each (key, source), in the order in which they end."""
+    waiting, running = iter(sources), {}
+    while True:
+        while len(running) < jobs and (following := next(waiting, None)):
+            key, source = following
+            running[key] = Test(file_of(key), source)
+        if not running:
+            return
+        time.sleep(0.02)
+        for key, test in list(running.items()):
+            if found := test.outcome():
+                del running[key]
+                yield key, *found
 
 
 def _import_what_tests_need() -> None:
@@ -199,31 +220,36 @@ def _import_what_tests_need() -> None:
     assert not any(name.startswith("uncertain_affect") for name in sys.modules)
 
 
-def test(file: str, source: str) -> tuple[str, float, str]:
-    """Whether the tests of a module notice its source, after how many seconds of the processor, and which test."""
-    start = time.monotonic()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        os._exit(_child(file, source, writing))
-    os.close(writing)
-    ended = 0
-    while not ended and time.monotonic() - start < PATIENCE * SECONDS:
-        time.sleep(0.05)
-        ended, status, used = os.wait4(child, os.WNOHANG)
-    if not ended:
-        os.killpg(child, signal.SIGKILL)
-        _, status, used = os.wait4(child, 0)
-    with os.fdopen(reading, encoding="utf-8") as said:
-        by = said.read()
-    seconds, code = used.ru_utime + used.ru_stime, os.waitstatus_to_exitcode(status)
-    if not ended or code == -signal.SIGXCPU:
-        return "timed out", seconds, ""
-    if code > 2:
-        raise RuntimeError(f"pytest found no tests of {file}, or could not be asked: exit code {code}")
-    # 1: a test failed; 2: one cannot be imported; below 0: ended by a signal
-    return ("killed" if code else "survived"), seconds, by
+class Test:
+    """The tests of a module with another source, in a process of their own."""
+
+    def __init__(self, file: str, source: str):
+        self.file, self.start = file, time.monotonic()
+        self.reading, writing = os.pipe()
+        self.child = os.fork()
+        if not self.child:
+            os.close(self.reading)
+            os._exit(_child(file, source, writing))
+        os.close(writing)
+
+    def outcome(self) -> tuple[str, float, str] | None:
+        """Whether they notice, after how many seconds of the processor, and which test; None while they run."""
+        ended, status, used = os.wait4(self.child, os.WNOHANG)
+        late = not ended and time.monotonic() - self.start > PATIENCE * SECONDS
+        if late:
+            os.killpg(self.child, signal.SIGKILL)
+            _, status, used = os.wait4(self.child, 0)
+        elif not ended:
+            return None
+        with os.fdopen(self.reading, encoding="utf-8") as said:
+            by = said.read()
+        seconds, code = used.ru_utime + used.ru_stime, os.waitstatus_to_exitcode(status)
+        if late or code == -signal.SIGXCPU:
+            return "timed out", seconds, ""
+        if code > 2:
+            raise RuntimeError(f"pytest found no tests of {self.file}, or could not be asked: exit code {code}")
+        # 1: a test failed; 2: one cannot be imported; below 0: ended by a signal
+        return ("killed" if code else "survived"), seconds, by
 
 
 def _child(file: str, source: str, writing: int) -> int:
@@ -310,12 +336,13 @@ def main() -> int:
     parser.add_argument("what", choices=("draw", "run"))
     parser.add_argument("--number", type=int, default=300, help="mutants to draw")
     parser.add_argument("--minutes", type=float, default=60, help="for all mutants together")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants to test at once")
     parser.add_argument("--only", default="", help="run those of files with this in their name; writes no report")
     args = parser.parse_args()
     if args.what == "draw":
         draw(args.number)
         return 0
-    return run(args.minutes, args.only)
+    return run(args.minutes, args.only, args.jobs)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,28 @@ def test_a_change_is_one_of_meaning(mutated, change):
     assert mutate._change("x = 1\ny = 2\n", mutated) == change
 
 
+def test_so_many_run_at_once_and_are_reported_as_they_end(monkeypatch):
+    running, most = [], []
+
+    class Finite:
+        def __init__(self, file, source):
+            self.file, self.left = file, source
+            running.append(file)
+            most.append(len(running))
+
+        def outcome(self):
+            self.left -= 1
+            if self.left == 0:
+                running.remove(self.file)
+                return "killed", 1.0, self.file
+
+    monkeypatch.setattr(mutate, "Test", Finite)
+    monkeypatch.setattr(mutate.time, "sleep", lambda seconds: None)
+    found = list(mutate.at_once([(0, 3), (1, 1), (2, 1), (3, 4)], 2, "module {}".format))
+    assert [(key, by) for key, _, _, by in found] == [(i, f"module {i}") for i in (1, 2, 0, 3)]
+    assert max(most) == 2 and not running
+
+
 def row(file, outcome, before="a", after="b"):
     return {"file": file, "line": 7, "before": before, "after": after, "outcome": outcome}
 
