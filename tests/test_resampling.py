@@ -159,3 +159,14 @@ def test_jackknife_and_bootstrap_agree_on_the_standard_error(f):
     # Taking examples for the unit would claim far more precision.
     examples = rs.cluster_sums(rs.moment_sums(x, y)[None], np.arange(2000))
     assert rs.pseudo_values(examples, f)[0].std(ddof=1) / np.sqrt(2000) < 0.75 * jackknife
+
+
+def test_leaving_out_by_weights_is_leaving_out_by_sums(monkeypatch):
+    rng = np.random.default_rng(3)
+    values, groups = rng.random(60), rng.integers(0, 7, 60)
+    sums = rs.cluster_sums(rs.ratio_sums(values)[None], groups)
+    expected = rs.pseudo_values(sums, rs.ratio)[0]
+    monkeypatch.setattr(rs, "BLOCK_WEIGHTS", 130)  # two sets of 60 a block
+    found = rs.leave_one_out(lambda weights: (weights * values).sum(-1) / weights.sum(-1), groups)
+    assert found == pytest.approx(expected)
+    assert rs.leave_one_out(lambda weights: weights @ values, np.zeros(60)) == pytest.approx([values.sum()])

@@ -169,3 +169,24 @@ def pseudo_values(sums: Floats, f: Statistic) -> Floats:
         return f(total)
     without = f(total - sums)
     return f(total) + (n_clusters - 1) * (without.mean(axis=-1, keepdims=True) - without)
+
+
+def leave_one_out(f: Callable[[Floats], Floats], groups: ArrayLike) -> Floats:
+    """Jackknife pseudo-values, one for each cluster, of a statistic that sums cannot express: `(N,)` to `(C,)`.
+
+    As `pseudo_values`, for one seed. `f(weights (R, N)) -> (R,)` scores R sets of examples at once; an example that
+    is left out weighs 0. The sets come in blocks, so that memory does not grow with N C.
+    """
+    labels, cluster = np.unique(groups, return_inverse=True)
+    n, n_clusters = len(cluster), len(labels)
+    total = f(np.ones((1, n)))
+    if n_clusters == 1:
+        return total
+    block = max(1, BLOCK_WEIGHTS // n)
+    without = np.concatenate(
+        [
+            f((cluster != np.arange(start, min(start + block, n_clusters))[:, None]).astype(np.float64))
+            for start in range(0, n_clusters, block)
+        ]
+    )
+    return total + (n_clusters - 1) * (without.mean() - without)

@@ -27,6 +27,7 @@ from uncertain_affect.metrics.disagreement import (
     split_half_reliability,
 )
 from uncertain_affect.metrics.divergence import jensen_shannon_distance, jensen_shannon_divergence
+from uncertain_affect.metrics.ranking import area_under_risk_coverage, auroc
 from uncertain_affect.metrics.rejection import accuracy_at_coverage, accuracy_rejection_curve, rejection_order
 from uncertain_affect.metrics.uncertainty import (
     EntropyDecomposition,
@@ -43,6 +44,8 @@ __all__ = [
     "accuracy_rejection_curve",
     "adaptive_calibration_error",
     "annotator_disagreement",
+    "area_under_risk_coverage",
+    "auroc",
     "bernoulli_entropy_decomposition",
     "brier_decomposition",
     "brier_score",
