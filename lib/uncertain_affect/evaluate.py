@@ -1,0 +1,204 @@
+"""One set of measures for the uncertainty of any classifier: what ``uncertain-affect evaluate`` prints.
+
+Each measure is computed as jackknife pseudo-values, one for each cluster of test examples, so that methods are
+compared on the same clusters and seeds by subtracting: see `claims.effect_interval`.
+"""
+
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from uncertain_affect.claims import effect_interval
+from uncertain_affect.metrics import (
+    annotator_disagreement,
+    area_under_risk_coverage,
+    auroc,
+    calibration_sums,
+    ece_from_sums,
+    entropy,
+    entropy_decomposition,
+    jensen_shannon_distance,
+)
+from uncertain_affect.metrics._inputs import Values, as_numpy, check_probabilities, set_votes
+from uncertain_affect.resampling import (
+    Floats,
+    cluster_sums,
+    leave_one_out,
+    moment_sums,
+    pearson_from_sums,
+    pseudo_values,
+    ratio,
+    ratio_sums,
+)
+
+
+class Measure(NamedTuple):
+    """What is asked, in which direction better lies (None: neither), and of which question it is part."""
+
+    question: str
+    better: str | None
+    says: str
+
+
+MEASURES = {
+    "accuracy": Measure("use", "higher", "share of test examples whose likeliest class has most votes"),
+    "NLL": Measure("use", "lower", "mean negative log-probability of a vote, nats"),
+    "Brier": Measure("use", "lower", "mean squared distance of prediction and vote"),
+    "ECE": Measure("use", "lower", "expected calibration error, ten bins"),
+    "AURC": Measure("use", "lower", "error rate of those kept by U_t, averaged over coverages"),
+    "distance to p*": Measure("aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and truth"),
+    "distance to votes": Measure("aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and votes"),
+    "r(U_a, H*)": Measure("aleatoric", "higher", "rank correlation of aleatoric uncertainty and true entropy"),
+    "r(U_a, d)": Measure("aleatoric", "higher", "rank correlation of aleatoric uncertainty and disagreement of votes"),
+    "AUROC(U_e, group)": Measure("epistemic", "higher", "chance that U_e is higher in the group thinned in training"),
+    "r(U_a, U_e)": Measure("separate", None, "rank correlation of the two uncertainties"),
+}
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Test examples and what is known of them.
+
+    Attributes:
+        target: (N,) labels or (N, C) votes.
+        clusters: (N,), examples that count as one observation share a value; None where each stands alone.
+        truth: (N, C), p*(y|x) where it is known.
+        group: (N,) bool, the group that was thinned in training, where one was.
+    """
+
+    target: Values
+    clusters: ArrayLike | None = None
+    truth: Values | None = None
+    group: ArrayLike | None = None
+
+
+def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
+    """Pseudo-values (clusters,) of every measure of `MEASURES` that applies; their mean is the measure.
+
+    Args:
+        probs: (T, N, C) of T sampled networks or members, or (N, C). One prediction alone has no epistemic
+            uncertainty, and its aleatoric one is the total.
+        cases: the test examples.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row, or shapes that
+            do not match.
+    """
+    probs = as_numpy(probs).astype(np.float64)
+    if probs.ndim == 2:
+        probs = probs[None]
+    if probs.ndim != 3:
+        raise ValueError(f"probs has shape {probs.shape}: expected (T, N, C) or (N, C)")
+    check_probabilities(probs)
+    n = probs.shape[1]
+    votes, weight = set_votes(cases.target, probs.shape[1:])
+    clusters = np.arange(n) if cases.clusters is None else np.asarray(cases.clusters)
+    if clusters.shape != (n,):
+        raise ValueError(f"clusters have shape {clusters.shape}: expected one for each of {n} examples")
+
+    mean, (total, aleatoric, epistemic) = probs.mean(0), entropy_decomposition(probs)
+    proportions = votes / weight[:, None]
+    wrong = (mean.argmax(1) != votes.argmax(1)).astype(float)
+
+    def averaged(values: Floats, weights: ArrayLike = 1.0) -> Floats:
+        return pseudo_values(cluster_sums(ratio_sums(values, weights)[None], clusters), ratio)[0]
+
+    def correlated(x: Floats, y: Floats) -> Floats:
+        # ranks are taken once: leaving a cluster out moves the others together
+        x, y = (rankdata(values) - (n + 1) / 2 for values in (x, y))
+        return pseudo_values(cluster_sums(moment_sums(x, y)[None], clusters), pearson_from_sums)[0]
+
+    def ranked(f: Callable, values: ArrayLike, uncertainty: Floats) -> Floats:
+        return leave_one_out(lambda weights: f(uncertainty, values, weights), clusters)
+
+    # NLL = -sum_k v_k log p_k,  Brier = sum_k v_k ||e_k - p||^2 = 1 + |p|^2 - 2 v.p
+    nll = -np.where(proportions > 0, proportions * np.log(np.clip(mean, 1e-12, None)), 0).sum(1)
+    found = {
+        "accuracy": averaged(1 - wrong),
+        "NLL": averaged(nll, weight),
+        "Brier": averaged(1 + (mean**2).sum(1) - 2 * (mean * proportions).sum(1), weight),
+        "ECE": pseudo_values(cluster_sums(calibration_sums(mean, cases.target)[None], clusters), ece_from_sums)[0],
+        "AURC": ranked(area_under_risk_coverage, wrong, total),
+    }
+    if cases.truth is not None:
+        truth = as_numpy(cases.truth).astype(np.float64)
+        found["distance to p*"] = averaged(jensen_shannon_distance(mean, truth))
+        found["r(U_a, H*)"] = correlated(aleatoric, entropy(truth))
+    if (weight > 1).any():
+        found["distance to votes"] = averaged(jensen_shannon_distance(mean, proportions))
+        found["r(U_a, d)"] = correlated(aleatoric, annotator_disagreement(votes))
+    if len(probs) > 1:
+        found["r(U_a, U_e)"] = correlated(aleatoric, epistemic)
+        if cases.group is not None:
+            found["AUROC(U_e, group)"] = ranked(auroc, np.asarray(cases.group), epistemic)
+    return {name: found[name] for name in MEASURES if name in found}
+
+
+def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
+    """A row for each measure: estimate with the ends of its 95% interval, which way is better, and what it says.
+
+    Args:
+        measured: pseudo-values (clusters,) or (seeds, clusters) by name, see :func:`measure`.
+    """
+    rows = {}
+    for name, values in measured.items():
+        effect = effect_interval(np.atleast_2d(values))
+        about = MEASURES[name]
+        rows[name] = {
+            "estimate": effect.estimate,
+            "low": effect.low,
+            "high": effect.high,
+            "better": about.better or "-",
+            "question": about.question,
+            "says": about.says,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+# --- predictions made elsewhere -------------------------------------------------------------------------------
+
+ARRAYS = ("probs", "labels", "votes", "groups")
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Arrays of a file of predictions, none of which is a Python object.
+
+    Args:
+        path: an ``.npz`` with ``probs`` (T, N, C) or (N, C); ``labels`` (N,) or ``votes`` (N, C); and, if examples
+            belong together (one person, one dialogue), ``groups`` (N,).
+
+    Raises:
+        ValueError: not such a file, naming the array.
+        FileNotFoundError: no file.
+    """
+    unreadable = (ValueError, OSError, EOFError, zipfile.BadZipFile)
+    expected = "Expected is an .npz made by np.savez(path, probs=..., labels=... or votes=...)"
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist") from None
+    except unreadable as problem:
+        raise ValueError(f"{path}: {problem}. {expected}") from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path}: a single array. {expected}")
+    arrays = {}
+    with archive:
+        for name in archive.files:
+            if name not in ARRAYS:
+                raise ValueError(f"{path}: array {name!r} is not known; known are {', '.join(ARRAYS)}")
+            try:
+                arrays[name] = archive[name]
+            except unreadable as problem:
+                raise ValueError(f"{path}: array {name!r} cannot be read: {problem}") from None
+    if "probs" not in arrays:
+        raise ValueError(f"{path}: there is no array 'probs'")
+    if ("labels" in arrays) == ("votes" in arrays):
+        raise ValueError(f"{path}: one of the arrays 'labels' and 'votes' is needed, not both")
+    return arrays
