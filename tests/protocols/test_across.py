@@ -3,74 +3,135 @@ import pytest
 import torch
 from torch.distributions import Dirichlet, kl_divergence
 
-from uncertain_affect.protocols import across
+from uncertain_affect import evaluate
+from uncertain_affect.protocols import across, across_tasks
 
 G = torch.Generator().manual_seed(0)
+SIZES = {"train": 300, "val": 80, "test": 60}
+TWICE = {"softmax": 1, "temperature scaling": 1, "MC dropout": 7, "Laplace": 7, "deep ensemble": 2, "student 1": 1,
+         "students 1": 2, "student 2": 1, "students 2": 2, "evidential": 7}  # fmt: skip
 
 
-def small_task(kind="classes", own=False):
-    n = {"train": 300, "val": 80, "test": 60}
-    x = {split: torch.randn(*([3] if own else []), size, 6, generator=G) for split, size in n.items()}
-    weight = 2 * torch.randn(6, 4, generator=G)
-    logits = {split: of @ weight for split, of in x.items()}
-    if kind == "classes":
-        y = {split: torch.softmax(z, -1) for split, z in logits.items()}
-    else:
-        y = {split: (z > 0).float() for split, z in logits.items()}
-    return across.Task("small", kind, x, y)
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
 
 
-def small_settings():
-    return across.Settings((0, 1, 2), members=2, generations=2, n_samples=7, rates=(1e-3, 1e-2), max_epochs=4)
+def small_task(shape=(1, 4), own=False, **options):
+    x = {split: torch.randn(*([3] if own else []), n, 6, generator=G) for split, n in SIZES.items()}
+    weight = 2 * torch.randn(6, shape[0] * shape[1], generator=G)
+    p = {split: across.chances(of @ weight, shape).float() for split, of in x.items()}
+    clusters = torch.zeros(60, dtype=torch.int64) if own else torch.arange(60) // 4
+    return across.Task("small", "made up", x, p, p["test"].double(), clusters, p["test"].double(), **options)
+
+
+def small_settings(**options):
+    how = {"members": 2, "generations": 2, "n_samples": 7, "rates": (1e-3, 1e-2), "max_epochs": 4} | options
+    return across.Settings((0, 1, 2), **how)
 
 
 @pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize("kind", ["classes", "units"])
-def test_every_method_says_something_of_every_input(tmp_path, monkeypatch, kind, own):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    task, settings = small_task(kind, own), small_settings()
+@pytest.mark.parametrize("shape", [(1, 4), (3, 2), (2, 3)])
+def test_every_method_says_something_of_every_input(shape, own):
+    task, settings = small_task(shape, own), small_settings()
     said = across.say(task, settings)
-    samples = {method: of.probs["test"].shape[1] for method, of in said.items()}
-    assert samples == {
-        "softmax": 1, "temperature scaling": 1, "MC dropout": 7, "Laplace": 7, "deep ensemble": 2,
-        "student 1": 1, "students 1": 2, "student 2": 1, "students 2": 2,
-    } | ({"evidential": 7} if kind == "classes" else {})  # fmt: skip
+    assert {method: of.probs["test"].shape[1] for method, of in said.items()} == TWICE
     for method, of in said.items():
         p = of.probs["test"]
-        assert p.shape[0::2][:2] == (3, 60) and (p.sum(-1) - 1).abs().max() < 1e-9, method
+        assert p.shape[0] == 3 and p.shape[2:] == (60, *shape) and (p.sum(-1) - 1).abs().max() < 1e-9, method
         assert not torch.equal(p[0], p[1]), "seeds differ"
-    assert said["students 2"].networks == 6
-    again = across.say(task, settings)
-    for method, of in said.items():
-        assert torch.equal(of.probs["test"], again[method].probs["test"]), method
+        assert of.training > 0 and of.prediction > 0
+    assert said["students 2"].networks == 6 and said["student 2"].networks == 5
+    again = across.say(task, settings, methods=["students 1", "evidential"])
+    assert set(again) == {"students 1", "evidential"}
+    for method, of in again.items():
+        assert torch.equal(of.probs["test"], said[method].probs["test"]), method
 
 
-def test_the_posterior_has_the_curvature_of_the_loss():
-    h, w = torch.randn(5, 3, generator=G).double(), torch.randn(2, 4, generator=G).double()
-    target = torch.softmax(torch.randn(5, 2, generator=G).double(), -1)
+def test_a_seed_says_the_same_alone_and_among_others():
+    task = small_task()
+    said = across.say(task, small_settings(), methods=["deep ensemble"])["deep ensemble"]
+    alone = across.say(
+        task, across.Settings((0,), members=2, rates=(1e-3, 1e-2), max_epochs=4), methods=["deep ensemble"]
+    )
+    # all copies rest together, so what is the same is what so few epochs leave
+    torch.testing.assert_close(alone["deep ensemble"].probs["test"][0], said.probs["test"][0], rtol=0, atol=1e-5)
+
+
+def test_graphs_and_experts_say_something_too():
+    task = small_task((3, 2), units=True)
+    task.targets.update(
+        {split: torch.nn.functional.one_hot(y.argmax(-1), 2).float() for split, y in task.targets.items()}
+    )
+    said = across.say(task, small_settings(), methods=["UGN"])["UGN"].probs["test"]
+    assert said.shape == (3, 7, 60, 3, 2) and (said.sum(-1) - 1).abs().max() < 1e-6
+
+    person = {"train": torch.arange(300) % 4, "val": torch.arange(80) % 4}
+    said = across.say(small_task((2, 3), person=person), small_settings(), methods=["PEN"])["PEN"].probs["test"]
+    assert said.shape == (3, 7, 60, 2, 3) and (said.sum(-1) - 1).abs().max() < 1e-6
+
+
+def test_methods_that_do_not_fit_are_not_asked():
+    assert not across.say(small_task(), small_settings(), methods=["UGN", "PEN"])
+
+
+def test_an_expert_is_asked_as_often_as_its_gate_weighs():
+    gate = torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
+    experts = torch.eye(3)[None, :, None].expand(2, 3, 1, 3)  # each is sure of its own answer
+    said = across.of_experts(gate, experts, 4)
+    assert said.shape == (4, 2, 1, 3)
+    torch.testing.assert_close(said.mean(0)[:, 0], gate)
+    assert across.of_experts(torch.tensor([[0.1] * 9 + [0.0999999]]), torch.ones(1, 10, 1, 2), 50).shape == (
+        50,
+        1,
+        1,
+        2,
+    )
+
+
+def test_the_loss_of_a_mixture_is_that_of_its_three_parts():
+    said = across.PersonalizedExpertNetwork(4, 3, across.generators([0]), 4)(torch.randn(5, 4, generator=G))
+    person, answers = torch.tensor([0, 1, 2, 2, 0]), torch.softmax(torch.randn(5, 2, 2, generator=G), -1)
+    target = torch.cat([answers.flatten(1), person[:, None].float()], 1)[None, :, None]
+    expected = 0.0
+    for i in range(5):
+        log_p = torch.log_softmax(said.experts[0, i].unflatten(-1, (2, 2)), -1)
+        own = -(answers[i] * log_p[person[i]]).sum(-1).mean()
+        gate = -torch.log_softmax(said.logits[0, i], -1)[person[i]]
+        mixed = torch.einsum("k,kac->ac", said.gate[0, i], log_p.exp()).log()
+        expected += (own + gate - (answers[i] * mixed).sum(-1).mean()) / 5
+    torch.testing.assert_close(across.mixture_loss((2, 2))(said, target)[0], expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 2)])
+def test_the_posterior_has_the_curvature_of_the_loss(shape):
+    n_questions, n_answers = shape
+    k = n_questions * n_answers
+    h, w = torch.randn(5, 3, generator=G).double(), torch.randn(k, 4, generator=G).double()
+    target = torch.softmax(torch.randn(5, *shape, generator=G).double(), -1)
 
     def loss(weights):
-        z = across._with_one(h) @ weights.view(2, 4).T
-        return 5 * across.KINDS["classes"](z, target) + 0.5 * 3.0 * weights.square().sum()
+        z = across._with_one(h) @ weights.view(k, 4).T
+        return 5 * n_questions * across.answers_cross_entropy(z, target) + 0.5 * 3.0 * weights.square().sum()
 
     expected = torch.autograd.functional.hessian(loss, w.flatten())
-    posterior = across.LastLayerLaplace(h, across._with_one(h) @ w.T, "classes", precision=3.0)
-    torch.testing.assert_close(posterior.factor @ posterior.factor.T, expected)
+    posterior = across.LastLayerLaplace(h, across._with_one(h) @ w.T, shape, precision=3.0)
+    torch.testing.assert_close(torch.block_diag(*(posterior.factors @ posterior.factors.mT)), expected)
 
 
 def test_draws_of_the_posterior_have_its_covariance():
-    h, z = torch.randn(20, 2, generator=G), torch.randn(20, 2, generator=G)
-    posterior = across.LastLayerLaplace(h, z, "units", precision=1.0)
-    drawn = posterior.sample(h[:1], z[:1], 20_000, G)[:, 0]
-    j = torch.kron(torch.eye(2).double(), across._with_one(h[:1].double()))
-    expected = j @ torch.cholesky_inverse(posterior.factor) @ j.T
-    torch.testing.assert_close(torch.cov(drawn.T), expected, rtol=0.05, atol=0.02)
+    h, z = torch.randn(20, 2, generator=G), torch.randn(20, 4, generator=G)
+    posterior = across.LastLayerLaplace(h, z, (2, 2), precision=1.0)
+    drawn = posterior.sample(h[:1], z[:1], 200_000, G)[:, 0]
+    j = torch.kron(torch.eye(4).double(), across._with_one(h[:1].double()))
+    expected = j @ torch.cholesky_inverse(torch.block_diag(*posterior.factors)) @ j.T
+    torch.testing.assert_close(torch.cov(drawn.T), expected, rtol=0.02, atol=0.02)
     torch.testing.assert_close(drawn.mean(0), z[0].double(), rtol=0, atol=0.03)
 
 
 def test_the_evidential_loss_is_an_expectation_under_its_dirichlet():
-    out, target = torch.randn(1, 1, 3, generator=G).double(), torch.tensor([[[1.0, 0, 0]]]).double()
-    alpha = across.concentrations(out)[0, 0]
+    out, target = torch.randn(1, 1, 3, generator=G).double(), torch.tensor([[[[1.0, 0, 0]]]]).double()
+    alpha = across.concentrations(out, (1, 3))[0, 0, 0]
     drawn = torch.from_numpy(np.random.default_rng(0).dirichlet(alpha.numpy(), 200_000))
     misleading = Dirichlet(torch.tensor([1.0, alpha[1], alpha[2]], dtype=torch.float64))
     penalty = across.EVIDENCE_PENALTY * kl_divergence(misleading, Dirichlet(torch.ones(3, dtype=torch.float64)))
@@ -79,24 +140,57 @@ def test_the_evidential_loss_is_an_expectation_under_its_dirichlet():
 
 
 def test_the_temperature_undoes_a_temperature():
-    z = torch.randn(4000, 5, generator=G)
-    target = torch.softmax(z, -1)
-    assert across.fit_temperature(3 * z, target, "classes") == pytest.approx(3, rel=1e-3)
+    z = torch.randn(4000, 6, generator=G)
+    assert across.fit_temperature(3 * z, across.chances(z, (2, 3))) == pytest.approx(3, rel=1e-3)
 
 
-def test_mc_dropout_without_dropout_is_the_network(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
+def test_mc_dropout_without_dropout_is_the_network():
     task, settings = small_task(), small_settings()
-    networks = across.train(task, settings, "networks", across.KINDS["classes"], task.targets, members=2)
+    networks = across.train(task, settings, "networks", across.answers_cross_entropy, task.targets, members=2)
     networks.model.dropout = 0.0
-    p = across.mc_dropout(networks, task.inputs["test"], 2, "classes", across.generators([0, 1, 2]))
-    expected = across.chances(across.outputs(networks, task.inputs["test"])[:, :1], "classes")
+    p = across.mc_dropout(networks, task.inputs["test"], 2, (1, 4), across.generators([0, 1, 2]))
+    expected = across.chances(across.outputs(networks, task.inputs["test"])[:, :1], (1, 4))
     torch.testing.assert_close(p, expected.expand_as(p), rtol=0, atol=1e-6)
     h = across.hidden(networks, task.inputs["test"], member=1)
     last = torch.baddbmm(networks.model.biases[2][1::2], h, networks.model.weights[2][1::2])
     torch.testing.assert_close(last, across.outputs(networks, task.inputs["test"])[:, 1])
 
 
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="kind is 'ranks': expected one of classes, units"):
-        across.Task("x", "ranks", {}, {})
+@pytest.mark.parametrize("own", [False, True])
+def test_measures_are_those_of_each_seed(own):
+    task = small_task((2, 3), own)
+    said = across.say(task, small_settings(), methods=["softmax", "deep ensemble"])
+    found = across.measured(task, said)
+    assert set(found) == set(said) and found["softmax"]["NLL"].shape == (3, 1 if own else 15)
+    p = said["deep ensemble"].probs["test"][1].mean(0)
+    truth = task.votes[1] if own else task.votes
+    assert found["deep ensemble"]["NLL"][1].mean() == pytest.approx(float(-(truth * p.log()).sum(-1).mean()))
+    assert set(found["deep ensemble"]) - set(found["softmax"]) == {"r(U_a, U_e)"}
+    assert set(found["softmax"]) < set(evaluate.MEASURES)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_smaller_part_lies_within_a_larger_one(own):
+    task, settings = small_task(own=own), small_settings()
+    parts = [across_tasks.part_of(task, fraction, settings) for fraction in (0.05, 0.5)]
+    for seed in range(3):
+        small, large = ({tuple(row) for row in part.inputs["train"][seed].tolist()} for part in parts)
+        assert len(small) == 15 and len(large) == 150 and small < large
+    said = across.say(parts[0], settings, methods=["deep ensemble"])["deep ensemble"]
+    assert said.probs["test"].shape == (3, 2, 60, 1, 4)
+    assert across.measured(parts[0], {"x": said})["x"]["NLL"].shape == (3, 1 if own else 15)
+
+
+def test_components_are_those_of_training_and_have_its_scale():
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(5, 200))
+    known, other = (rng.normal(size=(n, 5)) @ mix + 3 for n in (150, 20))
+    first, second = across_tasks.components(known, other)
+    assert first.shape == (150, 128) and second.shape == (20, 128)
+    assert first.square().mean(0).sum().item() == pytest.approx(128, rel=0.02)
+    assert first[:, 5:].abs().max() < 1e-3 and second[:, 5:].abs().max() < 1e-3, "there are but five directions"
+
+
+def test_an_unknown_corpus_is_refused():
+    with pytest.raises(ValueError, match="CORPUS is 'bp4d': tasks across papers are made from simulated, ferplus"):
+        across_tasks.load("bp4d", "quick", small_settings())

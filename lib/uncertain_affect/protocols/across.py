@@ -1,23 +1,32 @@
 """Every way to know when not to trust a prediction, on the same frozen features and under the same measures.
 
-All networks are the perceptron of UncNet with another last layer, trained by the one fit loop: what differs between
-methods is what they do, never what they see. Every method answers with T sampled predictions, so that one
-decomposition (`metrics.entropy_decomposition`) serves them all.
+All networks are the perceptron of UncNet with another last layer, trained by the one fit loop, but for the graph
+(UGN) and the mixture of experts (PEN), which are their papers' own, on the same features. What differs between methods
+is what they do, never what they see. Every method answers with T sampled predictions, so that one decomposition
+(`metrics.entropy_decomposition`) serves them all.
+
+Every task asks A questions of an example, each of which has C answers: the expression (A = 1), whether each action unit
+is there (C = 2), in which part of the scale valence and arousal lie (A = 2).
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
-from torch import Tensor
+from torch import Tensor, nn
 
 from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.evaluate import Cases, measure
 from uncertain_affect.losses import soft_label_cross_entropy
+from uncertain_affect.metrics import EntropyDecomposition, entropy_decomposition
+from uncertain_affect.models.experts import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.models.uncnet import UncNet, draw_kept
+from uncertain_affect.protocols import ugn
 from uncertain_affect.training import fit, generators
 
 # Part of every cache key: what other code has made is not taken.
@@ -68,38 +77,63 @@ class Task:
     """What is to be predicted, ready for networks.
 
     Attributes:
-        name: "expression, simulated".
-        kind: "classes" of which one is right, "units" of which each may be.
+        name: "expression".
+        corpus: "simulated".
         inputs: float (N, D), or (S, N, D) where every seed has a world of its own, by split, ``train``, ``val`` and
             ``test``; others under other names.
-        targets: by split, shares of votes (N, C) or labels (N, A) in {0, 1}; with the same leading axis.
+        targets: shares (N, A, C) of answers by split, with the same leading axis.
+        votes: (N, A, C) of the test split, counts where annotators are counted, with the same leading axis.
+        clusters: (N,) of the test split, examples that count as one observation share a value.
+        truth: p*(y|x) of the test split, as ``votes``, where it is known.
+        groups: bool (N,) of the test split by name, with the same leading axis.
+        person: int (N,), who is seen, of the training and validation splits; None where every one is seen but once.
+        units: whether the questions are action units, which a graph relates.
     """
 
     name: str
-    kind: str
+    corpus: str
     inputs: dict[str, Tensor]
     targets: dict[str, Tensor]
+    votes: Tensor
+    clusters: Tensor
+    truth: Tensor | None = None
+    groups: dict[str, Tensor] = field(default_factory=dict)
+    person: dict[str, Tensor] | None = None
+    units: bool = False
 
-    def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}: expected one of {', '.join(KINDS)}")
+    @property
+    def own(self) -> bool:
+        """Whether every seed has a world of its own."""
+        return self.votes.ndim == 4
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Questions A and answers C."""
+        return tuple(self.targets["train"].shape[-2:])
+
+    def cases(self, seed: int = 0, group: str | None = None) -> Cases:
+        """The test examples of the seed at this index, each question a case of its own."""
+
+        def of(part: Tensor) -> Tensor:
+            return part[seed] if self.own else part
+
+        n_questions = self.shape[0]
+        return Cases(
+            of(self.votes).flatten(0, 1),
+            self.clusters.repeat_interleave(n_questions),
+            None if self.truth is None else of(self.truth).flatten(0, 1),
+            None if group is None else of(self.groups[group]).repeat_interleave(n_questions),
+        )
 
 
-def multi_label_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross-entropy in nats of logits (..., B, A) against labels or chances (..., B, A), shape (...)."""
-    losses = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    return losses.mean((-2, -1))
+def answers_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of logits (..., B, A C) against shares (..., B, A, C), over examples and questions."""
+    return soft_label_cross_entropy(logits.unflatten(-1, target.shape[-2:]).flatten(-3, -2), target.flatten(-3, -2))
 
 
-KINDS: Mapping[str, Loss] = {"classes": soft_label_cross_entropy, "units": multi_label_cross_entropy}
-
-
-def chances(logits: Tensor, kind: str) -> Tensor:
-    """Probabilities (..., C) of classes, or (..., A, 2) that a unit is absent and present, in float64."""
-    if kind == "classes":
-        return torch.softmax(logits.double(), -1)
-    present = torch.sigmoid(logits.double())
-    return torch.stack([1 - present, present], -1)
+def chances(logits: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Probabilities (..., A, C) of the answers, in float64, of logits (..., A C)."""
+    return torch.softmax(logits.double().unflatten(-1, shape), -1)
 
 
 # --- training -------------------------------------------------------------------------------------------------
@@ -115,7 +149,7 @@ class Networks:
         seconds: of the training, the search included.
     """
 
-    model: UncNet
+    model: nn.Module
     members: int
     rate: float
     tried: dict[float, float]
@@ -130,34 +164,41 @@ def train(
     targets: Mapping[str, Tensor],
     *,
     members: int = 1,
-    n_outputs: int | None = None,
     stream: int = 0,
+    network: Callable[[Sequence[torch.Generator], Sequence[int]], nn.Module] | None = None,
+    depends_on: object = None,
     device: str = "cpu",
 ) -> Networks:
     """Networks of all seeds and members side by side, or from the cache.
 
     Args:
         kind: what they are called, part of the cache's key beside the code.
-        loss: of outputs (copies, B, n_outputs) and targets (copies, B, ...).
+        loss: of what the network says and targets (copies, B, ...).
         targets: of training and validation, as the task has them or with a leading axis of seeds.
         stream: seeds of other kinds of networks are independent.
+        network: of a generator and the index of the seed for each copy; the perceptron by default.
+        depends_on: whatever else decides what is learnt, for the cache's key.
     """
     seeds = list(settings.seeds)
-    n_outputs = n_outputs or task.targets["train"].shape[-1]
     data = {split: (task.inputs[split], targets[split]) for split in ("train", "val")}
-    depends_on = (kind, asdict(settings), members, n_outputs, stream, data, torch.device(device).type)
-    key = content_key(RECIPE, *depends_on, torch.__version__)
+    n_outputs = math.prod(task.shape)
+    decides = (kind, asdict(settings), members, n_outputs, stream, data, depends_on, torch.device(device).type)
+    key = content_key(RECIPE, *decides, torch.__version__)
+
+    def fresh(of_seeds: Sequence[int], n: int) -> nn.Module:
+        of_copies = generators([seed * settings.members + m for seed in of_seeds for m in range(n)], stream)
+        if network is not None:
+            return network(of_copies, [seeds.index(seed) for seed in of_seeds for _ in range(n)])
+        return UncNet(task.inputs["train"].shape[-1], of_copies, n_classes=n_outputs, dropout=settings.dropout)
 
     def fitted(of_seeds: Sequence[int], n: int, rate: float, label: str):
         copies = [seed * settings.members + m for seed in of_seeds for m in range(n)]
-        model = UncNet(
-            data["train"][0].shape[-1], generators(copies, stream), n_classes=n_outputs, dropout=settings.dropout
-        ).to(device)
-        own = any(part.ndim == 3 for of_split in data.values() for part in of_split)
+        model = fresh(of_seeds, n).to(device)
+        own = any(x.ndim > 2 or y.ndim > 3 for x, y in data.values())
         rows = torch.tensor([seeds.index(seed) for seed in of_seeds]).repeat_interleave(n)
         parts = [
-            tuple(_of_copies(part, rows).to(device) if own else part.to(device) for part in data[split])
-            for split in ("train", "val")
+            tuple(_of_copies(part, rows, axes).to(device) if own else part.to(device) for part, axes in of_split)
+            for of_split in (zip(data[split], (2, 3), strict=True) for split in ("train", "val"))
         ]
         history = fit(
             model,
@@ -186,44 +227,44 @@ def train(
 
     stored = cached_arrays(key, build, kind="networks")
     rate, tried, seconds = (stored.pop(name).tolist() for name in ("rate", "tried", "seconds"))
-    copies = [seed * settings.members + m for seed in seeds for m in range(members)]
-    model = UncNet(
-        data["train"][0].shape[-1], generators(copies, stream), n_classes=n_outputs, dropout=settings.dropout
-    )
+    model = fresh(seeds, members)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
     return Networks(model.to(device).eval(), members, rate, dict(zip(settings.rates, tried, strict=True)), seconds)
 
 
-def _of_copies(part: Tensor, rows: Tensor) -> Tensor:
-    """Data (N, ...) or (S, N, ...) as each copy has its own, (copies, N, ...)."""
-    return part[rows] if part.ndim == 3 else part.expand(len(rows), *part.shape)
+def _of_copies(part: Tensor, rows: Tensor, axes: int) -> Tensor:
+    """Data of so many axes, or with one more of seeds before them, as each copy has its own."""
+    return part[rows] if part.ndim > axes else part.expand(len(rows), *part.shape)
 
 
 @torch.no_grad()
 def outputs(networks: Networks, x: Tensor) -> Tensor:
-    """What the last layer says (S, M, N, n_outputs), dropout off, of inputs (N, D) or (S, N, D)."""
-    n_copies, m = len(networks.model.generators), networks.members
-    x = x.to(networks.model.biases[0].device)
-    z = networks.model(_of_copies(x, torch.arange(n_copies // m).repeat_interleave(m)) if x.ndim == 3 else x)
+    """What the last layer says (S, M, N, A C), dropout off, of inputs (N, D) or (S, N, D)."""
+    model, m = networks.model, networks.members
+    x = x.to(next(model.parameters()).device)
+    n_copies = len(next(model.parameters()))
+    z = model(x.repeat_interleave(m, 0) if x.ndim == 3 else x)
     return z.unflatten(0, (n_copies // m, m)).cpu()
 
 
 @torch.no_grad()
 def hidden(networks: Networks, x: Tensor, member: int = 0) -> Tensor:
     """Inputs (S, N, H) of the last layer of one member of every seed, dropout off."""
-    model = networks.model
-    h = x.to(model.biases[0].device).expand(len(model.generators) // networks.members, *x.shape[-2:])
+    model, m = networks.model, networks.members
+    h = x.to(model.biases[0].device).expand(len(model.generators) // m, *x.shape[-2:])
     for weight, bias in zip(model.weights[:-1], model.biases[:-1], strict=True):
-        h = torch.relu(torch.baddbmm(bias[member :: networks.members], h, weight[member :: networks.members]))
-    return h
+        h = torch.relu(torch.baddbmm(bias[member::m], h, weight[member::m]))
+    return h.cpu()
 
 
 # --- methods --------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def mc_dropout(networks: Networks, x: Tensor, n_samples: int, kind: str, draws: Sequence[torch.Generator]) -> Tensor:
-    """UncNet: chances (S, T, N, ...) of the first member of each seed under T passes with dropout on."""
+def mc_dropout(
+    networks: Networks, x: Tensor, n_samples: int, shape: tuple[int, int], draws: Sequence[torch.Generator]
+) -> Tensor:
+    """UncNet: chances (S, T, N, A, C) of the first member of each seed under T passes with dropout on."""
     model, m = networks.model, networks.members
     weights, biases = ([p[::m] for p in parameters] for parameters in (model.weights, model.biases))
     x = x.to(weights[0].device).expand(len(draws), *x.shape[-2:])
@@ -233,7 +274,7 @@ def mc_dropout(networks: Networks, x: Tensor, n_samples: int, kind: str, draws: 
         h = first * _kept(first, model.dropout, draws)
         h = torch.relu(torch.baddbmm(biases[1], h, weights[1]))
         h = h * _kept(h, model.dropout, draws)
-        passes.append(chances(torch.baddbmm(biases[2], h, weights[2]), kind).cpu())
+        passes.append(chances(torch.baddbmm(biases[2], h, weights[2]), shape).cpu())
     return torch.stack(passes, 1)
 
 
@@ -241,12 +282,12 @@ def _kept(h: Tensor, dropout: float, draws: Sequence[torch.Generator]) -> Tensor
     return torch.stack([draw_kept(h.shape[1:], dropout, g) for g in draws]).to(h) / (1 - dropout)
 
 
-def fit_temperature(logits: Tensor, targets: Tensor, kind: str) -> float:
-    """The temperature that minimises the loss of logits (N, C) on targets (N, C): bounded, T from .05 to 20."""
-    logits, targets = logits.double(), targets.double()
+def fit_temperature(logits: Tensor, target: Tensor) -> float:
+    """The temperature, from .05 to 20, that minimises the cross-entropy of logits (N, A C) on shares (N, A, C)."""
+    logits, target = logits.double(), target.double()
 
     def nll(log_t: float) -> float:
-        return float(KINDS[kind](logits / math.exp(log_t), targets))
+        return float(answers_cross_entropy(logits / math.exp(log_t), target))
 
     return math.exp(minimize_scalar(nll, bounds=(math.log(0.05), math.log(20)), method="bounded").x)
 
@@ -254,62 +295,71 @@ def fit_temperature(logits: Tensor, targets: Tensor, kind: str) -> float:
 class LastLayerLaplace:
     """Gaussian posterior of the last layer about its trained weights (MacKay 1992; Daxberger et al. 2021).
 
-    With h the input of the last layer and a 1 appended, B(x) the second derivative of the loss in the logits,
+    With h the input of the last layer and a 1 appended, and B(x) the second derivative of the loss in the logits,
 
         H = sum_i B(x_i) (x) h_i h_i^T + delta I,    W ~ N(W*, H^-1).
 
+    B has a block for each question, and so has H: the questions' weights are independent.
+
     Args:
         h: (N, H), of training inputs.
-        logits: (N, C), of the same.
-        kind: of the task.
+        logits: (N, A C), of the same.
+        shape: A, C.
         precision: delta, of the Gaussian prior.
     """
 
-    def __init__(self, h: Tensor, logits: Tensor, kind: str, precision: float):
-        h, p = _with_one(h.double()), chances(logits, kind)
-        if kind == "classes":
-            # B = diag(p) - p p^T
-            curvature = torch.diag_embed(p) - p[:, :, None] * p[:, None]
-        else:
-            curvature = torch.diag_embed(p.prod(-1))
-        c, width = logits.shape[1], h.shape[1]
-        hessian = torch.einsum("nab,ni,nj->aibj", curvature, h, h).reshape(c * width, c * width)
-        hessian += precision * torch.eye(c * width, dtype=torch.float64)
-        self.factor, self.shape = torch.linalg.cholesky(hessian), (c, width)
+    def __init__(self, h: Tensor, logits: Tensor, shape: tuple[int, int], precision: float):
+        h, n_answers = _with_one(h.double()), shape[1]
+        width = h.shape[1]
+        factors = []
+        for p in chances(logits, shape).unbind(1):
+            hessian = torch.empty(n_answers, width, n_answers, width, dtype=torch.float64)
+            for a in range(n_answers):
+                for b in range(a, n_answers):
+                    # B = diag(p) - p p^T
+                    curvature = p[:, a] * (float(a == b) - p[:, b])
+                    hessian[a, :, b] = hessian[b, :, a] = (h * curvature[:, None]).T @ h
+            hessian = hessian.reshape(n_answers * width, -1) + precision * torch.eye(
+                n_answers * width, dtype=torch.float64
+            )
+            factors.append(torch.linalg.cholesky(hessian))
+        self.factors, self.shape = torch.stack(factors), shape
 
     def sample(self, h: Tensor, logits: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
-        """Logits (T, N, C) under T draws of the weights, of inputs h (N, H) with trained logits (N, C)."""
-        noise = torch.randn(self.factor.shape[0], n_samples, dtype=torch.float64, generator=generator)
+        """Logits (T, N, A C) under T draws of the weights, of inputs h (N, H) with trained logits (N, A C)."""
+        n_answers = self.shape[1]
+        noise = torch.randn(*self.factors.shape[:2], n_samples, dtype=torch.float64, generator=generator)
         # H = L L^T: L^-T z has covariance H^-1
-        change = torch.linalg.solve_triangular(self.factor.T, noise, upper=True).T.reshape(n_samples, *self.shape)
-        return logits.double() + torch.einsum("ni,tci->tnc", _with_one(h.double()), change)
+        change = torch.linalg.solve_triangular(self.factors.mT, noise, upper=True)
+        change = change.unflatten(1, (n_answers, -1)).flatten(0, 1)
+        return logits.double() + torch.einsum("ni,kit->tnk", _with_one(h.double()), change)
 
 
 def _with_one(h: Tensor) -> Tensor:
     return F.pad(h, (0, 1), value=1.0)
 
 
-def evidential_loss(outputs: Tensor, target: Tensor) -> Tensor:
+def evidential_loss(said: Tensor, target: Tensor) -> Tensor:
     """Expected cross-entropy in nats under a Dirichlet, with votes as shares (Sensoy et al. 2018, equation 4).
 
-    The outputs (..., B, C) are concentrations before softplus(x) + 1. With labels of one class the evidence would grow
-    without bound, were it not for the term that Sensoy et al. add: the divergence from the uniform Dirichlet of the
-    concentrations of what is not the target, weighted by `EVIDENCE_PENALTY`.
+    What is said (..., B, A C) are concentrations before softplus(x) + 1. With labels of one answer the evidence would
+    grow without bound, were it not for the term that Sensoy et al. add: the divergence from the uniform Dirichlet of
+    the concentrations of what is not the target, weighted by `EVIDENCE_PENALTY`.
     """
-    alpha = concentrations(outputs)
+    alpha = concentrations(said, target.shape[-2:])
     total = alpha.sum(-1, keepdim=True)
     # sum_c y_c (psi(alpha_0) - psi(alpha_c))
     loss = (target * (torch.digamma(total) - torch.digamma(alpha))).sum(-1)
     misleading = target + (1 - target) * alpha
-    return (loss + EVIDENCE_PENALTY * _from_uniform(misleading)).mean(-1)
+    return (loss + EVIDENCE_PENALTY * _from_uniform(misleading)).mean((-2, -1))
 
 
 EVIDENCE_PENALTY = 0.1
 
 
-def concentrations(outputs: Tensor) -> Tensor:
-    """Dirichlet concentrations (..., C), at least 1, of the outputs of an evidential head."""
-    return F.softplus(outputs) + 1
+def concentrations(said: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Dirichlet concentrations (..., A, C), at least 1, of what an evidential head says, (..., A C)."""
+    return F.softplus(said.unflatten(-1, tuple(shape))) + 1
 
 
 def _from_uniform(alpha: Tensor) -> Tensor:
@@ -317,6 +367,35 @@ def _from_uniform(alpha: Tensor) -> Tensor:
     total, c = alpha.sum(-1), alpha.shape[-1]
     log_b = torch.lgamma(total) - torch.lgamma(alpha).sum(-1) - math.lgamma(c)
     return log_b + ((alpha - 1) * (torch.digamma(alpha) - torch.digamma(total)[..., None])).sum(-1)
+
+
+def mixture_loss(shape: tuple[int, int]) -> Loss:
+    """PEN's three losses, equations 4 to 6, with cross-entropies in the place of squared errors.
+
+    The targets (..., B, 1, A C + 1) end in the number of the person, whose expert alone learns from the example.
+    """
+
+    def loss(said, target: Tensor) -> Tensor:
+        target = target.squeeze(-2)
+        person, answers = target[..., -1].long(), target[..., :-1].unflatten(-1, shape)
+        own = said.experts.gather(-2, person[..., None, None].expand(*person.shape, 1, said.experts.shape[-1]))
+        of_expert = answers_cross_entropy(own.squeeze(-2), answers)
+        of_gate = -said.logits.log_softmax(-1).gather(-1, person[..., None]).squeeze(-1).mean(-1)
+        # the mixture is of what the experts hold likely
+        p = torch.softmax(said.experts.unflatten(-1, shape), -1)
+        mixed = torch.einsum("...nk,...nkac->...nac", said.gate, p).clamp(min=1e-12)
+        return of_expert + of_gate - (answers * mixed.log()).sum(-1).mean((-2, -1))
+
+    return loss
+
+
+def of_experts(gate: Tensor, experts: Tensor, n_samples: int) -> Tensor:
+    """T samples (T, N, A, C) of the experts' chances (N, K, A, C), each expert as often as its gate (N, K) weighs."""
+    # the expert at each of the T quantiles of the gate: no draw, and the shares are right within 1 / T
+    quantiles = (torch.arange(n_samples, dtype=gate.dtype) + 0.5) / n_samples
+    chosen = torch.searchsorted(gate.cumsum(-1).contiguous(), quantiles.expand(len(gate), -1).contiguous())
+    chosen = chosen.clamp(max=gate.shape[-1] - 1).T  # the last sum may be rounded below one
+    return experts[torch.arange(len(gate)), chosen]
 
 
 # --- all of them ----------------------------------------------------------------------------------------------
@@ -329,92 +408,110 @@ class Said:
     """What one method says, and what it costs.
 
     Attributes:
-        probs: (S, T, N, C) of classes, or (S, T, N, A, 2) of units, by name of the inputs.
-        training: seconds of all that had to be trained for one seed.
+        probs: (S, T, N, A, C) by name of the inputs.
+        training: seconds of all that had to be trained for one seed, with the search.
         networks: that had to be trained for one seed.
+        prediction: milliseconds for one test example, features given.
     """
 
     probs: dict[str, Tensor]
     training: float
     networks: int
+    prediction: float
 
 
-def say(task: Task, settings: Settings, names: Sequence[str] = ("test",), device: str = "cpu") -> dict[str, Said]:
-    """What every method that fits the task says of the named inputs.
+def say(
+    task: Task,
+    settings: Settings,
+    names: Sequence[str] = ("test",),
+    methods: Sequence[str] | None = None,
+    device: str = "cpu",
+) -> dict[str, Said]:
+    """What every method that fits the task, or those named, says of the named inputs, ``test`` first.
 
     Whatever a method chooses, it chooses on validation data: the learning rate of each kind of network, and one number
     of its own in temperature scaling (T) and Laplace (delta of `PRECISIONS`).
     """
-    loss, kind, s = KINDS[task.kind], task.kind, len(settings.seeds)
+    loss, shape, m, seeds = answers_cross_entropy, task.shape, settings.members, list(settings.seeds)
     said: dict[str, Said] = {}
 
-    def add(method: str, of: Callable[[str], Tensor], networks: Sequence[Networks], n: int) -> None:
-        seconds = sum(one.seconds for one in networks) / s
-        said[method] = Said({name: of(name) for name in names}, seconds, n)
+    def add(method: str, of: Callable[[str], Tensor], seconds: float, n: int) -> None:
+        probs, started = {}, time.perf_counter()
+        probs["test"] = of("test")
+        taken = 1e3 * (time.perf_counter() - started) / (probs["test"].shape[0] * probs["test"].shape[2])
+        probs |= {name: of(name) for name in names if name != "test"}
+        said[method] = Said(probs, seconds / len(seeds), n, taken)
 
-    m = settings.members
+    def wanted(*of: str) -> bool:
+        return methods is None or bool(set(of) & set(methods))
+
+    inputs = task.inputs
     teachers = train(task, settings, "networks", loss, task.targets, members=m, device=device)
-    alone = replace(teachers, seconds=teachers.seconds / m)
-    z = {name: outputs(teachers, task.inputs[name]) for name in {*names, "train", "val"}}
-    add("softmax", lambda name: chances(z[name][:, :1], kind), [alone], 1)
+    alone = teachers.seconds / m  # the search, on one network, is shared out as well
+    z = {name: outputs(teachers, inputs[name]) for name in {"val", "test", *names}}
+    add("softmax", lambda name: chances(outputs(teachers, inputs[name])[:, :1], shape), alone, 1)
+    if wanted("temperature scaling"):
+        target = _of_seeds(task.targets["val"], len(seeds))
+        t = torch.tensor([fit_temperature(z["val"][i, 0], target[i]) for i in range(len(seeds))]).view(-1, 1, 1, 1)
+        add("temperature scaling", lambda name: chances(z[name][:, :1] / t, shape), alone, 1)
+    if wanted("MC dropout"):
+        draws = generators(seeds, 20)
+        add("MC dropout", lambda name: mc_dropout(teachers, inputs[name], settings.n_samples, shape, draws), alone, 1)
+    if wanted("Laplace"):
+        add("Laplace", _laplace(task, settings, teachers), alone, 1)
+    if wanted("deep ensemble"):
+        add("deep ensemble", lambda name: chances(outputs(teachers, inputs[name]), shape), teachers.seconds, m)
 
-    val = _of_seeds(task.targets["val"], s)
-    t = torch.tensor([fit_temperature(z["val"][i, 0], val[i], kind) for i in range(s)])
-    add("temperature scaling", lambda name: chances(z[name][:, :1] / t.view(-1, 1, 1, 1), kind), [alone], 1)
+    generations = [g for g in range(1, settings.generations + 1) if wanted(*(f"student{s} {g}" for s in ("", "s")))]
+    taught, seconds = teachers, teachers.seconds
+    for g in range(1, max(generations, default=0) + 1):
+        soft = {split: chances(outputs(taught, inputs[split]), shape).mean(1).float() for split in ("train", "val")}
+        taught = train(task, settings, f"students {g}", loss, soft, members=m, stream=10 * g, device=device)
+        one, seconds = seconds + taught.seconds / m, seconds + taught.seconds
+        add(f"student {g}", lambda name, of=taught: chances(outputs(of, inputs[name])[:, :1], shape), one, m * g + 1)
+        add(f"students {g}", lambda name, of=taught: chances(outputs(of, inputs[name]), shape), seconds, m * (g + 1))
 
-    draws = generators(list(settings.seeds), 20)
-    add("MC dropout", lambda name: mc_dropout(teachers, task.inputs[name], settings.n_samples, kind, draws), [alone], 1)
-    add("Laplace", _laplace(task, settings, teachers, z, val), [alone], 1)
-    add("deep ensemble", lambda name: chances(z[name], kind), [teachers], m)
-
-    spent, taught = [teachers], z
-    for generation in range(1, settings.generations + 1):
-        soft = {split: _likely(chances(taught[split], kind).mean(1), kind) for split in ("train", "val")}
-        label = f"students {generation}"
-        students = train(task, settings, label, loss, soft, members=m, stream=10 * generation, device=device)
-        taught = {name: outputs(students, task.inputs[name]) for name in {*names, "train", "val"}}
-        spent.append(students)
-        add(f"student {generation}", lambda name, z=taught: chances(z[name][:, :1], kind), spent, m * generation + 1)
-        add(f"students {generation}", lambda name, z=taught: chances(z[name], kind), spent, m * (generation + 1))
-
-    if kind == "classes":
-        believers = train(task, settings, "evidential", evidential_loss, task.targets, stream=90, device=device)
-        said["evidential"] = Said(
-            {name: _dirichlet(believers, task.inputs[name], settings) for name in names}, believers.seconds / s, 1
-        )
-    return said
+    if wanted("evidential"):
+        heads = train(task, settings, "evidential", evidential_loss, task.targets, stream=90, device=device)
+        draws = generators(seeds, 40)
+        add("evidential", lambda name: _dirichlet(heads, inputs[name], settings, shape, draws), heads.seconds, 1)
+    if task.units and wanted("UGN"):
+        graphs, seconds = _graphs(task, settings, device)
+        add("UGN", lambda name: _masked(graphs, inputs[name], settings), seconds, 1)
+    if task.person is not None and wanted("PEN"):
+        experts = _experts(task, settings, device)
+        add("PEN", lambda name: _mixed(experts, inputs[name], settings, shape), experts.seconds, 1)
+    return {name: of for name, of in said.items() if methods is None or name in methods}
 
 
-def _laplace(task: Task, settings: Settings, networks: Networks, z: Mapping[str, Tensor], val: Tensor) -> Callable:
+def _laplace(task: Task, settings: Settings, networks: Networks) -> Callable[[str], Tensor]:
     """Chances of inputs by name, with the precision of the prior that validates best, seed by seed."""
-    h = {name: hidden(networks, task.inputs[name]).cpu() for name in z}
-    kind, posteriors = task.kind, []
+    shape, posteriors = task.shape, []
+    target = _of_seeds(task.targets["val"], len(settings.seeds))
+    z, h = ({name: f(networks, task.inputs[name]) for name in ("train", "val")} for f in (outputs, hidden))
     for i, seed in enumerate(settings.seeds):
         tried = []
         for precision in PRECISIONS:
-            posterior = LastLayerLaplace(h["train"][i], z["train"][i, 0], kind, precision)
+            posterior = LastLayerLaplace(h["train"][i], z["train"][i, 0], shape, precision)
             (draw,) = generators([seed], 30)
-            p = chances(posterior.sample(h["val"][i], z["val"][i, 0], settings.n_samples, draw), kind).mean(0)
-            tried.append((float(_nll(p, val[i], kind)), posterior))
+            p = chances(posterior.sample(h["val"][i], z["val"][i, 0], settings.n_samples, draw), shape).mean(0)
+            tried.append((float(-(target[i] * p.clamp(min=1e-12).log()).sum(-1).mean()), posterior))
         posteriors.append(min(tried, key=lambda pair: pair[0])[1])
 
     def of(name: str) -> Tensor:
-        drawn = zip(posteriors, h[name], z[name][:, 0], generators(list(settings.seeds), 31), strict=True)
-        return torch.stack([chances(p.sample(x, y, settings.n_samples, g), kind) for p, x, y, g in drawn])
+        x = task.inputs[name]
+        parts = posteriors, hidden(networks, x), outputs(networks, x)[:, 0], generators(list(settings.seeds), 31)
+        drawn = (p.sample(h, z, settings.n_samples, g) for p, h, z, g in zip(*parts, strict=True))
+        return torch.stack([chances(logits, shape) for logits in drawn])
 
     return of
 
 
-def _nll(p: Tensor, target: Tensor, kind: str) -> Tensor:
-    target = target.double() if kind == "classes" else torch.stack([1 - target, target], -1).double()
-    return -torch.special.xlogy(target, p.clamp(min=1e-12)).sum(-1).mean()
-
-
-def _dirichlet(networks: Networks, x: Tensor, settings: Settings) -> Tensor:
-    """T draws (S, T, N, C) from the Dirichlets of an evidential head."""
-    alpha = concentrations(outputs(networks, x)[:, 0].double())
+def _dirichlet(networks: Networks, x: Tensor, settings: Settings, shape: tuple[int, int], draws) -> Tensor:
+    """T draws (S, T, N, A, C) from the Dirichlets of an evidential head."""
+    alpha = concentrations(outputs(networks, x)[:, 0].double(), shape)
     drawn = []
-    for of_seed, g in zip(alpha, generators(list(settings.seeds), 40), strict=True):
+    for of_seed, g in zip(alpha, draws, strict=True):
         # torch's own draws of a gamma take no public generator
         gamma = np.random.default_rng(int(torch.randint(2**62, (1,), generator=g))).standard_gamma
         drawn.append(torch.from_numpy(gamma(of_seed.numpy(), (settings.n_samples, *of_seed.shape))))
@@ -422,10 +519,97 @@ def _dirichlet(networks: Networks, x: Tensor, settings: Settings) -> Tensor:
     return drawn / drawn.sum(-1, keepdim=True)
 
 
-def _likely(p: Tensor, kind: str) -> Tensor:
-    """Targets as the losses take them: shares of classes, or chances that a unit is present."""
-    return (p if kind == "classes" else p[..., 1]).float()
+def _graphs(task: Task, settings: Settings, device: str) -> tuple[nn.Module, float]:
+    """UGN on the task's features: its branches, then the graph, as its own protocol trains them."""
+    how = replace(ugn.settings("quick"), seeds=settings.seeds, n_samples=settings.n_samples, max_epochs=20, patience=3)
+    sizes = [len(task.inputs[split]) for split in ("train", "val")]
+    rows = torch.arange(sum(sizes)).split(sizes)
+    x, y = (torch.cat([part[split] for split in ("train", "val")]) for part in (task.inputs, task.targets))
+    labels = y[..., 1].to(torch.int8)
+    fold = ugn.Fold(x, labels, ugn.Split(*rows, torch.empty(0, dtype=torch.int64)), torch.ones(labels.shape[1]))
+    started = time.perf_counter()
+    graphs = ugn.train_graphs(fold, ugn.train_branches(fold, how, device), how, ["UGN"], device)
+    return graphs, time.perf_counter() - started
+
+
+def _masked(graphs: nn.Module, x: Tensor, settings: Settings) -> Tensor:
+    """Chances (S, T, N, A, 2) under T masks."""
+    graphs.generators = generators(list(settings.seeds), 30)
+    batches = x.to(graphs.readout.device).split(2048)
+    present = torch.cat([graphs.probabilities(b, settings.n_samples).double().cpu() for b in batches], 2)
+    return torch.stack([1 - present, present], -1).transpose(0, 1)
+
+
+def _experts(task: Task, settings: Settings, device: str) -> Networks:
+    """PEN on the task's features: one linear network for all people, then an expert for each, and the gate."""
+    n_features, n_outputs, n_people = (
+        task.inputs["train"].shape[-1],
+        math.prod(task.shape),
+        int(task.person["train"].max()) + 1,
+    )
+
+    def shared(of_copies: Sequence[torch.Generator], seeds: Sequence[int]) -> SharedNetwork:
+        return _without_masks(SharedNetwork(n_features, of_copies, n_outputs))
+
+    def mixture(of_copies: Sequence[torch.Generator], seeds: Sequence[int]) -> PersonalizedExpertNetwork:
+        start = select_copies(everyone.model.cpu(), list(seeds))
+        return _without_masks(PersonalizedExpertNetwork.from_shared(start, n_people, of_copies))
+
+    loss = answers_cross_entropy
+    everyone = train(task, settings, "SN", loss, task.targets, network=shared, stream=100, device=device)
+    targets = {
+        # an axis more, as `train` counts them: A, C and the person
+        split: torch.cat([task.targets[split].flatten(-2), task.person[split][:, None].float()], -1)[:, None]
+        for split in ("train", "val")
+    }
+    experts = train(
+        task,
+        settings,
+        "PEN",
+        mixture_loss(task.shape),
+        targets,
+        network=mixture,
+        stream=110,
+        depends_on=list(everyone.model.parameters()),
+        device=device,
+    )
+    return replace(experts, seconds=experts.seconds + everyone.seconds)
+
+
+def _without_masks(model: nn.Module) -> nn.Module:
+    model.generators = []  # `fit` keeps those that draw masks of dropout; here none does
+    return model
+
+
+@torch.no_grad()
+def _mixed(networks: Networks, x: Tensor, settings: Settings, shape: tuple[int, int]) -> Tensor:
+    """Samples (S, T, N, A, C) of the mixture of experts."""
+    said = networks.model(x.to(networks.model.gate_weight.device))
+    parts = zip(said.gate.cpu(), chances(said.experts, shape).cpu(), strict=True)
+    return torch.stack([of_experts(gate, experts, settings.n_samples) for gate, experts in parts])
 
 
 def _of_seeds(part: Tensor, n_seeds: int) -> Tensor:
-    return part if part.ndim == 3 else part.expand(n_seeds, *part.shape)
+    return part if part.ndim == 4 else part.expand(n_seeds, *part.shape)
+
+
+# --- measures -------------------------------------------------------------------------------------------------
+
+
+def measured(task: Task, said: Mapping[str, Said], group: str | None = None) -> dict[str, dict[str, np.ndarray]]:
+    """Pseudo-values (S, clusters) of every measure of each method, by method, on the test split.
+
+    Args:
+        group: name of the task's group that was thinned in training.
+    """
+    found = {}
+    for method, of in said.items():
+        seeds = [measure(p.flatten(1, 2).numpy(), task.cases(i, group)) for i, p in enumerate(of.probs["test"])]
+        found[method] = {name: np.stack([values[name] for values in seeds]) for name in seeds[0]}
+    return found
+
+
+def uncertainties(probs: Tensor) -> EntropyDecomposition:
+    """Total, aleatoric and epistemic uncertainty (S, N), nats, of samples (S, T, N, A, C), averaged over questions."""
+    parts = [entropy_decomposition(of_seed.numpy()) for of_seed in probs]
+    return EntropyDecomposition(*(np.stack([part[i].mean(-1) for part in parts]) for i in range(3)))
