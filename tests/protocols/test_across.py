@@ -147,13 +147,15 @@ def test_the_temperature_undoes_a_temperature():
 def test_mc_dropout_without_dropout_is_the_network():
     task, settings = small_task(), small_settings()
     networks = across.train(task, settings, "networks", across.answers_cross_entropy, task.targets, members=2)
-    networks.model.dropout = 0.0
-    p = across.mc_dropout(networks, task.inputs["test"], 2, (1, 4), across.generators([0, 1, 2]))
-    expected = across.chances(across.outputs(networks, task.inputs["test"])[:, :1], (1, 4))
+    alone, x = across.first(networks), task.inputs["test"]
+    torch.testing.assert_close(across.outputs(alone, x), across.outputs(networks, x)[:, :1])
+    alone.model.dropout = 0.0
+    p = across.mc_dropout(alone, x, 2, (1, 4), across.generators([0, 1, 2]))
+    expected = across.chances(across.outputs(alone, x), (1, 4))
     torch.testing.assert_close(p, expected.expand_as(p), rtol=0, atol=1e-6)
-    h = across.hidden(networks, task.inputs["test"], member=1)
-    last = torch.baddbmm(networks.model.biases[2][1::2], h, networks.model.weights[2][1::2])
-    torch.testing.assert_close(last, across.outputs(networks, task.inputs["test"])[:, 1])
+    last = torch.baddbmm(alone.model.biases[2], across.hidden(alone, x), alone.model.weights[2])
+    torch.testing.assert_close(last, across.outputs(alone, x)[:, 0])
+    assert networks.model.dropout and len(networks.model.generators) == 6, "the others stay as they are"
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.evaluate import Cases, measure
 from uncertain_affect.losses import soft_label_cross_entropy
-from uncertain_affect.metrics import EntropyDecomposition, entropy_decomposition
+from uncertain_affect.metrics import EntropyDecomposition, auroc, entropy_decomposition
 from uncertain_affect.models.experts import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.models.uncnet import UncNet, draw_kept
 from uncertain_affect.protocols import ugn
@@ -247,13 +248,20 @@ def outputs(networks: Networks, x: Tensor) -> Tensor:
     return z.unflatten(0, (n_copies // m, m)).cpu()
 
 
+def first(networks: Networks) -> Networks:
+    """The first member of every seed, alone."""
+    model = select_copies(networks.model, list(range(0, len(networks.model.generators), networks.members)))
+    model.generators = networks.model.generators[:: networks.members]
+    return replace(networks, model=model, members=1, seconds=networks.seconds / networks.members)
+
+
 @torch.no_grad()
-def hidden(networks: Networks, x: Tensor, member: int = 0) -> Tensor:
-    """Inputs (S, N, H) of the last layer of one member of every seed, dropout off."""
-    model, m = networks.model, networks.members
-    h = x.to(model.biases[0].device).expand(len(model.generators) // m, *x.shape[-2:])
+def hidden(alone: Networks, x: Tensor) -> Tensor:
+    """Inputs (S, N, H) of the last layer of the one network of every seed, dropout off."""
+    model = alone.model
+    h = x.to(model.biases[0].device).expand(len(model.generators), *x.shape[-2:])
     for weight, bias in zip(model.weights[:-1], model.biases[:-1], strict=True):
-        h = torch.relu(torch.baddbmm(bias[member::m], h, weight[member::m]))
+        h = torch.relu(torch.baddbmm(bias, h, weight))
     return h.cpu()
 
 
@@ -262,11 +270,11 @@ def hidden(networks: Networks, x: Tensor, member: int = 0) -> Tensor:
 
 @torch.no_grad()
 def mc_dropout(
-    networks: Networks, x: Tensor, n_samples: int, shape: tuple[int, int], draws: Sequence[torch.Generator]
+    alone: Networks, x: Tensor, n_samples: int, shape: tuple[int, int], draws: Sequence[torch.Generator]
 ) -> Tensor:
-    """UncNet: chances (S, T, N, A, C) of the first member of each seed under T passes with dropout on."""
-    model, m = networks.model, networks.members
-    weights, biases = ([p[::m] for p in parameters] for parameters in (model.weights, model.biases))
+    """UncNet: chances (S, T, N, A, C) of the one network of every seed under T passes with dropout on."""
+    model = alone.model
+    weights, biases = model.weights, model.biases
     x = x.to(weights[0].device).expand(len(draws), *x.shape[-2:])
     first = torch.relu(torch.baddbmm(biases[0], x, weights[0]))  # no dropout before it: the same in all passes
     passes = []
@@ -447,18 +455,18 @@ def say(
 
     inputs = task.inputs
     teachers = train(task, settings, "networks", loss, task.targets, members=m, device=device)
-    alone = teachers.seconds / m  # the search, on one network, is shared out as well
-    z = {name: outputs(teachers, inputs[name]) for name in {"val", "test", *names}}
-    add("softmax", lambda name: chances(outputs(teachers, inputs[name])[:, :1], shape), alone, 1)
+    alone = first(teachers)  # what it cost to search for its rate is shared out among all
+    add("softmax", lambda name: chances(outputs(alone, inputs[name]), shape), alone.seconds, 1)
     if wanted("temperature scaling"):
-        target = _of_seeds(task.targets["val"], len(seeds))
-        t = torch.tensor([fit_temperature(z["val"][i, 0], target[i]) for i in range(len(seeds))]).view(-1, 1, 1, 1)
-        add("temperature scaling", lambda name: chances(z[name][:, :1] / t, shape), alone, 1)
+        z, target = outputs(alone, inputs["val"])[:, 0], _of_seeds(task.targets["val"], len(seeds))
+        t = torch.tensor([fit_temperature(*of_seed) for of_seed in zip(z, target, strict=True)]).view(-1, 1, 1, 1)
+        add("temperature scaling", lambda name: chances(outputs(alone, inputs[name]) / t, shape), alone.seconds, 1)
     if wanted("MC dropout"):
         draws = generators(seeds, 20)
-        add("MC dropout", lambda name: mc_dropout(teachers, inputs[name], settings.n_samples, shape, draws), alone, 1)
+        t_passes = partial(mc_dropout, alone, n_samples=settings.n_samples, shape=shape, draws=draws)
+        add("MC dropout", lambda name: t_passes(inputs[name]), alone.seconds, 1)
     if wanted("Laplace"):
-        add("Laplace", _laplace(task, settings, teachers), alone, 1)
+        add("Laplace", _laplace(task, settings, alone), alone.seconds, 1)
     if wanted("deep ensemble"):
         add("deep ensemble", lambda name: chances(outputs(teachers, inputs[name]), shape), teachers.seconds, m)
 
@@ -467,8 +475,10 @@ def say(
     for g in range(1, max(generations, default=0) + 1):
         soft = {split: chances(outputs(taught, inputs[split]), shape).mean(1).float() for split in ("train", "val")}
         taught = train(task, settings, f"students {g}", loss, soft, members=m, stream=10 * g, device=device)
-        one, seconds = seconds + taught.seconds / m, seconds + taught.seconds
-        add(f"student {g}", lambda name, of=taught: chances(outputs(of, inputs[name])[:, :1], shape), one, m * g + 1)
+        one = first(taught)
+        n, spent = m * g + 1, seconds + one.seconds
+        add(f"student {g}", lambda name, of=one: chances(outputs(of, inputs[name]), shape), spent, n)
+        seconds += taught.seconds
         add(f"students {g}", lambda name, of=taught: chances(outputs(of, inputs[name]), shape), seconds, m * (g + 1))
 
     if wanted("evidential"):
@@ -484,11 +494,11 @@ def say(
     return {name: of for name, of in said.items() if methods is None or name in methods}
 
 
-def _laplace(task: Task, settings: Settings, networks: Networks) -> Callable[[str], Tensor]:
+def _laplace(task: Task, settings: Settings, alone: Networks) -> Callable[[str], Tensor]:
     """Chances of inputs by name, with the precision of the prior that validates best, seed by seed."""
     shape, posteriors = task.shape, []
     target = _of_seeds(task.targets["val"], len(settings.seeds))
-    z, h = ({name: f(networks, task.inputs[name]) for name in ("train", "val")} for f in (outputs, hidden))
+    z, h = ({name: f(alone, task.inputs[name]) for name in ("train", "val")} for f in (outputs, hidden))
     for i, seed in enumerate(settings.seeds):
         tried = []
         for precision in PRECISIONS:
@@ -500,7 +510,7 @@ def _laplace(task: Task, settings: Settings, networks: Networks) -> Callable[[st
 
     def of(name: str) -> Tensor:
         x = task.inputs[name]
-        parts = posteriors, hidden(networks, x), outputs(networks, x)[:, 0], generators(list(settings.seeds), 31)
+        parts = posteriors, hidden(alone, x), outputs(alone, x)[:, 0], generators(list(settings.seeds), 31)
         drawn = (p.sample(h, z, settings.n_samples, g) for p, h, z, g in zip(*parts, strict=True))
         return torch.stack([chances(logits, shape) for logits in drawn])
 
@@ -613,3 +623,41 @@ def uncertainties(probs: Tensor) -> EntropyDecomposition:
     """Total, aleatoric and epistemic uncertainty (S, N), nats, of samples (S, T, N, A, C), averaged over questions."""
     parts = [entropy_decomposition(of_seed.numpy()) for of_seed in probs]
     return EntropyDecomposition(*(np.stack([part[i].mean(-1) for part in parts]) for i in range(3)))
+
+
+def told_apart(said: Mapping[str, Said], name: str) -> dict[str, dict[str, np.ndarray]]:
+    """Chance (S, 1) that an input of the other name is more uncertain than one of the test split, by method.
+
+    In epistemic, aleatoric and total uncertainty; a method without epistemic uncertainty has no such chance of it.
+    """
+    found = {}
+    for method, of in said.items():
+        test, other = (uncertainties(of.probs[key]) for key in ("test", name))
+        kinds = {"U_t": 0, "U_a": 1} | ({"U_e": 2} if of.probs["test"].shape[1] > 1 else {})
+        found[method] = {
+            kind: np.array(
+                [
+                    [auroc(np.append(a, b), np.repeat([False, True], [len(a), len(b)]))]
+                    for a, b in zip(test[i], other[i], strict=True)
+                ]
+            )
+            for kind, i in kinds.items()
+        }
+    return found
+
+
+def rejected(task: Task, said: Mapping[str, Said], coverage: float = 0.8) -> dict[str, dict[str, np.ndarray]]:
+    """How much more often examples of a group are rejected than others, (S, 1), by method and group.
+
+    The examples with the highest total uncertainty are rejected until this share is kept.
+    """
+    found = {}
+    for method, of in said.items():
+        total = uncertainties(of.probs["test"]).total
+        out = total.argsort(1).argsort(1) >= coverage * total.shape[1]
+        found[method] = {}
+        for name, group in task.groups.items():
+            member = np.broadcast_to(group.numpy(), out.shape)
+            pairs = zip(out, member, strict=True)
+            found[method][name] = np.array([[o[m].mean() - o[~m].mean()] for o, m in pairs])
+    return found

@@ -5,7 +5,7 @@ HOG of the faces, of a corpus's own features, or of the words of a turn and of t
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from uncertain_affect.corpora.base import ActionUnits, AffectTraces, Dialogues, Expressions
 from uncertain_affect.corpora.simulated.views import out_of_distribution
 from uncertain_affect.features import frozen_features
-from uncertain_affect.protocols import pen, rock, ugn, uncnet
+from uncertain_affect.protocols import across, pen, rock, ugn, uncnet
 from uncertain_affect.protocols.across import Settings, Task
 from uncertain_affect.training import generators
 
@@ -263,3 +263,51 @@ def part_of(task: Task, fraction: float, settings: Settings) -> Task:
     ]
     x, y = (torch.stack([of[order] for of, order in zip(part, orders, strict=True)]) for part in parts)
     return replace(task, inputs=task.inputs | {"train": x}, targets=task.targets | {"train": y}, person=None)
+
+
+# --- questions -----------------------------------------------------------------------------------------------
+
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 1.0)
+THINNED, NOISY = "skin_tone", "happiness"  # what is made rare in training, and whose votes are made noisy
+OTHERS = ("degraded", "other")
+
+
+def ask(
+    corpus: str,
+    name: str,
+    question: str,
+    profile: str,
+    settings: Settings,
+    root: str | os.PathLike | None = None,
+    methods: Sequence[str] | None = None,
+    device: str = "cpu",
+) -> dict:
+    """What every method that fits a task says to one question: a call for a worker, which returns little.
+
+    Args:
+        question: ``whole``, the task as it is; ``thinned`` and ``noisy``, where a group is rare in training and where
+            votes for a class are noisy; or a fraction of the training examples.
+    """
+    options = {"thinned": {"thin": THINNED}, "noisy": {"noisy_class": NOISY}}.get(question)
+    if options:
+        task = expression(corpus, profile, settings, root, **options)
+    else:
+        task = load(corpus, profile, settings, root)[name]()
+    if isinstance(question, float):
+        task = part_of(task, question, settings)
+    names = [key for key in OTHERS if question == "whole" and key in task.inputs]
+    said = across.say(task, settings, names, methods, device)
+    levels = {method: across.uncertainties(of.probs["test"]) for method, of in said.items()}
+    answer = {
+        "measures": across.measured(task, said, "thinned" if question == "thinned" else None),
+        "costs": {method: (of.prediction, of.training, of.networks) for method, of in said.items()},
+        "levels": {method: np.stack(of) for method, of in levels.items()},  # (3, S, N)
+        "shifted": {
+            key: {method: np.stack(across.uncertainties(of.probs[key])) for method, of in said.items()} for key in names
+        },
+        "told apart": {key: across.told_apart(said, key) for key in names},
+        "rejected": across.rejected(task, said),
+        "groups": {key: np.asarray(group) for key, group in task.groups.items()},
+        "sizes": {split: task.inputs[split].shape[-2] for split in SPLITS},
+    }
+    return answer
