@@ -13,6 +13,7 @@ from uncertain_affect.claims import (
     Effect,
     Part,
     chance_reproduced,
+    compare_ranks,
     crossed_mean_interval,
     effect_interval,
     holm,
@@ -588,3 +589,36 @@ def test_holm_keeps_the_chance_of_any_false_finding():
         verdicts = holm({str(i): Part("greater", effect(x, df=1e9)) for i, x in enumerate(draws)})
         wrong += any(v.verdict != "inconclusive" for v in verdicts.values())
     assert 0.03 < wrong / 800 < 0.07
+
+
+@pytest.mark.parametrize(("n_methods", "q"), [(3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
+def test_the_critical_difference_has_the_published_quantiles(n_methods, q):
+    """Demšar (2006), table 5a; four methods on fourteen data sets differ from 1.25 on, as in his section 3.2."""
+    rng = np.random.default_rng(0)
+    ranks = compare_ranks({f"m{i}": rng.random(14) for i in range(n_methods)}, higher_is_better=True)
+    assert ranks.critical_difference == pytest.approx(q * np.sqrt(n_methods * (n_methods + 1) / (6 * 14)), rel=5e-4)
+    assert n_methods != 4 or round(ranks.critical_difference, 2) == 1.25
+
+
+def test_ranks_are_means_over_blocks_with_ties_shared():
+    scores = {"a": [0.1, 0.2, 0.3], "b": [0.1, 0.1, 0.9], "c": [0.5, 0.6, 0.4]}
+    lower = compare_ranks(scores, higher_is_better=False)
+    assert lower.mean == pytest.approx({"a": (1.5 + 2 + 1) / 3, "b": (1.5 + 1 + 3) / 3, "c": (3 + 3 + 2) / 3})
+    assert list(lower.mean) == ["a", "b", "c"] and lower.n_blocks == 3
+    assert lower.p == pytest.approx(stats.friedmanchisquare(*scores.values()).pvalue)
+    higher = compare_ranks(scores, higher_is_better=True)
+    assert {name: 4 - rank for name, rank in higher.mean.items()} == pytest.approx(lower.mean)
+    assert compare_ranks({name: [1.0, 2.0] for name in "abc"}, higher_is_better=True).p == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"a": [1, 2], "b": [1, 2]}, "three methods on two data sets"),
+        ({"a": [1], "b": [1], "c": [2]}, "three methods on two data sets"),
+        ({"a": [1, 2], "b": [1, np.nan], "c": [1, 2]}, "a score of b is not finite"),
+    ],
+)
+def test_ranks_of_too_little_are_refused(scores, message):
+    with pytest.raises(ValueError, match=message):
+        compare_ranks(scores, higher_is_better=True)

@@ -470,3 +470,51 @@ def chance_reproduced(n_claims: int) -> float:
     An upper estimate where claims have several parts, all of which would have to come out.
     """
     return n_claims * (1 - LEVEL) / 2
+
+
+# --- many methods on several data sets ----------------------------------------------------------------------
+
+
+class Ranks(NamedTuple):
+    """How K methods rank over B blocks, see `compare_ranks`.
+
+    Attributes:
+        mean: by method, best (1) first.
+        critical_difference: two methods whose mean ranks lie further apart differ.
+        p: of Friedman's test that all are alike.
+        n_blocks: B.
+    """
+
+    mean: dict[str, float]
+    critical_difference: float
+    p: float
+    n_blocks: int
+
+
+def compare_ranks(scores: Mapping[str, ArrayLike], *, higher_is_better: bool, level: float = LEVEL) -> Ranks:
+    """Mean ranks of methods over data sets with Nemenyi's critical difference (Demšar 2006, section 3.2).
+
+    A block is a data set. Seeds are no blocks: they are repetitions on one and the same data.
+
+    Args:
+        scores: (B,) of each method, one for each block.
+
+    Raises:
+        ValueError: fewer than three methods or two blocks, numbers of blocks that differ, or a score that is not
+            finite.
+    """
+    table = np.array([np.asarray(of_method, dtype=np.float64) for of_method in scores.values()])
+    if table.ndim != 2 or len(table) < 3 or table.shape[1] < 2:
+        raise ValueError(
+            f"scores have shape {table.shape}: ranks are compared of three methods on two data sets at least"
+        )
+    if not np.isfinite(table).all():
+        raise ValueError(f"a score of {list(scores)[np.argwhere(~np.isfinite(table))[0][0]]} is not finite")
+    n_methods, n_blocks = table.shape
+    ranks = stats.rankdata(-table if higher_is_better else table, axis=0).mean(1)
+    # CD = q_α sqrt(K (K + 1) / 6 B), with q_α that of the studentised range divided by sqrt 2
+    q = stats.studentized_range.ppf(level, n_methods, np.inf) / math.sqrt(2)
+    difference = q * math.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks))
+    p = stats.friedmanchisquare(*table).pvalue if np.ptp(table, 0).any() else 1.0
+    order = np.argsort(ranks, kind="stable")
+    return Ranks({list(scores)[i]: float(ranks[i]) for i in order}, float(difference), float(p), n_blocks)

@@ -9,6 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
+from uncertain_affect.claims import Ranks
+
 # colour-blind safe, and the same method keeps its colour in every figure
 COLOURS = dict(zip(["Baseline", "UncNet", "U_a", "U_e", "U_t"], sns.color_palette("colorblind"), strict=False))
 COLOURS |= dict(zip(["GN-D", "UGN"], sns.color_palette("colorblind")[5:], strict=False))
@@ -155,5 +157,34 @@ def marked_text(
             column += length + 2
         line += 1.35
     ax.set(xlim=(0, 1), ylim=(-line, 0.8))
+    ax.axis("off")
+    return ax
+
+
+def critical_difference(ranks: Ranks, title: str, ax: Axes) -> Axes:
+    """Mean ranks on a line, best on the left; bars join methods that do not differ (Demšar 2006, figure 1)."""
+    methods, values = list(ranks.mean), list(ranks.mean.values())
+    n = len(methods)
+    low, high = 1.0, float(n)
+    for i, (method, rank) in enumerate(ranks.mean.items()):
+        left = i < -(-n // 2)
+        y = -1 - (i if left else n - 1 - i)
+        end = low - 0.3 if left else high + 0.3
+        ax.plot([rank, rank, end], [0, y, y], color="0.4", linewidth=0.9)
+        ax.text(end, y, f" {method}, {rank:.1f} ", ha="right" if left else "left", va="center", fontsize=8)
+    # the longest runs of methods whose ends lie within the critical difference
+    ends = [max(j for j in range(n) if values[j] - values[i] <= ranks.critical_difference) for i in range(n)]
+    runs = [(i, j) for i, j in enumerate(ends) if j > i and (i == 0 or ends[i - 1] < j)]
+    for level, (i, j) in enumerate(runs):
+        y = -0.25 - 0.25 * level
+        ax.plot([values[i] - 0.05, values[j] + 0.05], [y, y], color=COLOURS["recordings"], linewidth=3)
+    ax.plot([low, low + ranks.critical_difference], [0.9, 0.9], color="0.2", marker="|")
+    ax.text(low + ranks.critical_difference / 2, 1.0, f"CD {ranks.critical_difference:.1f}", ha="center", fontsize=8)
+    ax.plot([low, high], [0, 0], color="0.2")
+    for tick in range(1, n + 1):
+        ax.plot([tick, tick], [0, 0.12], color="0.2")
+        ax.text(tick, 0.2, f"{tick}", ha="center", va="bottom", fontsize=8)
+    width = 0.45 * n
+    ax.set(xlim=(low - width, high + width), ylim=(-1.6 - n / 2, 1.8), title=title)
     ax.axis("off")
     return ax
