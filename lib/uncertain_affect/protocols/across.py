@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import numpy as np
+import seaborn as sns
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
@@ -34,6 +35,14 @@ from uncertain_affect.training import fit, generators
 RECIPE = code_key(__name__)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+SINGLE = ("softmax", "temperature scaling", "student 1", "student 2", "student 3")  # one prediction: no U_e
+SAMPLED = (
+    "MC dropout", "UGN", "PEN", "deep ensemble", "students 1", "students 2", "students 3", "Laplace", "evidential",
+)  # fmt: skip
+METHODS = (*SINGLE[:2], *SAMPLED[:4], "student 1", "students 1", "student 2", "students 2", "student 3", "students 3",
+           *SAMPLED[-2:])  # fmt: skip
+COLOURS = dict(zip(METHODS, sns.color_palette("husl", len(METHODS)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class Task:
         groups: bool (N,) of the test split by name, with the same leading axis.
         person: int (N,), who is seen, of the training and validation splits; None where every one is seen but once.
         units: whether the questions are action units, which a graph relates.
+        checksum: of the corpus.
     """
 
     name: str
@@ -101,6 +111,7 @@ class Task:
     groups: dict[str, Tensor] = field(default_factory=dict)
     person: dict[str, Tensor] | None = None
     units: bool = False
+    checksum: str = ""
 
     @property
     def own(self) -> bool:

@@ -17,8 +17,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from uncertain_affect.corpora.base import ActionUnits, AffectTraces, Dialogues, Expressions
+from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated.views import out_of_distribution
 from uncertain_affect.features import frozen_features
+from uncertain_affect.metrics import entropy
 from uncertain_affect.protocols import across, pen, rock, ugn, uncnet
 from uncertain_affect.protocols.across import Settings, Task
 from uncertain_affect.training import generators
@@ -83,8 +85,8 @@ def expression(corpus: str, profile: str, settings: Settings, root: str | os.Pat
     """Expressions with their votes, of FER+ or of a simulated world for each seed.
 
     In the simulated world there are also, by name, ``degraded`` test pictures, blurred and noisy, pictures of ``other``
-    kinds than faces (`out_of_distribution`), and groups: ``thinned``, the one that ``options`` keep from training, and
-    dark and light ``skin``.
+    kinds than faces (`out_of_distribution`), and two groups: people of dark skin, who can be thinned in training, and
+    faces most likely called happy, whose votes can be made noisy.
 
     Args:
         options: of the simulated view ferplus, such as thin or noisy_class.
@@ -100,7 +102,15 @@ def expression(corpus: str, profile: str, settings: Settings, root: str | os.Pat
     known = put("known")
     clusters = torch.zeros(known["votes"].shape[-3], dtype=torch.int64) if len(parts) > 1 else parts[0]["clusters"]
     return Task(
-        "expression", corpus, put("inputs"), put("targets"), known["votes"], clusters, known.get("truth"), put("groups")
+        "expression",
+        corpus,
+        put("inputs"),
+        put("targets"),
+        known["votes"],
+        clusters,
+        known.get("truth"),
+        put("groups"),
+        checksum=worlds[0].checksum(),
     )
 
 
@@ -122,7 +132,8 @@ def _faces(world: Expressions, simulated: bool, seed: int) -> dict:
     if simulated:
         p = world.truth["label_distribution"][test][:, None, :9].double()
         known["truth"] = p / p.sum(-1, keepdim=True)
-        groups = {"thinned": world.truth["group"][test].bool(), "dark skin": world.truth["skin_tone"][test] > 0.5}
+        happy = world.truth["label"][test] == c.EMOTIONS.index(NOISY)
+        groups = {THINNED: world.truth["group"][test].bool(), NOISY: happy}
     return {
         "inputs": dict(zip((*SPLITS, *others), found, strict=True)),
         "targets": {split: shares[torch.from_numpy(of)] for split, of in rows.items()},
@@ -164,6 +175,7 @@ def action_units(data: ActionUnits, corpus: str, name: str) -> Task:
         torch.from_numpy(clusters),
         truth,
         units=True,
+        checksum=data.checksum(),
     )
 
 
@@ -203,6 +215,7 @@ def valence_arousal(data: AffectTraces, corpus: str) -> Task:
         answers[rows["test"]].double(),
         torch.from_numpy(clusters),
         truth,
+        checksum=data.checksum(),
         person={
             split: torch.tensor([number[name] for name in data.person[rows[split]].tolist()]) for split in SPLITS[:2]
         },
@@ -249,6 +262,7 @@ def emotion_in_dialogue(data: Dialogues, corpus: str, form: str) -> Task:
         answers[rows["test"]].double(),
         torch.from_numpy(clusters),
         truth,
+        checksum=data.checksum(),
     )
 
 
@@ -297,17 +311,21 @@ def ask(
         task = part_of(task, question, settings)
     names = [key for key in OTHERS if question == "whole" and key in task.inputs]
     said = across.say(task, settings, names, methods, device)
-    levels = {method: across.uncertainties(of.probs["test"]) for method, of in said.items()}
-    answer = {
-        "measures": across.measured(task, said, "thinned" if question == "thinned" else None),
+    *_, n_questions, n_answers = task.targets["test"].shape
+    sizes = [task.inputs[split].shape[-2] for split in SPLITS]
+    return {
+        "measures": across.measured(task, said, THINNED if question == "thinned" else None),
         "costs": {method: (of.prediction, of.training, of.networks) for method, of in said.items()},
-        "levels": {method: np.stack(of) for method, of in levels.items()},  # (3, S, N)
+        "levels": {
+            method: np.stack(across.uncertainties(of.probs["test"])) for method, of in said.items()
+        },  # (3, S, N)
         "shifted": {
             key: {method: np.stack(across.uncertainties(of.probs[key])) for method, of in said.items()} for key in names
         },
         "told apart": {key: across.told_apart(said, key) for key in names},
         "rejected": across.rejected(task, said),
         "groups": {key: np.asarray(group) for key, group in task.groups.items()},
-        "sizes": {split: task.inputs[split].shape[-2] for split in SPLITS},
+        "true entropy": None if task.truth is None else float(entropy(task.truth).mean()),
+        "sizes": [*sizes, n_questions, n_answers, len(task.clusters.unique())],
+        "checksum": task.checksum,
     }
-    return answer
