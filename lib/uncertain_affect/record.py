@@ -214,11 +214,29 @@ def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
                 f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
                 f"{run['started'][:10]}, revision {run['revision'][:10]}"
             )
-            try:
-                return pd.read_csv(path, index_col=0), line
-            except (ValueError, IndexError) as error:
-                raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
+            return _read_table(path), line
     return None, "no run recorded yet"
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, index_col=0)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
+
+
+def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFrame]:
+    """The committed measurements of a table by corpus, of the runs of one profile.
+
+    Raises:
+        ValueError: a table cannot be read.
+    """
+    found = {}
+    for folder in _committed(notebook):
+        path = folder / "tables" / f"{table}.csv"
+        if folder.parts[-3] == profile and path.is_file():
+            found[folder.parts[-2]] = _read_table(path)
+    return found
 
 
 def _committed(notebook: str) -> list[Path]:

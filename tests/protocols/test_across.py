@@ -196,3 +196,53 @@ def test_components_are_those_of_training_and_have_its_scale():
 def test_an_unknown_corpus_is_refused():
     with pytest.raises(ValueError, match="CORPUS is 'bp4d': tasks across papers are made from simulated, ferplus"):
         across_tasks.load("bp4d", "quick", small_settings())
+
+
+def test_a_method_of_ones_own_is_asked_like_the_others():
+    task = small_task()
+    said = across.asked(lambda x: np.full((3, len(x), 4), 0.25), task)
+    assert said.probs["test"].shape == (1, 3, 60, 1, 4) and said.prediction > 0
+    found = across.measured(task, {"mine": said})["mine"]
+    assert found["NLL"].mean() == pytest.approx(np.log(4)) and found["NLL"].shape == (1, 15)
+    assert across.asked(lambda x: np.full((len(x), 4), 0.25), task).probs["test"].shape == (1, 1, 60, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("predict", "message"),
+    [
+        (lambda x: np.full((3, len(x), 5), 0.2), r"shape \(3, 60, 5\) for 60 inputs: expected \(T, 60, 4\)"),
+        (lambda x: np.full((len(x) - 1, 4), 0.25), r"shape \(1, 59, 4\)"),
+        (lambda x: np.where(np.arange(len(x)) == 7, 0.3, 0.25)[None, :, None] * np.ones(4), "row 0, 7 sums to 1.2"),
+        (lambda x: np.full((1, len(x), 4), np.nan), "row 0, 0"),
+    ],
+)
+def test_what_is_no_prediction_is_refused(predict, message):
+    with pytest.raises(ValueError, match=message):
+        across.asked(predict, small_task())
+
+
+@pytest.mark.parametrize("task", [{"shape": (3, 2)}, {"own": True}])
+def test_ones_own_method_is_asked_one_question_in_one_world(task):
+    with pytest.raises(ValueError, match="one question in one world"):
+        across.asked(lambda x: x, small_task(**task))
+
+
+def test_only_differences_that_hold_all_together_are_decided():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(5, 40))
+    methods = {
+        "softmax": {"NLL": base, "accuracy": base},
+        "better": {"NLL": base - 1 + 0.1 * rng.normal(size=base.shape), "accuracy": base},
+        "noise": {
+            "NLL": base + 0.1 * rng.normal(size=base.shape),
+            "accuracy": base - 1 + 0.1 * rng.normal(size=base.shape),
+        },
+        "MC dropout": {"NLL": base, "accuracy": base, "r(U_a, U_e)": base},
+    }
+    rows, n = across.decided({"a task": methods})
+    assert n == 3, "equal ones and what has no direction are not compared"
+    assert [tuple(row) for row in rows[["measure", "method", "verdict"]].to_numpy()] == [
+        ("NLL", "better", "better"),
+        ("accuracy", "noise", "worse"),
+    ]
+    assert rows.difference[0] == pytest.approx(-1, abs=0.1) and rows.low[0] < rows.difference[0] < rows.high[0] < 0

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import torch
 import torch.nn.functional as F
@@ -23,9 +24,11 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
-from uncertain_affect.evaluate import Cases, measure
+from uncertain_affect.claims import Part, effect_interval, holm
+from uncertain_affect.evaluate import MEASURES, Cases, measure
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.metrics import EntropyDecomposition, auroc, entropy_decomposition
+from uncertain_affect.metrics._inputs import check_probabilities
 from uncertain_affect.models.experts import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.models.uncnet import UncNet, draw_kept
 from uncertain_affect.protocols import ugn
@@ -672,3 +675,62 @@ def rejected(task: Task, said: Mapping[str, Said], coverage: float = 0.8) -> dic
             pairs = zip(out, member, strict=True)
             found[method][name] = np.array([[o[m].mean() - o[~m].mean()] for o, m in pairs])
     return found
+
+
+def asked(predict: Callable[[np.ndarray], np.ndarray], task: Task, names: Sequence[str] = ("test",)) -> Said:
+    """What a method of the reader's own says of a task without worlds of their own for seeds.
+
+    Args:
+        predict: maps features (N, D) to probabilities (T, N, C), or (N, C), of one question's answers.
+
+    Raises:
+        ValueError: the task asks several questions or has several worlds, or what is predicted has another shape or is
+            no probabilities, naming the first bad row.
+    """
+    n_questions, n_answers = task.shape
+    if task.own or n_questions > 1:
+        raise ValueError("a method of your own is asked one question in one world: give a task of one seed")
+    probs, started = {}, time.perf_counter()
+    for name in names:
+        x = task.inputs[name].numpy()
+        p = np.asarray(predict(x), dtype=np.float64)
+        p = p[None] if p.ndim == 2 else p
+        if p.ndim != 3 or p.shape[1:] != (len(x), n_answers):
+            raise ValueError(f"predict gave shape {p.shape} for {len(x)} inputs: expected (T, {len(x)}, {n_answers})")
+        check_probabilities(p)
+        probs[name] = torch.from_numpy(p)[None, :, :, None]
+    seconds = time.perf_counter() - started
+    return Said(probs, math.nan, 1, 1e3 * seconds / sum(p.shape[2] for p in probs.values()))
+
+
+def reference(measure: str) -> str:
+    """The method that others are compared with: softmax, or UncNet's own where softmax has no epistemic part."""
+    return "MC dropout" if "U_e" in measure else "softmax"
+
+
+def decided(found: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> tuple[pd.DataFrame, int]:
+    """The differences from the reference that hold all together, and how many were looked at.
+
+    Args:
+        found: pseudo-values of :func:`measured` by task.
+
+    Returns:
+        A row for each difference that Holm's procedure over all of them decides, with the ends of its 95% interval.
+    """
+    parts = {}
+    for task, methods in found.items():
+        for method, measures in methods.items():
+            for name, values in measures.items():
+                better, other = MEASURES[name].better, reference(name)
+                if better and method != other and name in methods.get(other, ()):
+                    effect = effect_interval(values - methods[other][name])
+                    if effect.se > 0:  # accuracy of temperature scaling never differs
+                        parts[task, name, method] = Part("greater" if better == "higher" else "less", effect)
+    words = {"reproduced": "better", "contradicted": "worse"}
+    columns = ["task", "measure", "method", "against", "difference", "low", "high", "verdict"]
+    rows = [
+        (task, name, method, reference(name), v.effect, v.low, v.high, words[v.verdict])
+        for (task, name, method), v in holm(parts).items()
+        if v.verdict in words
+    ]
+    return pd.DataFrame(rows, columns=columns), len(parts)

@@ -91,7 +91,7 @@ def expression(corpus: str, profile: str, settings: Settings, root: str | os.Pat
     Args:
         options: of the simulated view ferplus, such as thin or noisy_class.
     """
-    how = uncnet.settings(profile, settings.seeds[0])
+    how = replace(uncnet.settings(profile), seeds=settings.seeds)
     worlds = uncnet.load(corpus, profile, how, root, **options)
     parts = [_faces(world, corpus == "simulated", seed) for seed, world in zip(settings.seeds, worlds, strict=False)]
 
