@@ -186,6 +186,8 @@ def _evaluate(args) -> int:
 
     if args.seed is not None and args.corpus != "simulated":
         raise ValueError("--seed is that of the simulated world: it needs --corpus simulated")
+    if args.csv and args.csv.exists() and not args.csv.is_file():
+        raise ValueError(f"--csv: {args.csv} is no file, and is not replaced by one")  # a device or a folder
     arrays = evaluate.read(args.predictions, known=args.corpus is not None)
     probs = arrays["probs"]
     known = None
