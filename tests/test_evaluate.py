@@ -110,7 +110,7 @@ def test_groups_of_other_examples_are_refused():
 def test_by_hand():
     probs, labels = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0], [0.25, 0.75]]), np.array([0, 1, 0, 1])
     found = measured(probs, Cases(labels))
-    assert found["accuracy"] == 0.75
+    assert found["accuracy"] == pytest.approx(0.75)
     assert found["NLL"] == pytest.approx((np.log(2) + np.log(4) + 0 + np.log(4 / 3)) / 4)
     assert found["Brier"] == pytest.approx((0.5 + 2 * 0.75**2 + 0 + 2 * 0.25**2) / 4)
     # confidences .5 and 1 right; of two at .75 one is: gaps .5, .25 and 0 of the bins

@@ -79,8 +79,8 @@ text: {}
 WORDS = [
     "reproduce", "record", "cache", "bench", "verify", "data", "evaluate", "list", "check", "get", "prune", "--only",
     "--paper", "--claim", "--table", "--dry-run", "--corpus", "--data-root", "--profile", "-p", "--workers",
-    "--scheduler", "--slurm", "--time-limit", "--memory-limit", "--html", "--refresh", "--kind", "--unused", "--to", "--csv",
-    "--seed", "predictions.npz", "--", "11", "12",
+    "--scheduler", "--slurm", "--time-limit", "--memory-limit", "--html", "--refresh", "--kind", "--unused", "--to",
+    "--csv", "--seed", "predictions.npz", "--", "11", "12",
     "11_one.ipynb", "uncnet", "uncnet.c1", "uncnet.table2", "none", "ferplus", "simulated", "iemocap", "meld", "quick",
     "full", "SEED", "PROFILE", "SEEDS", "7", "0", "-1", "1e3", "nan", "inf", "two", "", " ", "/", ".", "..", "~",
     "~nobody/x", "/dev/null", "/proc/1", "a" * 300, "a/" * 2000, "9" * 5000, "\0", "\udcff", "ß", "[" * 500, "a*",
