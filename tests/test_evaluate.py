@@ -238,6 +238,11 @@ def test_what_is_no_archive_is_refused(tmp_path):
         archive.writestr("probs.npy", b"0.5, 0.5")
     with pytest.raises(ValueError, match="'probs' is not an array"):
         evaluate.read(tmp_path / "bytes.npz")
+    header = np.lib.format.magic(1, 0) + b"\x0b\0" + b"{'descr': (\n"
+    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
+        archive.writestr("probs.npy", header)
+    with pytest.raises(ValueError, match="array 'probs' cannot be read"):
+        evaluate.read(tmp_path / "header.npz")
     with pytest.raises(ValueError, match="Is a directory"):
         evaluate.read(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.npz does not exist"):

@@ -5,8 +5,6 @@ compared on the same clusters and seeds by subtracting: see `claims.effect_inter
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -234,13 +232,12 @@ def read(path: str | os.PathLike, known: bool = False) -> dict[str, np.ndarray]:
         ValueError: not such a file, naming the array.
         FileNotFoundError: no file.
     """
-    unreadable = (ValueError, OSError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error)
     expected = "Expected is an .npz made by np.savez(path, probs=..., labels=... or votes=...)"
     try:
         archive = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist") from None
-    except unreadable as problem:
+    except Exception as problem:  # what is no archive, or a broken one, raises nearly anything
         raise ValueError(f"{path}: {problem}. {expected}") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{path}: a single array. {expected}")
@@ -251,7 +248,7 @@ def read(path: str | os.PathLike, known: bool = False) -> dict[str, np.ndarray]:
                 raise ValueError(f"{path}: array {name!r} is not known; known are {', '.join(ARRAYS)}")
             try:
                 arrays[name] = archive[name]
-            except unreadable as problem:
+            except Exception as problem:  # so does a header, which is read as Python's literals
                 raise ValueError(f"{path}: array {name!r} cannot be read: {problem}") from None
             if not isinstance(arrays[name], np.ndarray):  # what does not begin as an array comes as bytes
                 raise ValueError(f"{path}: {name!r} is not an array")
