@@ -51,7 +51,7 @@ def content_key(*parts) -> str:
 
 # Modules that say where things lie, what is printed and how results are judged and shown, not what is learnt. What a
 # corpus holds enters a key as content; the simulated world is drawn from while something is made, and counts.
-NOT_RECIPES = ("cache", "claims", "cluster", "corpora", "papers", "paths", "plots", "record", "resampling")
+NOT_RECIPES = ("cache", "claims", "cluster", "corpora", "evaluate", "papers", "paths", "plots", "record", "resampling")
 LIBRARY = Path(__file__).parent
 
 

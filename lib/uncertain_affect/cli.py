@@ -64,6 +64,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     record.set_defaults(command=_record)
 
+    evaluate = commands.add_parser("evaluate", help="measure the uncertainty of predictions made elsewhere")
+    evaluate.add_argument(
+        "predictions", type=Path,
+        help=".npz with the arrays probs (T, N, C) or (N, C), and labels (N,) or votes (N, C); groups (N,) where "
+        "examples belong together",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--corpus", help="with the labels or votes of its test split: simulated, ferplus or meld (default: the file's)"
+    )
+    evaluate.add_argument("--data-root", help="folder with one folder per corpus (default: ./data)")
+    evaluate.add_argument("--csv", type=Path, metavar="FILE", help="write the table as well")
+    evaluate.add_argument("--seed", type=int, help="of the simulated world (default: 0)")
+    evaluate.set_defaults(command=_evaluate)
+
     cache = commands.add_parser("cache", help="list or remove what was cached")
     cache.add_argument("action", choices=["list", "prune"])
     cache.add_argument("--kind", help="entries of one kind, e.g. networks")
@@ -162,6 +176,59 @@ def _record(args) -> int:
         return 0
     for target in publish.promote_all(args.run):
         print(f"recorded {target}")
+    return 0
+
+
+def _evaluate(args) -> int:
+    import numpy as np
+
+    from uncertain_affect import evaluate
+
+    if args.seed is not None and args.corpus != "simulated":
+        raise ValueError("--seed is that of the simulated world: it needs --corpus simulated")
+    if args.csv and args.csv.exists() and not args.csv.is_file():
+        raise ValueError(f"--csv: {args.csv} is no file, and is not replaced by one")  # a device or a folder
+    if args.csv and args.csv.suffix == ".npz":
+        raise ValueError(f"--csv: {args.csv} is the name of predictions; give one that ends in .csv")
+    arrays = evaluate.read(args.predictions, known=args.corpus is not None)
+    probs = arrays["probs"]
+    known = None
+    if args.corpus is not None:
+        from uncertain_affect.protocols import across_tasks
+
+        known = across_tasks.known(args.corpus, args.data_root, args.seed or 0)
+    try:
+        if known is None:
+            cases = evaluate.Cases(arrays.get("labels", arrays.get("votes")), arrays.get("groups"))
+        else:
+            cases = known.cases_of(probs.shape)
+        measured = evaluate.measure(probs, cases)
+    except ValueError as problem:
+        raise ValueError(f"{args.predictions}: {problem}") from None
+    table = evaluate.table(measured)
+
+    n, n_classes = probs.shape[-2:]
+    n_clusters = n if cases.clusters is None else len(np.unique(cases.clusters))
+    n_samples = len(probs) if probs.ndim == 3 else 1
+    print(f"examples {n}, clusters {n_clusters}, classes {n_classes}, predictions of each example {n_samples}")
+    if n_clusters == 1:
+        print("All examples are one cluster, and no interval follows from one.")
+    for question, rows in table.groupby("question", sort=False):
+        print(f"\n{question:<20}{'estimate':>9}  {'95% interval':<18}{'better':<8}says")
+        for name, row in rows.iterrows():
+            interval = "-" if np.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]"
+            print(f"  {name:<18}{row['estimate']:>9.3f}  {interval:<18}{row['better']:<8}{row['says']}")
+    if why := evaluate.unmeasured(measured):
+        print("\nnot measured")
+        for name, reason in why.items():
+            print(f"  {name:<18}{reason}")
+    if args.csv:
+        partial = args.csv.with_name(f".{args.csv.name}.partial")
+        try:
+            table.to_csv(partial, index_label="measure", float_format="%.6g", lineterminator="\n")
+            os.replace(partial, args.csv)
+        finally:
+            partial.unlink(missing_ok=True)
     return 0
 
 

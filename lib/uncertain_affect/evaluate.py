@@ -5,7 +5,6 @@ compared on the same clusters and seeds by subtracting: see `claims.effect_inter
 """
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -87,23 +86,34 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
             uncertainty, and its aleatoric one is the total.
         cases: the test examples.
 
+    Float32 stays float32, and samples are worked through one at a time: beyond the input, memory is that of a few
+    predictions (N, C).
+
+    Returns:
+        By name, (clusters,) each; NaN where a measure is not defined for all examples or without one cluster; fewer
+        than clusters where AURC or AUROC leave out several at once, see :func:`resampling.leave_one_out`.
+
     Raises:
-        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row, or shapes that
-            do not match.
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row (and its
+            sample), or shapes that do not match.
     """
-    probs = as_numpy(probs).astype(np.float64)
-    if probs.ndim == 2:
-        probs = probs[None]
-    if probs.ndim != 3:
-        raise ValueError(f"probs has shape {probs.shape}: expected (T, N, C) or (N, C)")
-    check_probabilities(probs)
+    probs = as_numpy(probs)
+    if probs.dtype.kind not in "fiub":
+        raise ValueError(f"probs are {probs.dtype}: expected floating-point numbers")
+    if probs.ndim not in (2, 3) or 0 in probs.shape or probs.shape[-1] < 2:
+        raise ValueError(f"probs has shape {probs.shape}: expected (T, N, C) or (N, C), not empty, C at least 2")
+    if probs.dtype not in (np.float32, np.float64):
+        probs = probs.astype(np.float32 if probs.dtype == np.float16 else np.float64)
+    sampled, probs = probs.ndim == 3, probs.reshape(-1, *probs.shape[-2:])
+    for t, sample in enumerate(probs):
+        check_probabilities(sample, f"probs, sample {t}" if sampled else "probs")
     n = probs.shape[1]
     votes, weight = set_votes(cases.target, probs.shape[1:])
     clusters = np.arange(n) if cases.clusters is None else np.asarray(cases.clusters)
     if clusters.shape != (n,):
-        raise ValueError(f"clusters have shape {clusters.shape}: expected one for each of {n} examples")
+        raise ValueError(f"clusters or groups have shape {clusters.shape}: expected one for each of {n} examples")
 
-    mean, (total, aleatoric, epistemic) = probs.mean(0), entropy_decomposition(probs)
+    mean, (total, aleatoric, epistemic) = probs.mean(0, dtype=np.float64), entropy_decomposition(probs)
     proportions = votes / weight[:, None]
     wrong = (mean.argmax(1) != votes.argmax(1)).astype(float)
 
@@ -113,7 +123,7 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
     def correlated(x: Floats, y: Floats) -> Floats:
         # ranks are taken once: leaving a cluster out moves the others together
         x, y = (rankdata(values) - (n + 1) / 2 for values in (x, y))
-        return pseudo_values(cluster_sums(moment_sums(x, y)[None], clusters), pearson_from_sums)[0]
+        return pseudo_values(cluster_sums(moment_sums(x, y)[None], clusters), _correlation_of_ranks)[0]
 
     def ranked(f: Callable, values: ArrayLike, uncertainty: Floats) -> Floats:
         return leave_one_out(lambda weights: f(uncertainty, values, weights), clusters)
@@ -131,7 +141,7 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
         truth = as_numpy(cases.truth).astype(np.float64)
         found["distance to p*"] = averaged(jensen_shannon_distance(mean, truth))
         found["r(U_a, H*)"] = correlated(aleatoric, entropy(truth))
-    if (weight > 1).any():
+    if _several_votes(votes, weight):
         found["distance to votes"] = averaged(jensen_shannon_distance(mean, proportions))
         found["r(U_a, d)"] = correlated(aleatoric, annotator_disagreement(votes))
     if len(probs) > 1:
@@ -141,20 +151,41 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
     return {name: found[name] for name in MEASURES if name in found}
 
 
+def _several_votes(votes: Floats, weight: Floats) -> bool:
+    """Whether some example has more than one vote (N, C), counted or as shares of several."""
+    return bool((weight > 1).any() or (votes.max(1) < weight).any())
+
+
+def _correlation_of_ranks(sums: Floats) -> Floats:
+    n, x, y, xx, yy, _ = np.moveaxis(sums, -1, 0)
+    # ranks are halves of whole numbers, so that this tells exactly where all are equal
+    varies = (n * xx > x * x) & (n * yy > y * y)
+    return np.where(varies, pearson_from_sums(sums), np.nan)
+
+
 def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
-    """A row for each measure: estimate with the ends of its 95% interval, which way is better, and what it says.
+    """A row for each measure that is defined: estimate, 95% interval, which way is better, and what it says.
 
     Args:
         measured: pseudo-values (clusters,) or (seeds, clusters) by name, see :func:`measure`.
+
+    Returns:
+        Columns estimate, low, high, better, question and says; low and high are NaN where there is but one seed and
+        cluster, from which no interval follows.
     """
     rows = {}
     for name, values in measured.items():
-        effect = effect_interval(np.atleast_2d(values))
+        if not np.isfinite(values).all():
+            continue
+        estimate, low, high = float(np.mean(values)), np.nan, np.nan
+        if np.size(values) > 1:
+            effect = effect_interval(np.atleast_2d(values))
+            estimate, low, high = effect.estimate, effect.low, effect.high
         about = MEASURES[name]
         rows[name] = {
-            "estimate": effect.estimate,
-            "low": effect.low,
-            "high": effect.high,
+            "estimate": estimate,
+            "low": low,
+            "high": high,
             "better": about.better or "-",
             "question": about.question,
             "says": about.says,
@@ -162,29 +193,51 @@ def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def unmeasured(measured: Mapping[str, Floats]) -> dict[str, str]:
+    """Why each of `MEASURES` that has no row in the table of what :func:`measure` found has none, by name."""
+    alone = "one prediction of each example has no epistemic uncertainty"
+    lacks = {
+        "distance to p*": "the true distribution is not known",
+        "distance to votes": "no example has several votes",
+        "r(U_a, H*)": "the true distribution is not known",
+        "r(U_a, d)": "no example has several votes",
+        "AUROC(U_e, group)": alone if "r(U_a, U_e)" not in measured else "no group is known to be thinned in training",
+        "r(U_a, U_e)": alone,
+    }
+    equal = "not defined: one of the two is the same for all examples, or for all but one cluster"
+    undefined = {name for name, values in measured.items() if not np.isfinite(values).all()}
+    return {
+        name: equal if name in undefined else lacks[name]
+        for name in MEASURES
+        if name in undefined or name not in measured
+    }
+
+
 # --- predictions made elsewhere -------------------------------------------------------------------------------
 
-ARRAYS = ("probs", "labels", "votes", "groups")
+# The axes of each array of a file, and the kinds of its numbers (`numpy.dtype.kind`).
+ARRAYS = {"probs": ((2, 3), "fiub"), "labels": ((1,), "iu"), "votes": ((2,), "fiub"), "groups": ((1,), "fiubUS")}
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read(path: str | os.PathLike, known: bool = False) -> dict[str, np.ndarray]:
     """Arrays of a file of predictions, none of which is a Python object.
 
     Args:
-        path: an ``.npz`` with ``probs`` (T, N, C) or (N, C); ``labels`` (N,) or ``votes`` (N, C); and, if examples
-            belong together (one person, one dialogue), ``groups`` (N,).
+        path: an ``.npz`` with ``probs`` (T, N, C) or (N, C); ``labels`` (N,), whole numbers from 0 in an integer dtype
+            (floats are how missing labels come), or ``votes`` (N, C), counts or shares; and, if examples belong
+            together (one person, one dialogue), ``groups`` (N,), numbers or strings.
+        known: labels, votes and groups come from elsewhere, and the file has none.
 
     Raises:
         ValueError: not such a file, naming the array.
         FileNotFoundError: no file.
     """
-    unreadable = (ValueError, OSError, EOFError, zipfile.BadZipFile)
     expected = "Expected is an .npz made by np.savez(path, probs=..., labels=... or votes=...)"
     try:
         archive = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist") from None
-    except unreadable as problem:
+    except Exception as problem:  # what is no archive, or a broken one, raises nearly anything
         raise ValueError(f"{path}: {problem}. {expected}") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{path}: a single array. {expected}")
@@ -195,10 +248,27 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 raise ValueError(f"{path}: array {name!r} is not known; known are {', '.join(ARRAYS)}")
             try:
                 arrays[name] = archive[name]
-            except unreadable as problem:
+            except Exception as problem:  # so does a header, which is read as Python's literals
                 raise ValueError(f"{path}: array {name!r} cannot be read: {problem}") from None
+            if not isinstance(arrays[name], np.ndarray):  # what does not begin as an array comes as bytes
+                raise ValueError(f"{path}: {name!r} is not an array")
     if "probs" not in arrays:
         raise ValueError(f"{path}: there is no array 'probs'")
-    if ("labels" in arrays) == ("votes" in arrays):
+    if known and len(arrays) > 1:
+        more = " and ".join(repr(name) for name in arrays if name != "probs")
+        raise ValueError(f"{path}: {more} in the file, beside those of the corpus: two truths; leave out one of them")
+    if not known and ("labels" in arrays) == ("votes" in arrays):
         raise ValueError(f"{path}: one of the arrays 'labels' and 'votes' is needed, not both")
+    for name, array in arrays.items():
+        _check(f"{path}: array {name!r}", array, *ARRAYS[name])
     return arrays
+
+
+def _check(what: str, array: np.ndarray, axes: tuple[int, ...], kinds: str) -> None:
+    if array.ndim not in axes:
+        raise ValueError(f"{what} has shape {array.shape}: expected {' or '.join(map(str, axes))} axes")
+    if array.dtype.kind not in kinds:
+        numbers = "numbers or strings" if "U" in kinds else "numbers" if "f" in kinds else "an integer dtype"
+        raise ValueError(f"{what} is {array.dtype}: expected {numbers}")
+    if array.ndim == 1 and array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{what}: row {np.isnan(array).argmax()} is NaN")

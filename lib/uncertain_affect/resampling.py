@@ -22,6 +22,11 @@ from scipy import sparse
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 
+# What cannot be told from sums is computed anew for each cluster that is left out, up to this many weights of examples
+# (seconds); beyond, several clusters are left out at once, in at least so many groups.
+LEFT_OUT_WEIGHTS = 20_000_000
+FEWEST_GROUPS = 1_000
+
 # Resamples are drawn in blocks of this many cluster weights (16 MB), so that memory does not grow with C.
 BLOCK_WEIGHTS = 2_000_000
 
@@ -176,12 +181,22 @@ def leave_one_out(f: Callable[[Floats], Floats], groups: ArrayLike) -> Floats:
 
     As `pseudo_values`, for one seed. `f(weights (R, N)) -> (R,)` scores R sets of examples at once; an example that
     is left out weighs 0. The sets come in blocks, so that memory does not grow with N C.
+
+    Where N C exceeds `LEFT_OUT_WEIGHTS` (4,472 examples, each a cluster), clusters are put together at random, in
+    groups as equal as can be, always the same ones, and each group is left out as one cluster: `(G,)` values, G at
+    least `FEWEST_GROUPS` (delete-a-group jackknife; Kott 2001, J. Official Statistics 17:521). They average to the
+    statistic as before; with 1,000 of them the standard error has a relative error of 1 / sqrt(2 · 999) = 2.2%.
     """
     labels, cluster = np.unique(groups, return_inverse=True)
     n, n_clusters = len(cluster), len(labels)
     total = f(np.ones((1, n)))
     if n_clusters == 1:
         return total
+    most = max(FEWEST_GROUPS, LEFT_OUT_WEIGHTS // n)
+    if n_clusters > most:
+        # at random, since neighbours in a file are often alike
+        group = np.random.default_rng(0).permutation(n_clusters) % most
+        cluster, n_clusters = group[cluster], most
     block = max(1, BLOCK_WEIGHTS // n)
     without = np.concatenate(
         [

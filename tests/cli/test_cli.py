@@ -15,8 +15,9 @@ import trees_iemocap
 import trees_recola
 from nbformat import v4
 
-from uncertain_affect import cache, cli, cluster, corpora, paths, publish, record, reproduce
+from uncertain_affect import cache, cli, cluster, corpora, evaluate, paths, publish, record, reproduce
 from uncertain_affect.corpora import download, recola
+from uncertain_affect.protocols import across_tasks
 
 PROJECT = paths.project_root()
 SLEEPS = """
@@ -164,6 +165,102 @@ def test_a_scheduler_that_does_not_answer_is_said_so(checkout, monkeypatch, caps
     monkeypatch.setattr(cluster, "ANSWERS_WITHIN_S", 0.5)
     assert cli.main(["reproduce", "--scheduler", "tcp://127.0.0.1:9"]) == 2
     assert "no scheduler answers at tcp://127.0.0.1:9 within 0.5 s" in capsys.readouterr().err
+
+
+# --- evaluate ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """What writes arrays to a file of predictions and gives its path as the command takes it."""
+
+    def write(**arrays):
+        np.savez(tmp_path / "predictions.npz", **arrays)
+        return str(tmp_path / "predictions.npz")
+
+    return write
+
+
+HALVES = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0], [0.25, 0.75]])
+
+
+def test_evaluate_prints_measures_by_question_and_what_it_could_not_measure(predictions, capsys):
+    assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "examples 4, clusters 4, classes 2, predictions of each example 1"
+    assert lines[2].split() == ["use", "estimate", "95%", "interval", "better", "says"]
+    name, estimate, *_, better = lines[3].partition("share of")[0].split()
+    assert (name, estimate, better) == ("accuracy", "0.750", "higher")
+    assert "not measured" in lines
+    assert lines[-1].split("  ")[-1].strip() == "one prediction of each example has no epistemic uncertainty"
+
+
+def test_evaluate_writes_what_it_prints(predictions, tmp_path, capsys):
+    votes, folder = np.random.default_rng(0).multinomial(5, HALVES), tmp_path / "new"
+    given = predictions(probs=np.stack([HALVES, HALVES[::-1]]), votes=votes, groups=list("aabc"))
+    folder.mkdir()
+    assert cli.main(["evaluate", given, "--csv", str(folder / "table.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "clusters 3," in out
+    table = pd.read_csv(folder / "table.csv", index_col="measure")
+    assert list(table) == ["estimate", "low", "high", "better", "question", "says"]
+    for name, row in table.iterrows():
+        (line,) = [line for line in out.splitlines() if line.startswith(f"  {name} ")]
+        assert f"{row['estimate']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]" in line
+    assert [path.name for path in folder.iterdir()] == ["table.csv"], "nothing half-written is left"
+
+
+def test_evaluate_says_that_one_cluster_has_no_interval(predictions, capsys):
+    assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1], groups=[7] * 4)]) == 0
+    out = capsys.readouterr().out
+    assert "All examples are one cluster, and no interval follows from one." in out
+    assert "[" not in out and "nan" not in out
+
+
+def test_evaluate_takes_the_truth_of_a_corpus(predictions, capsys, monkeypatch):
+    asked = []
+
+    def known(*given):
+        asked.append(given)
+        truth = np.array([[0.6, 0.4], [0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+        cases = evaluate.Cases(np.array([[3, 2], [2, 0], [5, 1], [1, 1]]), truth=truth)
+        return across_tasks.Known(cases, ("yes", "no"), "four faces")
+
+    monkeypatch.setattr(across_tasks, "known", known)
+    options = ["--corpus", "simulated", "--data-root", "there", "--seed", "3"]
+    assert cli.main(["evaluate", predictions(probs=HALVES), *options]) == 0
+    assert asked == [("simulated", "there", 3)]
+    out = capsys.readouterr().out
+    assert "\naleatoric " in out and "distance to p* " in out and "r(U_a, d) " in out
+    assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1]), *options]) == 2
+    assert "'labels' in the file, beside those of the corpus: two truths" in capsys.readouterr().err
+    given = predictions(probs=HALVES[:3])
+    assert cli.main(["evaluate", given, *options]) == 2
+    assert (
+        f"{given}: probs has shape (3, 2): expected (T, 4, 2) or (4, 2). The rows are four" in capsys.readouterr().err
+    )
+
+
+def test_evaluate_asked_wrongly_is_exit_code_2_and_a_line(predictions, checkout, capsys):
+    folder = checkout / "folder"
+    folder.mkdir()
+    bad = predictions(probs=np.where(np.arange(4)[:, None] == 2, 0.4, HALVES), labels=[0, 1, 0, 1])
+    for arguments, message in (
+        ([bad], f"{bad}: probs: row 2 sums to 0.8"),
+        ([str(folder)], "Is a directory"),
+        ([str(folder / "none.npz")], "none.npz does not exist"),
+        ([bad, "--csv", os.devnull], f"--csv: {os.devnull} is no file, and is not replaced by one"),
+        ([bad, "--csv", str(folder)], "folder is no file, and is not replaced by one"),
+        ([bad, "--seed", "1"], "--seed is that of the simulated world: it needs --corpus simulated"),
+    ):
+        assert cli.main(["evaluate", *arguments]) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith("uncertain-affect: ") and printed.err.count("\n") == 1
+        assert message in printed.err and printed.out == ""
+    given = predictions(probs=HALVES)
+    for corpus, message in (("iemocap", "evaluated on simulated, ferplus and meld"), ("meld", "data get meld")):
+        assert cli.main(["evaluate", given, "--corpus", corpus]) == 2
+        assert message in capsys.readouterr().err
 
 
 # --- cache ------------------------------------------------------------------------------------------------
@@ -415,7 +512,7 @@ def test_help_is_quick_and_names_every_command():
         text=True,
         check=True,
     )
-    assert all(command in done.stdout for command in ("reproduce", "record", "verify", "data"))
+    assert all(command in done.stdout for command in ("reproduce", "record", "verify", "evaluate", "data"))
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "uncertain_affect" in imported
     assert not {"torch", "papermill", "pandas"} & imported

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch.distributions import Dirichlet, kl_divergence
 
-from uncertain_affect import evaluate
+from uncertain_affect import corpora, evaluate
+from uncertain_affect.corpora.base import Dialogues, Expressions
 from uncertain_affect.protocols import across, across_tasks
 
 G = torch.Generator().manual_seed(0)
@@ -246,3 +247,59 @@ def test_only_differences_that_hold_all_together_are_decided():
         ("accuracy", "noise", "worse"),
     ]
     assert rows.difference[0] == pytest.approx(-1, abs=0.1) and rows.low[0] < rows.difference[0] < rows.high[0] < 0
+
+
+# --- predictions made elsewhere -------------------------------------------------------------------------------
+
+
+def corpus_of(monkeypatch, corpus):
+    monkeypatch.setattr(corpora, "load", lambda name, root, **options: corpus)
+
+
+def small_world(truth=True):
+    votes = torch.arange(60).reshape(6, 10) + 1
+    p = torch.tensor([[0.5, 0.3, *[0.0] * 7, 0.2]] * 6)
+    return Expressions(
+        torch.zeros(6, 2, 2, dtype=torch.uint8),
+        votes,
+        np.array(["train", "test", "val", "test", "test", "train"]),
+        np.array(list("abcdef")),
+        torch.tensor([0, 1, 2, 3, 1, 5]),
+        tuple("ABCDEFGHIJ"),
+        truth={"label_distribution": p} if truth else None,
+    )
+
+
+def test_of_faces_the_test_split_is_known_in_nine_classes(monkeypatch):
+    corpus_of(monkeypatch, small_world())
+    known = across_tasks.known("simulated")
+    assert known.cases.target.tolist() == small_world().votes[[1, 3, 4], :9].tolist()
+    assert known.cases.clusters.tolist() == [1, 3, 1]
+    assert known.cases.truth[0].tolist() == pytest.approx([0.625, 0.375, *[0] * 7])
+    assert known.classes == tuple("ABCDEFGHI")
+    corpus_of(monkeypatch, small_world(truth=False))
+    assert across_tasks.known("ferplus").cases.truth is None
+
+
+def test_of_dialogues_the_turns_with_one_of_the_emotions_are_known(monkeypatch):
+    split = ["train", "test", "test", "val", "test"]
+    seconds, words = torch.arange(5.0), np.array(list("vwxyz"))
+    emotion = torch.tensor([0, 3, -1, 1, 2])
+    dialogue = np.array(["d1", "d2", "d2", "d3", "d4"])
+    corpus = Dialogues(words, words, dialogue, seconds, seconds, {"emotion": emotion}, {}, np.array(split))
+    corpus_of(monkeypatch, corpus)
+    known = across_tasks.known("meld")
+    assert known.cases.target.tolist() == [3, 2]
+    assert known.cases.clusters.tolist() == ["d2", "d4"]
+    assert known.classes == ("angry", "happy", "neutral", "sad")
+
+
+def test_predictions_of_other_examples_or_classes_are_told_which_there_are(monkeypatch):
+    corpus_of(monkeypatch, small_world())
+    known = across_tasks.known("ferplus")
+    assert known.cases_of((3, 9)) is known.cases_of((7, 3, 9)) is known.cases
+    for shape in ((4, 9), (2, 3, 8), (9,)):
+        with pytest.raises(ValueError, match=r"expected \(T, 3, 9\) or \(3, 9\)\. The rows are the images of the test"):
+            known.cases_of(shape)
+    with pytest.raises(ValueError, match="'iemocap': predictions are evaluated on simulated, ferplus and meld"):
+        across_tasks.known("iemocap")

@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from matplotlib.figure import Figure
 from nbformat import v4
 from rows import FAILED, NOT_HERE, PASSED, Row, judged
 
-from uncertain_affect import cli, corpora, paths, publish, record, reproduce, timing, verify
+from uncertain_affect import cli, corpora, evaluate, paths, publish, record, reproduce, timing, verify
 from uncertain_affect.claims import Effect
 from uncertain_affect.corpora import CorpusError, download
 
@@ -76,9 +77,10 @@ errata:
 text: {}
 """
 WORDS = [
-    "reproduce", "record", "cache", "bench", "verify", "data", "list", "check", "get", "prune", "--only", "--paper",
-    "--claim", "--table", "--dry-run", "--corpus", "--data-root", "--profile", "-p", "--workers", "--scheduler",
-    "--slurm", "--time-limit", "--memory-limit", "--html", "--refresh", "--kind", "--unused", "--to", "--", "11", "12",
+    "reproduce", "record", "cache", "bench", "verify", "data", "evaluate", "list", "check", "get", "prune", "--only",
+    "--paper", "--claim", "--table", "--dry-run", "--corpus", "--data-root", "--profile", "-p", "--workers",
+    "--scheduler", "--slurm", "--time-limit", "--memory-limit", "--html", "--refresh", "--kind", "--unused", "--to",
+    "--csv", "--seed", "predictions.npz", "--", "11", "12",
     "11_one.ipynb", "uncnet", "uncnet.c1", "uncnet.table2", "none", "ferplus", "simulated", "iemocap", "meld", "quick",
     "full", "SEED", "PROFILE", "SEEDS", "7", "0", "-1", "1e3", "nan", "inf", "two", "", " ", "/", ".", "..", "~",
     "~nobody/x", "/dev/null", "/proc/1", "a" * 300, "a/" * 2000, "9" * 5000, "\0", "\udcff", "ß", "[" * 500, "a*",
@@ -137,7 +139,7 @@ def _pieces(content: bytes) -> list[tuple[int, int]]:
 def command_line(rng: np.random.Generator, seeds: Sequence[str]) -> list[str]:
     """Words in any order, more often than not after the name of a command."""
     words = [seeds[i] for i in rng.integers(len(seeds), size=rng.integers(0, 7))]
-    return [seeds[rng.integers(6)], *words] if rng.random() < 0.8 else words
+    return [seeds[rng.integers(7)], *words] if rng.random() < 0.8 else words
 
 
 def readers(folder: Path) -> dict[str, Reader]:
@@ -157,7 +159,13 @@ def readers(folder: Path) -> dict[str, Reader]:
     os.environ |= {"UNCERTAIN_AFFECT_CACHE": str(folder / "cache"), "UNCERTAIN_AFFECT_RESULTS": "results/local"}
     os.environ.pop("UNCERTAIN_AFFECT_DATA", None)
     os.chdir(root)
-    return {**_corpus_readers(folder), **_results_readers(root), **_paper_reader(folder), **_command(root)}
+    return {
+        **_corpus_readers(folder),
+        **_results_readers(root),
+        **_paper_reader(folder),
+        **_predictions_readers(folder),
+        **_command(root),
+    }
 
 
 def _corpus_readers(folder: Path) -> dict[str, Reader]:
@@ -289,6 +297,51 @@ def _paper_reader(folder: Path) -> dict[str, Reader]:
     return {"printed yaml": Reader(call, [SMALL_PAPER.encode()], mutated)}
 
 
+def _predictions_readers(folder: Path) -> dict[str, Reader]:
+    path, rng = folder / "predictions.npz", np.random.default_rng(0)
+    arrays = {
+        "probs": rng.dirichlet(np.ones(3), (2, 6)),
+        "votes": rng.multinomial(4, np.ones(3) / 3, 6),
+        "groups": np.arange(6) // 2,
+    }
+
+    def bytes_of(save: Callable, *given, **named) -> bytes:
+        file = io.BytesIO()
+        save(file, *given, **named)
+        return file.getvalue()
+
+    def archive(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            read = evaluate.read(path)
+        except ValueError as error:
+            assert str(path) in str(error), f"does not name the file: {error}"
+            return
+        with contextlib.suppress(ValueError):
+            cases = evaluate.Cases(read.get("labels", read.get("votes")), read.get("groups"))
+            evaluate.table(evaluate.measure(read["probs"], cases))
+
+    def array(content: bytes) -> None:  # in a whole archive, whose checksums would stop it before it is read
+        name, content = content.split(b":", 1)
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as written:
+            for other, values in arrays.items():
+                whole = bytes_of(np.save, values)
+                written.writestr(f"{other}.npy", content if other.encode() == name else whole)
+        archive(file.getvalue())
+
+    def after_its_name(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
+        name, content = seeds[rng.integers(len(seeds))].split(b":", 1)
+        return name + b":" + mutated(rng, [content])
+
+    archives = [bytes_of(save, **arrays) for save in (np.savez, np.savez_compressed)]
+    of_arrays = [name.encode() + b":" + bytes_of(np.save, values) for name, values in arrays.items()]
+    return {
+        "predictions: archive": Reader(archive, archives, mutated),
+        "predictions: array": Reader(array, of_arrays, after_its_name),
+    }
+
+
 def _command(root: Path) -> dict[str, Reader]:
     @contextlib.contextmanager
     def no_slurm():
@@ -296,12 +349,15 @@ def _command(root: Path) -> dict[str, Reader]:
         yield
 
     from uncertain_affect import cluster
+    from uncertain_affect.protocols import across_tasks
 
     reproduce.reproduce = lambda *_, **__: []
     publish.promote_all = lambda *_: []
     publish.write_scoreboard = lambda: None
     timing.main = lambda names: 0
     cluster.slurm_cluster = no_slurm
+    across_tasks.known = lambda corpus, *_: across_tasks.Known(evaluate.Cases([0, 1]), ("a", "b"), corpus)
+    np.savez(root / "predictions.npz", probs=np.full((2, 2), 0.5))
     download._fetch = lambda source, file: file
     corpora.is_available("simulated", root)
 

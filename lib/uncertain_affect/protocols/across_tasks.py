@@ -7,6 +7,7 @@ HOG of the faces, of a corpus's own features, or of the words of a turn and of t
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
+from uncertain_affect import corpora
 from uncertain_affect.corpora.base import ActionUnits, AffectTraces, Dialogues, Expressions
 from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated.views import out_of_distribution
+from uncertain_affect.evaluate import Cases
 from uncertain_affect.features import frozen_features
 from uncertain_affect.metrics import entropy
 from uncertain_affect.protocols import across, pen, rock, ugn, uncnet
@@ -130,8 +133,7 @@ def _faces(world: Expressions, simulated: bool, seed: int) -> dict:
     test = torch.from_numpy(rows["test"])
     known, groups = {"votes": votes[test][:, None]}, {}
     if simulated:
-        p = world.truth["label_distribution"][test][:, None, :9].double()
-        known["truth"] = p / p.sum(-1, keepdim=True)
+        known["truth"] = _true_shares(world.truth["label_distribution"][test][:, None, :9])
         happy = world.truth["label"][test] == c.EMOTIONS.index(NOISY)
         groups = {THINNED: world.truth["group"][test].bool(), NOISY: happy}
     return {
@@ -141,6 +143,12 @@ def _faces(world: Expressions, simulated: bool, seed: int) -> dict:
         "groups": groups,
         "clusters": world.groups[test],
     }
+
+
+def _true_shares(p: Tensor) -> Tensor:
+    """True shares (..., C) of the classes that are left of all, which sum to one."""
+    p = p.double()
+    return p / p.sum(-1, keepdim=True)
 
 
 def degraded(images: np.ndarray, seed: int) -> np.ndarray:
@@ -251,8 +259,7 @@ def emotion_in_dialogue(data: Dialogues, corpus: str, form: str) -> Task:
     answers = torch.nn.functional.one_hot(label, n_classes).float()[:, None]
     truth = None
     if data.truth is not None:
-        p = data.truth["emotion_distribution"][rows["test"]].double()[:, None, :n_classes]
-        truth = p / p.sum(-1, keepdim=True)
+        truth = _true_shares(data.truth["emotion_distribution"][rows["test"]][:, None, :n_classes])
     _, clusters = np.unique(data.dialogue[rows["test"]], return_inverse=True)
     return Task(
         "emotion in dialogue",
@@ -277,6 +284,59 @@ def part_of(task: Task, fraction: float, settings: Settings) -> Task:
     ]
     x, y = (torch.stack([of[order] for of, order in zip(part, orders, strict=True)]) for part in parts)
     return replace(task, inputs=task.inputs | {"train": x}, targets=task.targets | {"train": y}, person=None)
+
+
+# --- predictions made elsewhere ------------------------------------------------------------------------------
+
+
+class Known(NamedTuple):
+    """What is known of the N test examples of a corpus, for predictions made elsewhere.
+
+    Attributes:
+        cases: their labels or votes, clusters and, in the simulated world, truth.
+        classes: C, in the order of the last axis of predictions.
+        rows: what an example is, and in which order they come.
+    """
+
+    cases: Cases
+    classes: tuple[str, ...]
+    rows: str
+
+    def cases_of(self, shape: tuple[int, ...]) -> Cases:
+        """The cases, for predictions of this shape (..., N, C); ``ValueError`` if N or C are not theirs."""
+        expected = len(self.cases.target), len(self.classes)
+        if shape[-2:] != expected:
+            raise ValueError(
+                f"probs has shape {tuple(shape)}: expected (T, {expected[0]}, {expected[1]}) or {expected}. "
+                f"The rows are {self.rows}, the classes {', '.join(self.classes)}"
+            )
+        return self.cases
+
+
+def known(corpus: str, root: str | os.PathLike | None = None, seed: int = 0) -> Known:
+    """What is known of the test split: emotions of FER+ or the simulated world (quick, without NF), or those of MELD.
+
+    Args:
+        seed: of the simulated world.
+
+    Raises:
+        ValueError: another corpus.
+        CorpusError: it is not there, or not as it should be.
+    """
+    if corpus in ("simulated", "ferplus"):
+        options = {"view": "ferplus", "seed": seed} if corpus == "simulated" else {}
+        world = corpora.load(corpus, root, **options)
+        test = world.subset(world.split == "test")
+        truth = None if test.truth is None else _true_shares(test.truth["label_distribution"][:, :9])
+        rows = "the images of the test split, in the order of the corpus"
+        return Known(Cases(test.votes[:, :9], test.groups.numpy(), truth), test.classes[:9], rows)
+    if corpus == "meld":
+        data = corpora.load(corpus, root)
+        wanted = rock.targets(data, corpus, "emotion")
+        of_test = wanted.rows["test"]
+        rows = "the turns of the test split with one of these emotions, in the order of the corpus"
+        return Known(Cases(wanted.values[of_test, 0].astype(int), data.dialogue[of_test]), wanted.classes, rows)
+    raise ValueError(f"--corpus is {corpus!r}: predictions are evaluated on simulated, ferplus and meld")
 
 
 # --- questions -----------------------------------------------------------------------------------------------
