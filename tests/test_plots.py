@@ -5,6 +5,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from uncertain_affect import plots
+from uncertain_affect.claims import Ranks
 from uncertain_affect.protocols.uncnet import ARMS
 
 
@@ -124,3 +125,13 @@ def test_a_forest_shows_each_effect_beside_the_printed_one_on_the_side_that_is_c
     assert [(box.x0, box.x1) for box in claimed] == [(0, most), (-0.4, 0.4)]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["ferplus, full", "simulated, quick\na part"]
     assert ax.yaxis_inverted()  # the first on top
+
+
+def test_a_critical_difference_diagram_joins_the_methods_that_do_not_differ():
+    ranks = Ranks({"a": 1.2, "b": 2.0, "c": 3.4, "d": 3.4}, critical_difference=1.5, p=0.01, n_blocks=6)
+    _, ax = plt.subplots()
+    plots.critical_difference(ranks, "NLL", ax)
+    said = [text.get_text().strip() for text in ax.texts]
+    assert {"a, 1.2", "b, 2.0", "c, 3.4", "d, 3.4", "CD 1.5"} <= set(said)
+    bars = [line.get_xdata() for line in ax.lines if line.get_linewidth() == 3]
+    assert [bar.tolist() for bar in bars] == [pytest.approx([1.15, 2.05]), pytest.approx([1.95, 3.45])]

@@ -447,6 +447,14 @@ def test_a_recorded_table_that_is_none_is_named(checkout, content):
         record.recorded("12_uncnet_calibration", "table2")
 
 
+def test_tables_of_all_corpora_come_from_runs_of_one_profile(checkout):
+    for profile, corpus, score in (("quick", "ferplus", 1.5), ("quick", "simulated", 2.5), ("full", "simulated", 3.5)):
+        commit(checkout, profile, corpus, score)
+    found = record.recorded_on("12_uncnet_calibration", "table2", "quick")
+    assert {corpus: table.loc["UncNet", "ECE"] for corpus, table in found.items()} == {"ferplus": 1.5, "simulated": 2.5}
+    assert record.recorded_on("12_uncnet_calibration", "table3", "quick") == {}
+
+
 def test_the_most_complete_run_is_shown_and_never_the_best(checkout):
     commit(checkout, "quick", "another", 0.1)
     assert recorded_score() == 0.1

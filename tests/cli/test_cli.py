@@ -251,6 +251,7 @@ def test_evaluate_asked_wrongly_is_exit_code_2_and_a_line(predictions, checkout,
         ([str(folder / "none.npz")], "none.npz does not exist"),
         ([bad, "--csv", os.devnull], f"--csv: {os.devnull} is no file, and is not replaced by one"),
         ([bad, "--csv", str(folder)], "folder is no file, and is not replaced by one"),
+        ([bad, "--csv", bad], "is the name of predictions; give one that ends in .csv"),
         ([bad, "--seed", "1"], "--seed is that of the simulated world: it needs --corpus simulated"),
     ):
         assert cli.main(["evaluate", *arguments]) == 2

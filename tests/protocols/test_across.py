@@ -184,6 +184,16 @@ def test_a_smaller_part_lies_within_a_larger_one(own):
     assert across.measured(parts[0], {"x": said})["x"]["NLL"].shape == (3, 1 if own else 15)
 
 
+def test_a_part_of_the_training_examples_keeps_who_is_seen():
+    task = small_task((2, 3), person={"train": torch.arange(300) % 4, "val": torch.arange(80) % 4})
+    part = across_tasks.part_of(task, 0.1, small_settings())
+    for seed in range(3):
+        rows = [(task.inputs["train"] == x).all(1).nonzero().item() for x in part.inputs["train"][seed]]
+        assert part.person["train"][seed].tolist() == task.person["train"][rows].tolist()
+    said = across.say(part, small_settings(), methods=["PEN"])["PEN"].probs["test"]
+    assert said.shape == (3, 7, 60, 2, 3)
+
+
 def test_components_are_those_of_training_and_have_its_scale():
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(5, 200))

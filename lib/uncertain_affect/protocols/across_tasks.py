@@ -274,16 +274,24 @@ def emotion_in_dialogue(data: Dialogues, corpus: str, form: str) -> Task:
 
 
 def part_of(task: Task, fraction: float, settings: Settings) -> Task:
-    """The task with a part of its training examples, drawn for each seed; a smaller part lies within a larger one."""
+    """The task with a part of its training examples, drawn for each seed; a smaller part lies within a larger one.
+
+    UGN, which takes one training set for all seeds, is not asked about it: notebook 22 does.
+    """
     n = task.targets["train"].shape[-3]
     kept = max(2, round(fraction * n))
     orders = [torch.randperm(n, generator=g)[:kept] for g in generators(list(settings.seeds), 60)]
-    parts = [
-        torch.stack([part[i] if task.own else part for i in range(len(orders))])
-        for part in (task.inputs["train"], task.targets["train"])
-    ]
-    x, y = (torch.stack([of[order] for of, order in zip(part, orders, strict=True)]) for part in parts)
-    return replace(task, inputs=task.inputs | {"train": x}, targets=task.targets | {"train": y}, person=None)
+
+    def part(values: Tensor) -> Tensor:
+        return torch.stack([(values[i] if task.own else values)[order] for i, order in enumerate(orders)])
+
+    return replace(
+        task,
+        inputs=task.inputs | {"train": part(task.inputs["train"])},
+        targets=task.targets | {"train": part(task.targets["train"])},
+        person=task.person and task.person | {"train": part(task.person["train"])},
+        units=False,
+    )
 
 
 # --- predictions made elsewhere ------------------------------------------------------------------------------
