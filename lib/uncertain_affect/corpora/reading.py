@@ -51,8 +51,11 @@ def named(folder: Path, name: str, path: Path, line: int | None, cure: str) -> P
         if target.is_symlink() and folder.resolve() not in target.resolve().parents:
             reason = f"{name[:60]!r} is a link to a file outside this folder"
             raise CorpusError(reason, path=path, line=line, cure=cure)
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise _refused(target, error, cure) from error
+    except RuntimeError as error:
+        raise CorpusError(f"{name[:60]!r} is a loop of links", path=path, line=line, cure=cure) from error
+    except OSError as error:
+        reason = f"{name[:60]!r} cannot be the name of a file: {error.strerror}"
+        raise CorpusError(reason, path=path, line=line, cure=cure) from error
     return target
 
 
