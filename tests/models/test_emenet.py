@@ -58,6 +58,7 @@ def test_maps_of_the_trunk_have_the_published_sizes():
     stages = list(dict.fromkeys(sizes))
     assert stages == [(64, 56, 56), (64, 28, 28), (128, 14, 14), (128, 7, 7), (512, 7, 7), (512, 1, 1)]
     assert sum(isinstance(layer, emenet.Bottleneck) for layer in trunk.layers) == 15
+    assert sizes[trunk.n_early - 2 : trunk.n_early] == [(64, 28, 28), (128, 14, 14)], "conv_34 is the last early one"
 
 
 def test_a_narrow_trunk_takes_smaller_pictures_grey_or_in_colour():
