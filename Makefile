@@ -77,8 +77,9 @@ test-browser: site
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-site.txt
 	@touch $@
 
+# Peers that come in many small steps lose most by threads that do not spin: here they may.
 bench: .venv/bench-ready
-	.venv/bench/bin/python -m uncertain_affect.bench
+	env -u OMP_WAIT_POLICY .venv/bench/bin/python -m uncertain_affect.bench
 	$(BIN)/uncertain-affect bench
 
 # The peers have an environment of their own, which sees the first and never changes it. What cannot be installed is

@@ -403,7 +403,14 @@ def test_directions(kind, estimate, expected):
 
 @pytest.mark.parametrize(
     ("estimate", "se", "expected"),
-    [(0, 0.4, "reproduced"), (0, 1, "inconclusive"), (1, 0.4, "inconclusive"), (-2, 0.4, "contradicted")],
+    [
+        (0, 0.4, "reproduced"),
+        (0, 1, "inconclusive"),
+        (1, 0.4, "inconclusive"),
+        (-1, 0.4, "inconclusive"),
+        (2, 0.4, "contradicted"),
+        (-2, 0.4, "contradicted"),
+    ],
 )
 def test_equivalence_needs_the_interval_inside_the_margin(estimate, se, expected):
     assert judge("equivalent", effect(estimate, se), margin=1.0).verdict == expected

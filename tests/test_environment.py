@@ -213,7 +213,7 @@ PEERS = {
 } | {"calibration"}  # of uncertainty-calibration
 
 
-def test_peers_are_held_to_the_lock_by_constraints_without_hashes(tmp_path):
+def test_peers_are_held_to_the_lock_by_constraints_without_hashes():
     """A hash among the constraints makes pip want one for each peer, and install none."""
     wanted = (ROOT / "Makefile").read_text(encoding="utf-8")
     (command,) = re.findall(r"^\t(sed .* requirements\.txt \| cat .*) > \.venv/bench/constraints\.txt$", wanted, re.M)

@@ -162,6 +162,8 @@ def test_uncnets_printed_effects_follow_from_its_printed_tables():
         (changed("tables", "table1", "rows", to=None), "tiny.yaml: table1 lacks rows"),
         (changed("tables", "table1", "columns", to=None), "tiny.yaml: table1 lacks columns"),
         (changed("claims", to=["c1"]), "tiny.yaml is not built as printed numbers are"),
+        (changed("figures", to=[]), "tiny.yaml is not built as printed numbers are: TypeError: figures is no dict"),
+        (changed("errata", to="none"), "tiny.yaml is not built as printed numbers are: TypeError: errata is no list"),
         (changed("paper", to="tiny"), "tiny.yaml is not built as printed numbers are"),
         ("a: " + "[" * 3000, "tiny.yaml is not built as printed numbers are: RecursionError"),
     ],

@@ -82,6 +82,9 @@ def load(key: str) -> Paper:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
         if missing := {"paper", "tables", "figures", "claims", "errata"} - set(content):
             raise ValueError(f"lacks {', '.join(sorted(missing))}")
+        for part, kind in {"tables": dict, "figures": dict, "claims": dict, "errata": list}.items():
+            if not isinstance(content[part], kind):
+                raise TypeError(f"{part} is no {kind.__name__}")
         if content["paper"].get("key") != key:
             raise ValueError(f"is of the paper {content['paper'].get('key')!r}; the key is the name of the file")
         for name, table in content["tables"].items():

@@ -173,7 +173,7 @@ def _check_picture(path: Path) -> Iterator[str]:
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             picture.verify()
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # a damaged picture fails in many ways
         yield f"{path} is no picture ({error}): restore it, or {AGAIN}"
 
 

@@ -28,6 +28,12 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
         reading.named(tmp_path, name, tmp_path / "list.xml", 3, "")
 
 
+def test_a_name_that_no_file_can_have_is_refused_where_it_stands(tmp_path):
+    with pytest.raises(CorpusError, match="cannot be the name of a file: File name too long") as refused:
+        reading.named(tmp_path, 300 * "9", tmp_path / "session.xml", 3, "Get it again.")
+    assert refused.value.path == tmp_path / "session.xml" and refused.value.line == 3
+
+
 def test_links_may_stay_in_the_folder(tmp_path):
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()

@@ -237,6 +237,10 @@ def test_losses_of_no_frame_and_targets_that_are_missing_are_refused():
     ):
         with pytest.raises(ValueError, match="there is no example"):
             loss()
+    z = torch.zeros(1, 0, 2, 40)  # no clip
+    for loss in (lambda: au_distillation(z, z), lambda: expr_distillation(z, z), lambda: expr_loss(z, z[..., 0])):
+        with pytest.raises(ValueError, match="there is no example"):
+            loss()
     z = torch.zeros(1, 1, 2, 3)
     for missing in (-1, torch.nan):
         with pytest.raises(ValueError, match="not all 0 or 1: leave out the missing ones"):

@@ -85,7 +85,8 @@ def test_a_coverage_out_of_range_is_refused(coverage):
 def test_bad_uncertainties_are_named():
     with pytest.raises(ValueError, match="row 2 is NaN"):
         rejection_order([0.1, 0.2, np.nan])
-    with pytest.raises(ValueError, match=r"shape \(2, 1\)"):
-        rejection_order([[0.1], [0.2]])
+    for uncertainty, shape in (([[0.1], [0.2]], r"\(2, 1\)"), (0.1, r"\(\)"), ([], r"\(0,\)")):
+        with pytest.raises(ValueError, match=f"shape {shape}"):
+            rejection_order(uncertainty)
     with pytest.raises(ValueError, match="3 uncertainties for 4 rows"):
         accuracy_rejection_curve(PROBS, LABELS, UNCERTAINTY[:3])

@@ -82,6 +82,13 @@ def test_multi_label_output_with_a_last_axis_of_two():
     np.testing.assert_allclose(split.total, -(mean * np.log2(mean) + (1 - mean) * np.log2(1 - mean)))
 
 
+def test_uncertainties_are_in_nats_where_nothing_else_is_asked_for():
+    even = np.full((1, 4), 0.25)
+    for found in (entropy(even), entropy_decomposition(even[None]).total):
+        assert found[0] == pytest.approx(np.log(4))
+    assert bernoulli_entropy_decomposition(np.array([[0.5]])).total[0] == pytest.approx(np.log(2))
+
+
 def test_bernoulli_decomposition_of_hand_worked_samples():
     # one label on which two certain networks contradict each other, one on which both toss a coin, one all agree on
     total, aleatoric, epistemic = bernoulli_entropy_decomposition(np.array([[1, 0.5, 0], [0, 0.5, 0]]), base=2)

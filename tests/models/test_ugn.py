@@ -97,6 +97,18 @@ def test_weights_are_glorots_whatever_the_number_of_branches():
 # --- the layer ----------------------------------------------------------------------------------------------
 
 
+def test_nodes_are_as_wide_as_in_the_paper():
+    layer, network = UncertainGraphLayer(2, 1, [generator()]), UncertainGraphNetwork(2, 1, [generator()], ["UGN"])
+    assert layer.W.shape == (1, 1, 64) and [made.W.shape[-1] for made in network.layers] == [64, 64]
+
+
+@pytest.mark.parametrize("vector", ["a_mu", "a_sigma"])
+def test_attention_vectors_start_as_glorots_of_two_nodes_and_one_output(vector):
+    layer = UncertainGraphLayer(2, 1, [generator()], mask_width=1000)
+    drawn, bound = getattr(layer, vector), math.sqrt(6 / 2001)
+    assert drawn.shape == (1, 2000) and 0.99 * bound < drawn.abs().max() <= bound
+
+
 def test_two_nodes_worked_by_hand():
     made = UncertainGraphLayer(2, 1, [generator()], width=1, mask_width=1)
     with torch.no_grad():

@@ -4,7 +4,8 @@
 for each: not the many replacements of one operator, and nothing in annotations, docstrings or decorators, where a
 mutant says little. `run` imports what all tests need once; each mutant is then a forked child in which the library is
 imported with that one module changed. It runs the tests of the module (`tests_of`), stops at the first that fails, and
-is ended after a time, which counts as noticed. Written: results/stress/mutation.csv and .md.
+is ended after a time, which counts as noticed. `run --again` asks those alone that survived, after tests have changed.
+Written: results/stress/mutation.csv and .md.
 """
 
 import argparse
@@ -158,14 +159,19 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return compile(self.mutated, self.path, "exec", dont_inherit=True)
 
 
-def run(minutes: float, only: str, jobs: int) -> int:
-    """Test the drawn mutants, so many at once, until the time is over, and write the report."""
+def run(minutes: float, only: str, jobs: int, again: bool) -> int:
+    """Test the drawn mutants, so many at once, until the time is over, and write the report.
+
+    ``again``: those that survived before alone, since only tests have changed; what is known of the others stays.
+    """
     _import_what_tests_need()
     drawn = json.loads(DRAWN.read_text(encoding="utf-8"))
     end = time.monotonic() + 60 * minutes
     mutants = [mutant for mutant in drawn["mutants"] if only in mutant["file"]]
+    known = noticed(mutants) if again else {}
     # only tests that pass as it is can notice a change
-    unchanged = {mutant["file"]: (LIBRARY / mutant["file"]).read_text(encoding="utf-8") for mutant in mutants}
+    files = {mutant["file"] for i, mutant in enumerate(mutants) if i not in known}
+    unchanged = {file: (LIBRARY / file).read_text(encoding="utf-8") for file in sorted(files)}
     for file, outcome, seconds, by in at_once(unchanged.items(), jobs):
         print(f"as it is  {seconds:5.1f} s  {file}", flush=True)
         if outcome != "survived":
@@ -176,15 +182,25 @@ def run(minutes: float, only: str, jobs: int) -> int:
         for i, mutant in enumerate(mutants):
             if time.monotonic() > end:
                 return
-            yield i, mutant["source"]
+            if i not in known:
+                yield i, mutant["source"]
 
-    rows = {}
+    rows = dict(known)
     for i, outcome, seconds, by in at_once(in_time(), jobs, lambda i: mutants[i]["file"]):
         rows[i] = mutants[i] | {"outcome": outcome, "seconds": round(seconds, 1), "by": by}
         print(f"{outcome:9} {seconds:5.1f} s  {{file}}:{{line}}  {{after}}".format(**mutants[i]), flush=True)
         if not only:  # what is done counts, if the rest is not waited for
             write([rows[i] for i in sorted(rows)], len(drawn["mutants"]), drawn["places"])
     return 0
+
+
+def noticed(mutants: list[dict]) -> dict[int, dict]:
+    """The rows of those of the mutants that were noticed when the report was written, by their number."""
+    with (FOLDER / "mutation.csv").open(encoding="utf-8", newline="") as file:
+        written = [row for row in csv.DictReader(file) if row["outcome"] != "survived"]
+    rows = {tuple(row[name] for name in FIELDS[:5]): row for row in written}
+    keys = [tuple(str(mutant[name]) for name in FIELDS[:5]) for mutant in mutants]
+    return {i: rows[key] for i, key in enumerate(keys) if key in rows}
 
 
 def at_once(sources: Iterable[tuple], jobs: int, file_of: Callable = str) -> Iterator[tuple]:
@@ -337,12 +353,13 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=300, help="mutants to draw")
     parser.add_argument("--minutes", type=float, default=60, help="for all mutants together")
     parser.add_argument("--jobs", type=int, default=2, help="mutants to test at once")
+    parser.add_argument("--again", action="store_true", help="run those alone that survived: tests have changed since")
     parser.add_argument("--only", default="", help="run those of files with this in their name; writes no report")
     args = parser.parse_args()
     if args.what == "draw":
         draw(args.number)
         return 0
-    return run(args.minutes, args.only, args.jobs)
+    return run(args.minutes, args.only, args.jobs, args.again)
 
 
 if __name__ == "__main__":

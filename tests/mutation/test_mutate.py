@@ -85,6 +85,17 @@ def test_the_report_counts_and_lists_survivors_with_their_reasons():
     assert "became `d`\n  Nothing depends on it." in said
 
 
+def test_what_was_noticed_is_known_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(mutate, "FOLDER", tmp_path)
+    monkeypatch.setattr(mutate, "REASONS", tmp_path / "reasons.yaml")
+    (tmp_path / "reasons.yaml").touch()
+    rows = [row("a.py", "killed"), row("a.py", "survived", "b"), row("a.py", "timed out", "c, d")]
+    mutants = [one | {"operator": "o", "by": "test"} for one in rows]
+    mutate.write(mutants, 3, 9)
+    known = mutate.noticed([*mutants[::-1], mutants[0] | {"line": 8}])
+    assert {i: found["before"] for i, found in known.items()} == {0: "c, d", 2: "a"}
+
+
 def test_every_reason_is_of_a_line_that_is_still_there():
     for said in mutate.read_reasons():
         assert set(said) == {"file", "before", "after", "reason"}

@@ -199,7 +199,7 @@ def _kill_after(batch: subprocess.Popen, seconds: float) -> None:
         batch.wait(seconds)
     except subprocess.TimeoutExpired:
         os.kill(batch.pid, signal.SIGKILL)  # the driver alone: its workers and kernels must find out
-    batch.communicate()
+    batch.communicate(timeout=300)
 
 
 def _went_on(root: Path, name: str, done: dict[str, bytes], kills: int, where: str) -> str | None:
@@ -253,7 +253,7 @@ def kill_in_rename(root: Path, name: str, nth: int, when: str, anew: bool) -> st
     while not marker.exists() and batch.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(batch.pid, signal.SIGKILL)
-    batch.communicate()
+    batch.communicate(timeout=300)
     if not marker.exists():
         return f"{where}: no such move was met"
     left = left_by(root, name)

@@ -16,7 +16,7 @@ import rows
 
 HERE = Path(__file__).resolve().parent
 # of the minutes, the share of each trouble that `make stress` makes
-SHARES = {"determinism": 0.2, "kill": 0.43, "flips": 0.02, "fuzz": 0.25, "limits": 0.1}
+SHARES = {"determinism": 0.2, "kill": 0.56, "flips": 0.02, "fuzz": 0.14, "limits": 0.08}
 # those that are made when they are named: the interpreters that are here, and the oldest versions allowed
 NAMED = ("versions",)
 MODULES = {"fuzz": "inputs"}

@@ -51,8 +51,9 @@ def named(folder: Path, name: str, path: Path, line: int | None, cure: str) -> P
         if target.is_symlink() and folder.resolve() not in target.resolve().parents:
             reason = f"{name[:60]!r} is a link to a file outside this folder"
             raise CorpusError(reason, path=path, line=line, cure=cure)
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise _refused(target, error, cure) from error
+    except (OSError, RuntimeError) as error:
+        reason = "is a loop of links" if _is_loop(error) else f"cannot be the name of a file: {error.strerror}"
+        raise CorpusError(f"{name[:60]!r} {reason}", path=path, line=line, cure=cure) from error
     return target
 
 
@@ -103,6 +104,9 @@ def place(root: str | os.PathLike, name: str, inner: tuple[str, ...], mark: str)
 
 def _refused(path: Path, error: Exception, cure: str) -> CorpusError:
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-    loop = isinstance(error, RuntimeError) or getattr(error, "errno", None) == errno.ELOOP
-    reason = "no such folder" if missing else "a loop of links" if loop else f"cannot be read ({error})"
+    reason = "no such folder" if missing else "a loop of links" if _is_loop(error) else f"cannot be read ({error})"
     return CorpusError(reason, path=path, cure=cure)
+
+
+def _is_loop(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) or getattr(error, "errno", None) == errno.ELOOP
