@@ -25,7 +25,7 @@ import nbformat
 import papermill
 import psutil
 
-from uncertain_affect import cluster, corpora, papers, paths, record
+from uncertain_affect import cluster, corpora, orphans, papers, paths, record
 from uncertain_affect.cache import CACHE_VARIABLE, cache_dir
 
 NO_CORPUS = "none"
@@ -428,7 +428,7 @@ def _run(job: Job, how: How) -> Outcome:
                     cwd=path.parent,
                     progress_bar=False,
                     # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
-                    extra_arguments=["--log-level=CRITICAL"],
+                    extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.extra_extensions={orphans.__name__}"],
                 )
             finally:
                 outcome.memory = watch.most

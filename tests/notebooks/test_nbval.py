@@ -73,9 +73,11 @@ def failed(tmp_path_factory):
     report = folder / "report.xml"
     arguments = ["--nbval-lax", "-p", "no:cacheprovider", f"--rootdir={folder}", f"--junitxml={report}", folder]
     environment = {key: value for key, value in os.environ.items() if key != "UNCERTAIN_AFFECT_RESULTS"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments], env=environment, capture_output=True, text=True, timeout=300
-    )
+    # into a file: a kernel that is left over would keep a pipe open for ever
+    said = folder / "said"
+    with said.open("w") as file:
+        command = [sys.executable, "-m", "pytest", *arguments]
+        subprocess.run(command, env=environment, stdout=file, stderr=file, timeout=300)
     cells = {"same": [], "altered": [], "probe": []}
     ran = dict.fromkeys(cells, 0)
     for case in ElementTree.parse(report).iter("testcase"):
@@ -83,7 +85,7 @@ def failed(tmp_path_factory):
         ran[name] += 1
         if case.find("failure") is not None or case.find("error") is not None:
             cells[name].append(case.get("name"))
-    assert all(ran.values()), done.stdout + done.stderr
+    assert all(ran.values()), said.read_text()
     code = [cell.id for cell in altered.cells if cell.cell_type == "code"]
     return cells, code.index(changed.id)
 
