@@ -30,6 +30,15 @@ def slow(number):
     return os.getpid()
 
 
+def splits(address, number):
+    """A task with tasks of its own, on a worker that a notebook has told of the cluster."""
+    os.environ[cluster.SCHEDULER_VARIABLE] = address
+    try:
+        return os.getpid(), set(cluster.run_all(slow, {i: (i,) for i in range(number)}).values())
+    finally:
+        del os.environ[cluster.SCHEDULER_VARIABLE]
+
+
 def dies():
     os._exit(1)
 
@@ -106,6 +115,12 @@ def test_every_worker_takes_its_share(at_work):
     counts = Counter(found.values())
     assert len(counts) == 2
     assert min(counts.values()) >= 2
+
+
+def test_what_a_call_splits_up_waits_for_no_worker(two_workers, at_work):
+    found = cluster.run_all(splits, {i: (two_workers.scheduler.address, 2) for i in range(4)})
+    assert len({worker for worker, _ in found.values()}) == 2
+    assert all(inner == {worker} for worker, inner in found.values())
 
 
 def test_calls_of_workers_that_die_are_made_again(at_work, tmp_path):

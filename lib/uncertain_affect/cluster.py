@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -40,6 +41,8 @@ ENVIRONMENT = {
 PATIENCE = {"distributed.comm.timeouts.connect": "300s", "distributed.comm.timeouts.tcp": "300s"}
 SILENT = logging.CRITICAL + 1  # what goes wrong comes back as an exception
 THREADS = 2  # of a worker: one waits for a notebook's kernel, one runs an inner task
+# What an inner task splits up it does itself: if all workers waited for others to be free, none ever would be.
+_is_inner = ContextVar("is_inner", default=False)
 
 
 class ClusterError(ValueError):
@@ -237,8 +240,8 @@ def run_all(
 ) -> dict[Key, Any]:
     """What `work` returns for the arguments of each call, one thread each.
 
-    In a notebook that a cluster runs, its workers share the calls; elsewhere, and on a GPU, they run here, one after
-    another. Where they run changes nothing in the results.
+    In a notebook that a cluster runs, its workers share the calls; elsewhere, in one of the calls themselves, and on a
+    GPU, they run here, one after another. Where they run changes nothing in the results.
 
     Args:
         work: a function that its name in a module finds again.
@@ -250,7 +253,7 @@ def run_all(
     done = {}
     bar = tqdm(total=len(calls), desc=label or work.__name__, leave=False, disable=None if len(calls) > 1 else True)
     with bar:
-        if not address or len(calls) < 2 or torch.device(device).type != "cpu":
+        if not address or _is_inner.get() or len(calls) < 2 or torch.device(device).type != "cpu":
             with one_thread():
                 for name, arguments in calls.items():
                     done[name] = work(*arguments)
@@ -289,5 +292,9 @@ def _on_workers(address: str, work: Callable, calls: Mapping[Key, tuple]) -> Ite
 
 
 def _one(work: Callable, cache: str, *arguments):
-    with environment(**{CACHE_VARIABLE: cache}), one_thread():
-        return work(*arguments)
+    token = _is_inner.set(True)
+    try:
+        with environment(**{CACHE_VARIABLE: cache}), one_thread():
+            return work(*arguments)
+    finally:
+        _is_inner.reset(token)

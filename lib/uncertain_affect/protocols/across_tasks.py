@@ -25,7 +25,7 @@ from uncertain_affect.evaluate import Cases
 from uncertain_affect.features import frozen_features
 from uncertain_affect.metrics import entropy
 from uncertain_affect.protocols import across, pen, rock, ugn, uncnet
-from uncertain_affect.protocols.across import Settings, Task
+from uncertain_affect.protocols.across import Said, Settings, Task
 from uncertain_affect.training import generators
 
 WIDTH = 128  # principal components
@@ -367,16 +367,19 @@ def ask(
     """What every method that fits a task says to one question: a call for a worker, which returns little.
 
     Args:
-        question: ``whole``, the task as it is; ``thinned`` and ``noisy``, where a group is rare in training and where
-            votes for a class are noisy; or a fraction of the training examples.
+        question: ``whole``, the task as it is; ``growing``, with `FRACTIONS` of the training examples but the last,
+            all of them; ``thinned`` and ``noisy``, where a group is rare in training and where votes for a class are
+            noisy.
     """
     options = {"thinned": {"thin": THINNED}, "noisy": {"noisy_class": NOISY}}.get(question)
-    if options:
-        task = expression(corpus, profile, settings, root, **options)
-    else:
-        task = load(corpus, profile, settings, root)[name]()
-    if isinstance(question, float):
-        task = part_of(task, question, settings)
+    task = (
+        expression(corpus, profile, settings, root, **options)
+        if options
+        else load(corpus, profile, settings, root)[name]()
+    )
+    if question == "growing":
+        parts = {share: part_of(task, share, settings) for share in FRACTIONS[:-1]}
+        return {share: _levels(across.say(part, settings, (), methods, device)) for share, part in parts.items()}
     names = [key for key in OTHERS if question == "whole" and key in task.inputs]
     said = across.say(task, settings, names, methods, device)
     *_, n_questions, n_answers = task.targets["test"].shape
@@ -384,12 +387,8 @@ def ask(
     return {
         "measures": across.measured(task, said, THINNED if question == "thinned" else None),
         "costs": {method: (of.prediction, of.training, of.networks) for method, of in said.items()},
-        "levels": {
-            method: np.stack(across.uncertainties(of.probs["test"])) for method, of in said.items()
-        },  # (3, S, N)
-        "shifted": {
-            key: {method: np.stack(across.uncertainties(of.probs[key])) for method, of in said.items()} for key in names
-        },
+        "levels": _levels(said),
+        "shifted": {key: _levels(said, key) for key in names},
         "told apart": {key: across.told_apart(said, key) for key in names},
         "rejected": across.rejected(task, said),
         "groups": {key: np.asarray(group) for key, group in task.groups.items()},
@@ -397,3 +396,8 @@ def ask(
         "sizes": [*sizes, n_questions, n_answers, len(task.clusters.unique())],
         "checksum": task.checksum,
     }
+
+
+def _levels(said: dict[str, Said], name: str = "test") -> dict[str, np.ndarray]:
+    """Total, aleatoric and epistemic uncertainty (3, S, N) by method."""
+    return {method: np.stack(across.uncertainties(of.probs[name])) for method, of in said.items()}

@@ -326,7 +326,7 @@ def train_graphs(
 
 
 def _fitted(model, loss, fold, settings, seeds, fitting, label, depends_on, device):
-    """The model, trained or from the cache."""
+    """The model, trained or from the cache; its attribute ``seconds`` says how long the training took."""
     fitting |= {"max_epochs": settings.max_epochs, "patience": settings.patience}
     # an epoch passes several times over a small training set
     passes = max(1, -(-settings.least_frames // len(fold.split.train)))
@@ -341,7 +341,7 @@ def _fitted(model, loss, fold, settings, seeds, fitting, label, depends_on, devi
 
     def build() -> dict[str, np.ndarray]:
         model.to(device)
-        fit(
+        history = fit(
             model,
             loss,
             *((x.to(device), y.to(device)) for x, y in (parts["train"], parts["val"])),
@@ -350,9 +350,12 @@ def _fitted(model, loss, fold, settings, seeds, fitting, label, depends_on, devi
             label=label,
             **fitting,
         )
-        return {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
+        state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
+        return state | {"seconds": np.array(history.seconds)}
 
-    for name, value in cached_arrays(key, build, kind="networks").items():
+    stored = cached_arrays(key, build, kind="networks")
+    model.seconds = float(stored.pop("seconds"))
+    for name, value in stored.items():
         model.get_parameter(name).data = torch.from_numpy(value)
     return model.to(device).eval()
 
