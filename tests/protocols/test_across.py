@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -313,3 +315,66 @@ def test_predictions_of_other_examples_or_classes_are_told_which_there_are(monke
             known.cases_of(shape)
     with pytest.raises(ValueError, match="'iemocap': predictions are evaluated on simulated, ferplus and meld"):
         across_tasks.known("iemocap")
+
+
+def test_an_epoch_passes_several_times_over_a_small_training_set():
+    task = small_task()
+    twice = dataclasses.replace(
+        task,
+        inputs=task.inputs | {"train": task.inputs["train"].repeat(2, 1)},
+        targets=task.targets | {"train": task.targets["train"].repeat(2, 1, 1)},
+    )
+    once = [across.say(of, small_settings(least=n), methods=["deep ensemble"]) for of, n in ((task, 301), (twice, 0))]
+    first, second = (of["deep ensemble"].probs["test"] for of in once)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, across.say(task, small_settings(least=0))["deep ensemble"].probs["test"])
+
+
+def test_who_is_rejected_and_who_is_wrong_worked_by_hand():
+    # ten examples of two answers, ever less certain; all are said to be of the first answer
+    p = torch.linspace(0.95, 0.55, 10, dtype=torch.float64)
+    probs = torch.stack([p, 1 - p], -1)[None, None, :, None]
+    votes = torch.tensor([[1.0, 0.0]] * 7 + [[0.0, 1.0]] * 3, dtype=torch.float64)[:, None]
+    last = torch.arange(10) >= 6
+    task = across.Task("t", "made up", {}, {}, votes, torch.arange(10), groups={"last": last})
+    found = across.rejected(task, {"softmax": across.Said({"test": probs}, 1.0, 1, 1.0)}, coverage=0.8)
+    # 2 of the group's 4 are rejected and 3 wrong, of the 6 others none
+    assert found == {"softmax": {"last, rejected": [[0.5]], "last, wrong": [[0.75]]}}
+
+
+def test_inputs_of_another_kind_are_told_apart_by_their_uncertainty():
+    certain = torch.tensor([[0.9, 0.1], [0.8, 0.2]], dtype=torch.float64)
+    doubtful = torch.tensor([[0.6, 0.4], [0.85, 0.15]], dtype=torch.float64)
+    apart = torch.stack([certain, certain.flip(-1)])  # samples that contradict one another: nothing but U_e and U_a
+
+    def of(part):
+        return part[None, None, :, None]
+
+    once = across.Said({"test": of(certain), "other": of(doubtful)}, 1.0, 1, 1.0)
+    several = across.Said({"test": of(certain).expand(1, 2, 2, 1, 2), "other": apart[None, :, :, None]}, 1.0, 1, 1.0)
+    found = across.told_apart({"once": once, "several": several}, "other")
+    assert found["once"] == {"U_t": [[0.75]], "U_a": [[0.75]]}  # .6 before both, .85 before .9 alone
+    assert found["several"] == {"U_t": [[1.0]], "U_a": [[0.5]], "U_e": [[1.0]]}
+
+
+def test_questions_are_answered_by_what_the_methods_say(monkeypatch):
+    task, settings = small_task(groups={"first": torch.arange(60) < 20}), small_settings()
+    task.inputs["other"] = task.inputs["test"] + 1
+    monkeypatch.setattr(across_tasks, "load", lambda *_: {"small": lambda: task})
+    methods = ["softmax", "deep ensemble"]
+    whole = across_tasks.ask("made up", "small", "whole", "quick", settings, methods=methods)
+    said = across.say(task, settings, ["other"], methods)
+    for method, of in said.items():
+        for name, levels in (("test", whole["levels"]), ("other", whole["shifted"]["other"])):
+            expected = np.stack(across.uncertainties(of.probs[name]))
+            np.testing.assert_array_equal(levels[method], expected)
+            assert expected.shape == (3, 3, 60)
+    assert whole["sizes"] == [300, 80, 60, 1, 4, 15]
+    assert set(whole["told apart"]) == {"other"} and set(whole["rejected"]["softmax"]) == {
+        "first, rejected",
+        "first, wrong",
+    }
+    growing = across_tasks.ask("made up", "small", "growing", "quick", settings, methods=methods)
+    assert list(growing) == list(across_tasks.FRACTIONS[:-1])
+    assert not np.array_equal(growing[0.01]["softmax"], growing[0.2]["softmax"])
+    assert growing[0.01]["deep ensemble"].shape == (3, 3, 60)

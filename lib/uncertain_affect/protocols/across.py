@@ -59,6 +59,8 @@ class Settings:
         rates: learning rates tried for each kind of network, on the first seed; the one with the lowest validation
             loss is taken. No method has a larger budget than another.
         hidden: widths of the hidden layers; UncNet's are (128, 128).
+        least: training examples of an epoch at the least: it passes several times over a smaller set, which would
+            else be left after a few steps.
         dropout: of the hidden layers, in training everywhere, at test for MC dropout only.
     """
 
@@ -70,6 +72,7 @@ class Settings:
     hidden: tuple[int, int] = (64, 64)
     dropout: float = 0.2
     batch_size: int = 256
+    least: int = 1000
     max_epochs: int = 20
     patience: int = 3
     clip_norm: float = 5.0
@@ -199,6 +202,10 @@ def train(
     """
     seeds = list(settings.seeds)
     data = {split: (task.inputs[split], targets[split]) for split in ("train", "val")}
+    passes = max(1, -(-settings.least // targets["train"].shape[-3]))
+    data["train"] = tuple(
+        torch.cat([part] * passes, dim=-axes) for part, axes in zip(data["train"], (2, 3), strict=True)
+    )
     n_outputs = math.prod(task.shape)
     decides = (kind, asdict(settings), members, n_outputs, stream, data, depends_on, torch.device(device).type)
     key = content_key(RECIPE, *decides, torch.__version__)
@@ -665,19 +672,26 @@ def told_apart(said: Mapping[str, Said], name: str) -> dict[str, dict[str, np.nd
 
 
 def rejected(task: Task, said: Mapping[str, Said], coverage: float = 0.8) -> dict[str, dict[str, np.ndarray]]:
-    """How much more often examples of a group are rejected than others, (S, 1), by method and group.
+    """How much more often examples of a group are rejected than others, and how much more often wrong, (S, 1).
 
-    The examples with the highest total uncertainty are rejected until this share is kept.
+    The examples with the highest total uncertainty are rejected until this share is kept. Wrong is what is likeliest,
+    where most voted for something else, before anything is rejected.
+
+    Returns:
+        By method; by "rejected" and "wrong" with the name of the group before it.
     """
+    answer = task.votes.argmax(-1)  # ([S,] N, A)
     found = {}
     for method, of in said.items():
         total = uncertainties(of.probs["test"]).total
-        out = total.argsort(1).argsort(1) >= coverage * total.shape[1]
+        wrong = (of.probs["test"].mean(1).argmax(-1) != answer).double().mean(-1).numpy()
+        parts = {"rejected": total.argsort(1).argsort(1) >= coverage * total.shape[1], "wrong": wrong}
         found[method] = {}
         for name, group in task.groups.items():
-            member = np.broadcast_to(group.numpy(), out.shape)
-            pairs = zip(out, member, strict=True)
-            found[method][name] = np.array([[o[m].mean() - o[~m].mean()] for o, m in pairs])
+            member = np.broadcast_to(group.numpy(), total.shape)
+            for part, values in parts.items():
+                pairs = zip(values, member, strict=True)
+                found[method][f"{name}, {part}"] = np.array([[v[m].mean() - v[~m].mean()] for v, m in pairs])
     return found
 
 
