@@ -1,6 +1,7 @@
 """Work on the workers of a cluster: the same results as here, and clear words where that cannot be."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -134,6 +135,27 @@ def test_a_call_that_kills_every_worker_is_given_up_and_the_next_waits_for_other
     assert cluster.run_all(same, {i: (i,) for i in range(2)}) == {0: (0,), 1: (1,)}
 
 
+def _killed(client):
+    """Kill the one worker; when it died, once the scheduler knows."""
+    os.kill(client.submit(os.getpid, pure=False).result(60), signal.SIGKILL)
+    died = time.monotonic()
+    while cluster.offers(client) and time.monotonic() < died + 30:
+        time.sleep(0.05)
+    return died
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_down_when_its_last_death_is_long_ago_comes_back():
+    """Dask looks 15 s after a death, and would give up one that is being started after another."""
+    with cluster.local(1) as client:
+        first = _killed(client)
+        client.wait_for_workers(1, timeout=300)
+        time.sleep(max(0, first + 14.5 - time.monotonic()))
+        _killed(client)
+        client.wait_for_workers(1, timeout=60)
+        assert client.submit(str, 1, pure=False).result(60) == "1"
+
+
 def test_workers_that_do_not_come_back_are_not_waited_for_for_ever(two_workers, monkeypatch):
     monkeypatch.setattr(cluster, "WORKERS_BACK_WITHIN_S", 0)
     with pytest.raises(cluster.ClusterError, match="no worker that offers 'sleep' came back within 0 s"):
@@ -146,7 +168,7 @@ def test_what_a_call_raises_is_raised_here(at_work):
 
 
 def test_each_worker_offers_one_notebook_and_one_inner_task(two_workers):
-    two_workers.wait_for_workers(2)  # others died in the tests above
+    two_workers.wait_for_workers(2, timeout=300)  # others died in the tests above
     assert cluster.offers(two_workers) == [{"notebook": 1, "core": 1}] * 2
     with cluster.existing(two_workers.scheduler.address) as client:
         assert len(cluster.offers(client)) == 2

@@ -37,8 +37,13 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 # On a machine that is very busy a worker may not answer for longer than Dask waits, 30 s, and be taken for dead; one
-# that has died is known at once by its closed connection.
-PATIENCE = {"distributed.comm.timeouts.connect": "300s", "distributed.comm.timeouts.tcp": "300s"}
+# that has died is known at once by its closed connection. And Dask gives up for good a worker that is not there 15 s
+# after it died, though it may be starting just then, after another death.
+PATIENCE = {
+    "distributed.comm.timeouts.connect": "300s",
+    "distributed.comm.timeouts.tcp": "300s",
+    "distributed.deploy.lost-worker-timeout": "365d",
+}
 SILENT = logging.CRITICAL + 1  # what goes wrong comes back as an exception
 THREADS = 2  # of a worker: one waits for a notebook's kernel, one runs an inner task
 # What an inner task splits up it does itself: if all workers waited for others to be free, none ever would be.
@@ -198,8 +203,12 @@ def spread(client, resource: str, take: Callable[[Mapping], tuple | None]) -> It
 
     running, again, deaths = {}, [], Counter()
     deadline = time.monotonic() + WORKERS_BACK_WITHIN_S
+    # One that dies before its nanny has heard that it started is not started again: newcomers get nothing at once.
+    seen = dict.fromkeys(_offers(client), time.monotonic() - LOOK_S)
     while True:
         offers = _offers(client)
+        now = time.monotonic()
+        ready = {worker for worker in offers if now - seen.setdefault(worker, now) >= LOOK_S}
         for future, (call, _) in [(f, r) for f, r in running.items() if r[1] not in offers]:
             del running[future]
             future.cancel(force=True)
@@ -210,16 +219,17 @@ def spread(client, resource: str, take: Callable[[Mapping], tuple | None]) -> It
                 yield call[0], _Died(call[0])
         busy = {worker for _, worker in running.values()}
         for worker, offered in offers.items():
-            if resource in offered and worker not in busy and (call := again.pop() if again else take(offered)):
+            free = resource in offered and worker in ready and worker not in busy
+            if free and (call := again.pop() if again else take(offered)):
                 _, function, arguments = call
                 future = client.submit(function, *arguments, workers=[worker], resources={resource: 1}, pure=False)
                 running[future] = call, worker
         if not running:
-            if any(resource in offered for offered in offers.values()):
+            if any(resource in offers[worker] for worker in ready):
                 return  # they were asked, and there was nothing left to do
             if time.monotonic() > deadline:
                 raise ClusterError(f"no worker that offers {resource!r} came back within {WORKERS_BACK_WITHIN_S} s")
-            time.sleep(LOOK_S)  # all have died: their nannies start others
+            time.sleep(LOOK_S)  # all have died: their nannies start others, or have just done so
             continue
         deadline = time.monotonic() + WORKERS_BACK_WITHIN_S
         try:
