@@ -82,3 +82,8 @@ def test_an_example_of_weight_0_is_not_there(rows):
 def test_what_cannot_be_ranked_is_refused(measure, arguments, message):
     with pytest.raises(ValueError, match=message):
         measure(*arguments)
+
+
+def test_what_is_neither_positive_nor_negative_is_refused():
+    with pytest.raises(ValueError, match="positive: row 1 is 2, neither True nor False"):
+        auroc([0.1, 0.2], [1, 2])

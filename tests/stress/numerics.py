@@ -258,6 +258,8 @@ CASES: dict[str, Callable[[Problem], object]] = {
     "metrics.disagreement.split_half_reliability": lambda p: metrics.split_half_reliability(p.votes, _rng(), _few(p)),
     "metrics.divergence.jensen_shannon_distance": lambda p: metrics.jensen_shannon_distance(*_samples(p)),
     "metrics.divergence.jensen_shannon_divergence": lambda p: metrics.jensen_shannon_divergence(*_samples(p)),
+    "metrics.ranking.area_under_risk_coverage": (lambda p: metrics.area_under_risk_coverage(p.uncertainty, p.y[:, 0])),
+    "metrics.ranking.auroc": lambda p: metrics.auroc(p.uncertainty, p.units[:, 0]),
     "metrics.rejection.accuracy_at_coverage": (
         lambda p: metrics.accuracy_at_coverage(p.probs, p.labels, p.uncertainty, 0.75)
     ),

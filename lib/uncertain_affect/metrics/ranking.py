@@ -53,9 +53,12 @@ def auroc(uncertainty: Values, positive: Values, weights: Values | None = None) 
         leading axes.
 
     Raises:
-        ValueError: shapes that do not match, or a value that is not finite.
+        ValueError: shapes that do not match, a value that is not finite, or a positive that is neither True nor False.
     """
     uncertainty, positive, weights, order, ties = _sorted(uncertainty, positive, "positive", weights)
+    if not np.isin(positive, (0, 1)).all():
+        row = np.isin(positive, (0, 1)).argmin()
+        raise ValueError(f"positive: row {row} is {positive[row]:g}, neither True nor False")
     weights = weights[..., order]
     of_positive = np.add.reduceat(weights * positive[order], ties, -1)
     of_negative = np.add.reduceat(weights * (1 - positive[order]), ties, -1)
