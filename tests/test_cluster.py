@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -172,6 +173,23 @@ def test_each_worker_offers_one_notebook_and_one_inner_task(two_workers):
     assert cluster.offers(two_workers) == [{"notebook": 1, "core": 1}] * 2
     with cluster.existing(two_workers.scheduler.address) as client:
         assert len(cluster.offers(client)) == 2
+
+
+def test_no_worker_is_missed_while_the_client_looks_for_itself(two_workers):
+    """Every two seconds it asks about the scheduler without its workers; here without a pause."""
+
+    async def looks():
+        while not ended.is_set():
+            await two_workers._update_scheduler_info()
+
+    ended = threading.Event()
+    looking = threading.Thread(target=two_workers.sync, args=(looks,))
+    looking.start()
+    try:
+        assert {len(cluster.offers(two_workers)) for _ in range(300)} == {2}
+    finally:
+        ended.set()
+        looking.join()
 
 
 def test_workers_that_take_no_notebooks_are_refused_with_the_command_that_starts_others():

@@ -172,7 +172,9 @@ def offers(client) -> list[dict[str, float]]:
 
 
 def _offers(client) -> dict[str, dict[str, float]]:
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    # `client.scheduler_info` may answer with what a timer of the client has just put there, which knows no workers:
+    # then all would be taken for dead
+    workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     return {address: worker.get("resources", {}) for address, worker in workers.items()}
 
 
