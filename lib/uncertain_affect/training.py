@@ -77,7 +77,7 @@ def fit(
     clip_norm: float | None = None,
     own_data: bool = False,
     checkpoint: Path | None = None,
-    label: str = "training",
+    label: str | None = "training",
 ) -> History:
     """Train S copies of a network at once with Adam, and leave each at its best validation epoch.
 
@@ -95,7 +95,7 @@ def fit(
         own_data: every copy has its own data, inputs (S, N, D) and targets (S, N, ...).
         checkpoint: file that lets an interrupted fit go on where it stopped; removed when the fit is done, and
             ignored with a warning when it is damaged.
-        label: what the progress bar says.
+        label: what the progress bar says; None for none, where a bar of the caller counts many trainings.
 
     Adam is elementwise and every copy has its own generators, gradient norm and best epoch, so over the same
     epochs training side by side gives what training one after another gives, up to the rounding of the products.
@@ -119,7 +119,8 @@ def fit(
         history, best = _resume(checkpoint, state, model, optimiser, order)
     saved = time.monotonic()
     started = saved - history.seconds
-    bar = tqdm(total=max_epochs, initial=len(history.val), desc=label, unit="epoch", leave=False, disable=None)
+    shows = {"desc": label, "unit": "epoch", "leave": False, "disable": True if label is None else None}
+    bar = tqdm(total=max_epochs, initial=len(history.val), **shows)
     while len(history.val) < max_epochs and not _plateau(history, patience):
         model.train()
         # a copy's epoch is a permutation of the training set that its own generator draws
@@ -136,7 +137,7 @@ def fit(
             sums += losses.detach() * batch.shape[1]
         history.train.append((sums / n).tolist())
         history.val.append(evaluate(model, loss, val, own_data=own_data).tolist())
-        _check_finite(history, label)
+        _check_finite(history, label or "training")
         for copy, value in enumerate(history.val[-1]):
             if value < history.best_val[copy]:
                 history.best_val[copy], history.best_epoch[copy] = value, len(history.val)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch.distributions import Dirichlet, kl_divergence
+from tqdm.auto import tqdm
 
-from uncertain_affect import corpora, evaluate
+from uncertain_affect import corpora, evaluate, training
 from uncertain_affect.corpora.base import Dialogues, Expressions
 from uncertain_affect.protocols import across, across_tasks
 
@@ -378,3 +379,16 @@ def test_questions_are_answered_by_what_the_methods_say(monkeypatch):
     assert list(growing) == list(across_tasks.FRACTIONS[:-1])
     assert not np.array_equal(growing[0.01]["softmax"], growing[0.2]["softmax"])
     assert growing[0.01]["deep ensemble"].shape == (3, 3, 60)
+
+
+def test_none_of_many_trainings_has_a_bar_of_its_own(monkeypatch):
+    """Under nbval the messages of hundreds of bars would drown the news that the cell has ended."""
+    bars = []
+
+    def bar(*_, disable, **__):
+        bars.append(disable)
+        return tqdm(disable=True)
+
+    monkeypatch.setattr(training, "tqdm", bar)
+    across.say(small_task(), small_settings(), methods=["deep ensemble", "evidential"])
+    assert bars and set(bars) == {True}

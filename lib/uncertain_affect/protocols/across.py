@@ -216,7 +216,7 @@ def train(
             return network(of_copies, [seeds.index(seed) for seed in of_seeds for _ in range(n)])
         return UncNet(task.inputs["train"].shape[-1], of_copies, settings.hidden, n_outputs, settings.dropout)
 
-    def fitted(of_seeds: Sequence[int], n: int, rate: float, label: str):
+    def fitted(of_seeds: Sequence[int], n: int, rate: float):
         copies = [seed * settings.members + m for seed in of_seeds for m in range(n)]
         model = fresh(of_seeds, n).to(device)
         own = any(x.ndim > 2 or y.ndim > 3 for x, y in data.values())
@@ -237,15 +237,15 @@ def train(
             clip_norm=settings.clip_norm,
             own_data=own,
             checkpoint=cache_dir() / "networks" / f"{key}.checkpoint" if n == members and len(rows) > 1 else None,
-            label=label,
+            label=None,  # one of very many
         )
         return model, history
 
     def build() -> dict[str, np.ndarray]:
-        searched = [fitted(seeds[:1], 1, rate, f"{kind}, rate {rate:g}")[1] for rate in settings.rates]
+        searched = [fitted(seeds[:1], 1, rate)[1] for rate in settings.rates]
         tried = [history.best_val[0] for history in searched]
         rate = settings.rates[int(np.argmin(tried))]
-        model, history = fitted(seeds, members, rate, kind)
+        model, history = fitted(seeds, members, rate)
         state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
         seconds = history.seconds + sum(h.seconds for h in searched)
         return state | {"rate": np.array(rate), "tried": np.array(tried), "seconds": np.array(seconds)}
