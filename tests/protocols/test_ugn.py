@@ -20,7 +20,7 @@ from uncertain_affect.models.ugn import ActionUnitBranches, UncertainGraphNetwor
 from uncertain_affect.protocols import ugn
 from uncertain_affect.protocols.ugn import CONSTANT, GRAPHS, METHODS
 from uncertain_affect.resampling import cluster_sums, pseudo_values
-from uncertain_affect.training import generators
+from uncertain_affect.training import History, generators
 
 UNITS = ("AU1", "AU2", "AU4")
 SMALL = ugn.Settings(
@@ -411,6 +411,7 @@ def test_few_frames_are_passed_over_several_times(fold, empty_cache, monkeypatch
 
     def watched_fit(model, loss, train, val, **kwargs):
         sizes.append((len(train[0]), len(val[0])))
+        return History()
 
     monkeypatch.setattr(ugn, "fit", watched_fit)
     for least in (0, 49, 480):
@@ -420,9 +421,18 @@ def test_few_frames_are_passed_over_several_times(fold, empty_cache, monkeypatch
 
 def test_the_settings_are_those_of_the_fits(fold, branches, empty_cache, monkeypatch):
     fits = []
-    monkeypatch.setattr(ugn, "fit", lambda model, loss, train, val, **options: fits.append((model, options)))
-    ugn.train_branches(fold, dataclasses.replace(SMALL, batch_branches=7))
-    ugn.train_graphs(fold, branches, SMALL)
+
+    def watched_fit(model, loss, train, val, **options):
+        fits.append((model, options))
+        return History(seconds=2.5 * len(fits))
+
+    monkeypatch.setattr(ugn, "fit", watched_fit)
+    trained = [
+        ugn.train_branches(fold, dataclasses.replace(SMALL, batch_branches=7)),
+        ugn.train_graphs(fold, branches, SMALL),
+        ugn.train_graphs(fold, branches, SMALL),  # from the cache, with the time that it took
+    ]
+    assert [model.seconds for model in trained] == [2.5, 5, 5]
     of_fits = [{name: options[name] for name in ("lr", "batch_size", "max_epochs", "patience")} for _, options in fits]
     assert of_fits[0] == {"lr": 0.01, "batch_size": 7, "max_epochs": 3, "patience": 9}
     assert of_fits[1] == {"lr": 0.005, "batch_size": 16, "max_epochs": 3, "patience": 9}
@@ -472,6 +482,7 @@ def test_the_control_multiplies_the_loss_by_a_constant(fold, branches, empty_cac
         losses.append(
             loss(outputs, train[1]).detach() / ugn.action_unit_cross_entropy(outputs.logits, train[1]).detach()
         )
+        return History()
 
     monkeypatch.setattr(ugn, "fit", watched_fit)
     ugn.train_graphs(fold, branches, SMALL, ("UGN", CONSTANT, "UGN-B"))
