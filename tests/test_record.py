@@ -245,7 +245,8 @@ def test_the_most_memory_held_at_once_is_that_of_this_process():
     del block
     assert during >= before
     assert during >= 256
-    assert record.peak_memory_mib() >= during
+    # the kernel counts pages for each processor apart, and adds them up now and then
+    assert record.peak_memory_mib() >= during - 4
 
 
 def test_what_sets_the_order_of_additions_is_recorded(results, monkeypatch):
