@@ -392,3 +392,12 @@ def test_none_of_many_trainings_has_a_bar_of_its_own(monkeypatch):
     monkeypatch.setattr(training, "tqdm", bar)
     across.say(small_task(), small_settings(), methods=["deep ensemble", "evidential"])
     assert bars and set(bars) == {True}
+
+
+def test_graphs_are_trained_as_long_as_all_others(monkeypatch):
+    trained = []
+    monkeypatch.setattr(across.ugn, "train_branches", lambda fold, how, device: trained.append(how))
+    monkeypatch.setattr(across.ugn, "train_graphs", lambda fold, branches, how, *_: trained.append(how))
+    with pytest.raises(AttributeError):  # no seconds
+        across._graphs(small_task((3, 2), units=True), small_settings(max_epochs=7, patience=2), "cpu")
+    assert [(how.max_epochs, how.patience, how.seeds, how.n_samples) for how in trained] == [(7, 2, (0, 1, 2), 7)] * 2

@@ -555,7 +555,9 @@ def _dirichlet(networks: Networks, x: Tensor, settings: Settings, shape: tuple[i
 
 def _graphs(task: Task, settings: Settings, device: str) -> tuple[nn.Module, float]:
     """UGN on the task's features: its branches, then the graph, as its own protocol trains them."""
-    how = replace(ugn.settings("quick"), seeds=settings.seeds, n_samples=settings.n_samples, max_epochs=20, patience=3)
+    # as long as all others, in every profile
+    shared = {name: getattr(settings, name) for name in ("seeds", "n_samples", "max_epochs", "patience")}
+    how = replace(ugn.settings("quick"), **shared)
     sizes = [len(task.inputs[split]) for split in ("train", "val")]
     rows = torch.arange(sum(sizes)).split(sizes)
     x, y = (torch.cat([part[split] for split in ("train", "val")]) for part in (task.inputs, task.targets))
