@@ -13,7 +13,7 @@ export MALLOC_TRIM_THRESHOLD_ := 2147483648
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test test-versions stress numerics mutation fuzz record lab site test-browser bench lock sbom \
+.PHONY: setup reproduce test same test-versions stress numerics mutation fuzz record lab site test-browser bench lock sbom \
 	audit-packages clean
 .DELETE_ON_ERROR:
 
@@ -42,6 +42,10 @@ test: setup
 # make stress [ONLY="kill fuzz"] [MINUTES=20] [NOTEBOOKS=all]: what the project survives, into results/stress
 stress: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/stress/stress.py $(ONLY) --minutes $(or $(MINUTES),20) $(if $(NOTEBOOKS),--notebooks $(NOTEBOOKS))
+
+# make same BASE=32a3517 [TINY=1] [OPTIONS="--tolerance 1e-6"]: has a change of code changed a number? Half an hour a side
+same: setup
+	$(BIN)/python tests/stress/same.py $(BASE) $(if $(TINY),--tiny) $(OPTIONS)
 
 # the unit tests on every Python from 3.11 to 3.13 that is here, and on the oldest NumPy and pandas allowed
 test-versions: setup
