@@ -16,7 +16,7 @@ import trees_recola
 import trees_semaine
 from PIL import Image
 
-from uncertain_affect.corpora import ceap360vr, ferplus, iemocap, meld, opensmile, recola, semaine, tones
+from uncertain_affect.corpora import ceap360vr, ferplus, iemocap, meld, recola, semaine, tones
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,6 @@ PARSERS = {
     "semaine session": Parser(semaine.read_session, "session.xml", [trees_semaine.session_xml(2, "r", "Poppy", 1)]),
     "semaine words": Parser(semaine.read_words, "words_user", [trees_semaine.words(2, "user", 2)]),
     "semaine trace": Parser(semaine.read_trace, "R1S2TUCPoDV.txt", [b"0.00 0.1\n\n0.02 -0.25\n0.04 1\n"]),
-    "opensmile": Parser(
-        opensmile.read,
-        "features.csv",
-        [
-            b"name;frameTime;a;b\n'x';0.00;1e0;2\n'x';0.01;1;-3.5e-01\n",
-            b"file,start,end,a\nx.wav,0 days 00:00:00,0 days 00:00:02.41,31.2\n",
-        ],
-    ),
 }
 
 

@@ -123,9 +123,9 @@ def test_the_rows_of_the_paper_are_read_from_either_layout(root):
 
 
 def test_it_is_available_only_with_votes_and_images(root):
-    assert corpora.available(root) == ["simulated", "ferplus"]
+    assert corpora.is_available("ferplus", root)
     (root / "ferplus/fer2013new.csv").unlink()
-    assert corpora.available(root) == ["simulated"]
+    assert not corpora.is_available("ferplus", root)
 
 
 def test_both_layouts_give_one_checksum(folders, tmp_path_factory):
@@ -433,59 +433,31 @@ def votes_of(**counts) -> list[int]:
 
 # Votes; majority's label; cross-entropy's votes and multi-target's classes, None where the image is not kept.
 BY_HAND = [
-    ({"neutral": 10}, "neutral", {"neutral": 10}, {"neutral"}),
-    # The single votes go: 4, 3 and 2 of 9. 4 + 3 hold 78% of 9. Half of 9 is not passed by 4.
-    (
-        {"neutral": 4, "anger": 3, "disgust": 2, "sadness": 1},
-        None,
-        {"neutral": 4, "anger": 3},
-        {"neutral", "anger"},
-    ),
-    # 5 is half of 10, not more: no majority. 5 + 3 hold 80%.
-    ({"fear": 5, "surprise": 3, "neutral": 2}, None, {"fear": 5, "surprise": 3}, {"fear", "surprise"}),
+    ({"neutral": 10}, "neutral"),
+    # The single vote goes: 4, 3 and 2 of 9. Half of 9 is not passed by 4.
+    ({"neutral": 4, "anger": 3, "disgust": 2, "sadness": 1}, None),
+    # 5 is half of 10, not more.
+    ({"fear": 5, "surprise": 3, "neutral": 2}, None),
     # Without the single vote it is 5 of 9.
-    ({"fear": 5, "surprise": 4, "NF": 1}, "fear", {"fear": 5, "surprise": 4}, {"fear", "surprise"}),
-    # Equal votes come together: five emotions are too many; no class has 30%.
-    (dict.fromkeys(["neutral", "happiness", "anger", "fear", "contempt"], 2), None, None, None),
-    # 4 of 10 are not 75%, so the three with 2 come in together: four emotions are too many. 4 alone has 30%.
-    ({"neutral": 4, "happiness": 2, "anger": 2, "fear": 2}, None, None, None),
-    # Unknown comes second and ends it: 6 of 10 are taken.
-    ({"anger": 6, "unknown": 4}, "anger", {"anger": 6}, {"anger"}),
-    # 5 of 10 are not more than half. For multi-target unknown helps to cover, then goes; anger comes first.
-    ({"anger": 5, "unknown": 5}, None, None, {"anger"}),
-    # Unknown leads: it is the answer of majority, and ends cross-entropy before the first emotion.
-    ({"anger": 4, "unknown": 6}, None, None, None),
-    # Unknown shares the second place with contempt, which comes in before it ends: 6 of 9.
-    ({"anger": 3, "contempt": 3, "unknown": 3}, None, {"anger": 3, "contempt": 3}, {"anger", "contempt"}),
-    ({"NF": 10}, None, None, None),
+    ({"fear": 5, "surprise": 4, "NF": 1}, "fear"),
+    ({"anger": 6, "unknown": 4}, "anger"),
+    # Unknown leads, and is no emotion.
+    ({"anger": 4, "unknown": 6}, None),
+    ({"NF": 10}, None),
     # Only single votes: nothing is left.
-    (dict.fromkeys(ferplus.CLASSES, 1), None, None, None),
-    # Three rounds: 4, 3 and then 3 of 10, where 4 + 3 hold 70% only and all have 30%.
-    (
-        {"sadness": 4, "anger": 3, "fear": 3},
-        None,
-        {"sadness": 4, "anger": 3, "fear": 3},
-        {"sadness", "anger", "fear"},
-    ),
+    (dict.fromkeys(ferplus.CLASSES, 1), None),
 ]
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])
 def test_label_rules_by_hand(kind):
-    votes = kind([votes_of(**counts) for counts, *_ in BY_HAND])
+    votes = kind([votes_of(**counts) for counts, _ in BY_HAND])
     labels, kept = ferplus.majority(votes)
-    probabilities, kept_probabilities = ferplus.crossentropy(votes)
-    targets, kept_targets = ferplus.multi_target(votes)
-    assert {type(array) for array in (labels, kept, probabilities, targets)} == {type(votes)}
+    assert {type(array) for array in (labels, kept)} == {type(votes)}
 
-    for row, (counts, label, shares, acceptable) in enumerate(BY_HAND):
+    for row, (counts, label) in enumerate(BY_HAND):
         assert (ferplus.EMOTIONS[labels[row]] if kept[row] else None) == label, counts
         assert (labels[row] == -1) == (not kept[row])
-        wanted = np.array(votes_of(**(shares or {}))[:8]) / max(sum((shares or {}).values()), 1)
-        np.testing.assert_allclose(probabilities[row], wanted, rtol=1e-15, err_msg=str(counts))
-        assert bool(kept_probabilities[row]) == (shares is not None), counts
-        assert {e for e, yes in zip(ferplus.EMOTIONS, targets[row], strict=True) if yes} == (acceptable or set())
-        assert bool(kept_targets[row]) == (acceptable is not None), counts
 
 
 @st.composite
@@ -495,22 +467,6 @@ def annotations(draw):
     return np.array([np.bincount(row, minlength=10) for row in draw(st.lists(choices, min_size=1, max_size=20))])
 
 
-def crossentropy_in_words(votes):
-    """The same rule for one image, one class at a time."""
-    votes = [0 if count == 1 else count for count in votes]
-    total, taken = sum(votes), {}
-    for level in sorted(set(votes) - {0}, reverse=True):
-        if sum(taken.values()) >= 0.75 * total or len(taken) >= 3:
-            break
-        taken.update({c: level for c in range(8) if votes[c] == level})
-        if level in votes[8:]:
-            break
-    covered = sum(taken.values())
-    if covered <= 0.5 * total or len(taken) > 3:
-        return None
-    return [taken.get(c, 0) / covered for c in range(8)]
-
-
 @given(annotations())
 def test_label_rules_on_any_votes(votes):
     labels, kept = ferplus.majority(votes)
@@ -518,18 +474,6 @@ def test_label_rules_on_any_votes(votes):
     for row, counts in enumerate(without):
         winners = [c for c in range(10) if 2 * counts[c] > counts.sum()]
         assert (labels[row] if kept[row] else None) == next((c for c in winners if c < 8), None)
-
-    probabilities, kept_probabilities = ferplus.crossentropy(votes)
-    for row, counts in enumerate(votes):
-        expected = crossentropy_in_words(counts.tolist())
-        assert kept_probabilities[row] == (expected is not None)
-        np.testing.assert_allclose(probabilities[row], expected or [0] * 8, rtol=1e-15)
-
-    targets, kept_targets = ferplus.multi_target(votes)
-    assert (targets.any(axis=1) == kept_targets).all()
-    assert (targets <= (10 * without >= 3 * without.sum(axis=1, keepdims=True))[:, :8]).all()
-    assert (kept <= kept_targets).all()  # a majority has 30% and covers half
-    assert targets[kept, labels[kept]].all()
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])
@@ -544,7 +488,7 @@ def test_proportions_of_no_votes_are_refused():
         ferplus.proportions(np.array([[1] * 10, NO_FACE]))
 
 
-@pytest.mark.parametrize("rule", [ferplus.proportions, ferplus.majority, ferplus.crossentropy, ferplus.multi_target])
+@pytest.mark.parametrize("rule", [ferplus.proportions, ferplus.majority])
 def test_rules_take_ten_classes(rule):
     with pytest.raises(ValueError, match=r"votes must be \(N, 10\), not \(2, 9\)"):
         rule(np.ones((2, 9), int))
@@ -590,22 +534,18 @@ def test_real_votes_are_those_of_the_paper(real):
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("split", "per_class", "crossentropy", "multi_target"),
+    ("split", "per_class"),
     [
-        ("train", [8740, 7287, 3149, 3014, 2100, 119, 532, 119], 27_956, 27_671),
-        ("test", [1182, 865, 415, 351, 287, 24, 62, 13], 3_505, 3_472),
-        ("val", [1090, 893, 396, 384, 273, 18, 83, 16], 3_505, 3_472),
+        ("train", [8740, 7287, 3149, 3014, 2100, 119, 532, 119]),
+        ("test", [1182, 865, 415, 351, 287, 24, 62, 13]),
+        ("val", [1090, 893, 396, 384, 273, 18, 83, 16]),
     ],
 )
-def test_real_labels_by_the_rules_of_the_authors(real, split, per_class, crossentropy, multi_target):
+def test_real_labels_by_the_rules_of_the_authors(real, split, per_class):
     votes = real.votes[torch.from_numpy(real.split == split)]
     labels, kept = ferplus.majority(votes)
     assert labels[kept].bincount().tolist() == per_class
     assert int(kept.sum()) == {"train": 25_060, "test": 3_199, "val": 3_153}[split] == sum(per_class)
-    probabilities, kept = ferplus.crossentropy(votes)
-    assert int(kept.sum()) == crossentropy
-    torch.testing.assert_close(probabilities[kept].sum(dim=1), torch.ones(crossentropy, dtype=torch.float64))
-    assert int(ferplus.multi_target(votes)[1].sum()) == multi_target
 
 
 @pytest.mark.data

@@ -237,9 +237,9 @@ def test_a_byte_order_mark_blank_lines_unix_lines_and_another_order_of_columns_d
 
 
 def test_it_is_available_only_with_all_three_files(root):
-    assert "meld" in corpora.available(root)
+    assert corpora.is_available("meld", root)
     (root / "meld" / "dev_sent_emo.csv").unlink()
-    assert "meld" not in corpora.available(root)
+    assert not corpora.is_available("meld", root)
     load_fails(root, r"dev_sent_emo.csv: no such file. Fetch")
 
 

@@ -29,7 +29,6 @@ __all__ = [
     "Dialogues",
     "Expressions",
     "about",
-    "available",
     "check",
     "is_available",
     "load",
@@ -64,11 +63,6 @@ def is_available(name: str, root: str | os.PathLike | None = None) -> bool:
         CorpusError: the name is unknown.
     """
     return _module(name).is_available(data_root(root))
-
-
-def available(root: str | os.PathLike | None = None) -> list[str]:
-    """The names of the corpora whose files are there."""
-    return [name for name in KNOWN if is_available(name, root)]
 
 
 def about(name: str) -> About:

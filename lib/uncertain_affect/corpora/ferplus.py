@@ -404,58 +404,6 @@ def majority(votes):
     return _like(votes, np.where(kept, top, -1)), _like(votes, kept)
 
 
-def crossentropy(votes):
-    """The shares of the leading emotions ("cross-entropy loss" and "probabilistic label drawing").
-
-    Classes are taken from the most votes down, those with equal votes together, until they hold 75% of the
-    votes or are three or more; unknown or NF ends this and is not taken. Kept are images where the emotions
-    taken are at most three and hold more than half of the votes. Single votes are removed first.
-
-    Returns:
-        probabilities: float64 (N, 8), of `EMOTIONS`; zero where not kept.
-        kept: bool (N,).
-
-    Raises:
-        ValueError: `votes` is not (N, 10).
-    """
-    counts = _without_single_votes(votes)
-    total = counts.sum(axis=1)
-    emotions = len(EMOTIONS)
-    left, taken = counts.copy(), np.zeros_like(counts[:, :emotions])
-    going = np.ones(len(counts), dtype=bool)
-    for _ in range(3):  # each round takes at least one emotion, or ends
-        going &= (4 * taken.sum(axis=1) < 3 * total) & ((taken > 0).sum(axis=1) < 3)
-        level = (left == left.max(axis=1, keepdims=True)) & going[:, None]
-        taken += np.where(level, left, 0)[:, :emotions]
-        left[level] = 0
-        going &= ~level[:, emotions:].any(axis=1)
-    covered = taken.sum(axis=1)
-    kept = (2 * covered > total) & ((taken > 0).sum(axis=1) <= 3)
-    probabilities = np.where(kept[:, None], taken / np.maximum(covered, 1)[:, None], 0.0)
-    return _like(votes, probabilities), _like(votes, kept)
-
-
-def multi_target(votes):
-    """Every emotion with at least 30% of the votes ("multi-label learning").
-
-    Kept are images where the classes with 30% hold more than half of the votes and an emotion has the most.
-    Single votes are removed first.
-
-    Returns:
-        labels: bool (N, 8), of `EMOTIONS`, all equally right; false where not kept.
-        kept: bool (N,).
-
-    Raises:
-        ValueError: `votes` is not (N, 10).
-    """
-    counts = _without_single_votes(votes)
-    total = counts.sum(axis=1, keepdims=True)
-    target = 10 * counts >= 3 * total
-    covered = np.where(target, counts, 0).sum(axis=1)
-    kept = (2 * covered > total[:, 0]) & (counts.argmax(axis=1) < len(EMOTIONS))
-    return _like(votes, target[:, : len(EMOTIONS)] & kept[:, None]), _like(votes, kept)
-
-
 def _counts(votes) -> np.ndarray:
     counts = np.asarray(votes)
     if counts.ndim != 2 or counts.shape[1] != len(CLASSES):

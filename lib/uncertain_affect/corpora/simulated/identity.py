@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
@@ -33,7 +32,7 @@ LIGHT_SHARE, LIGHT_UP_TO = 0.9, 1 / 3
 RECIPE = code_key(__name__)
 
 # What each generator of a seed is for, far from the streams of other modules.
-PEOPLE, PICTURES, HELD_OUT, WEIGHTS, ORDER, NEW_PEOPLE = range(700_001, 700_007)
+PEOPLE, PICTURES, _, WEIGHTS, ORDER = range(700_001, 700_006)
 
 
 @dataclass(frozen=True)
@@ -176,52 +175,6 @@ def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torc
     network = SmallResNet(settings.n_people, generators([seed], WEIGHTS)[0])
     network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
     return network.to(device).eval().requires_grad_(False)
-
-
-def identification(
-    corpus: str, size: str = "quick", seed: int = 0, device: str | torch.device = "cpu", n_pictures: int = 4
-) -> float:
-    """Share of new pictures, `n_pictures` of each person of the corpus, whose person the network names.
-
-    Chance is 1 / `SIZES[size].n_people`.
-
-    Raises:
-        ValueError: as `pretrain`.
-    """
-    network = pretrain(corpus, size, seed, device)
-    images, person = pictures(people(corpus, size, seed), n_pictures, *generators([seed], HELD_OUT))
-    with torch.inference_mode():
-        named = torch.cat([network(batch).argmax(1).cpu() for batch in images.split(256)])
-    return (named == person).double().mean().item()
-
-
-def verification(
-    network: SmallResNet,
-    skin_tone: tuple[float, float] = (0.0, 1.0),
-    seed: int = 0,
-    n_people: int = 100,
-    n_pictures: int = 4,
-) -> float:
-    """How well a network tells whether two pictures show one person: area under the ROC curve, chance .5.
-
-    Pictures of people it has not met are compared by the cosine of their pooled last stage, in all pairs.
-
-    Args:
-        network: of `pretrain`.
-        skin_tone: the people's tones are uniform on this range; all else is the same in any range.
-        seed: of the new people, none of whom is in a corpus.
-        n_people, n_pictures: how many, and of each.
-    """
-    generator = generators([seed], NEW_PEOPLE)[0]
-    low, high = skin_tone
-    tones = low + (high - low) * torch.rand(n_people, generator=generator)
-    images, person = pictures(People.draw(n_people, generator, tones), n_pictures, generator)
-    with torch.inference_mode():
-        last = [network.tapped_features(batch, ["stage6"])["stage6"].cpu() for batch in images.split(256)]
-    embedding = functional.normalize(torch.cat(last), dim=1)
-    first, second = torch.triu_indices(len(person), len(person), offset=1)
-    cosine = (embedding @ embedding.T)[first, second]
-    return float(roc_auc_score(person[first] == person[second], cosine))
 
 
 @one_thread()
