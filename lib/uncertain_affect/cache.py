@@ -49,9 +49,13 @@ def content_key(*parts) -> str:
     return _digest(parts).hex()
 
 
-# Modules that say where things lie, what is printed and how results are judged and shown, not what is learnt. What a
-# corpus holds enters a key as content; the simulated world is drawn from while something is made, and counts.
-NOT_RECIPES = ("cache", "claims", "cluster", "corpora", "evaluate", "papers", "paths", "plots", "record", "resampling")
+# What decides what is learnt, by its place in the library. The rest says where things lie, what is printed and how
+# results are judged and shown. What a corpus holds enters a key as content; the simulated world is drawn from while
+# something is made, and counts.
+RECIPES = (
+    "augment", "auxiliary", "corpora.simulated", "features", "finetuning", "losses", "metrics", "models", "monah",
+    "protocols", "search", "text", "training",
+)  # fmt: skip
 LIBRARY = Path(__file__).parent
 
 
@@ -60,7 +64,7 @@ def code_key(module: str) -> str:
     """A SHA-256 of the code of a module of this library and of all of the library's that it imports.
 
     Part of the key of what the module computes: what other code has made is not taken. Comments, docstrings and
-    layout do not count, nor do the modules of `NOT_RECIPES`.
+    layout do not count, and of what it imports what lies in `RECIPES` does.
 
     Args:
         module: `__name__`.
@@ -94,7 +98,7 @@ def _file_of(name: str) -> Path | None:
 
 
 def _counts(name: str) -> bool:
-    return name.partition(".")[0] not in NOT_RECIPES or name.startswith("corpora.simulated")
+    return any(name == place or name.startswith(f"{place}.") for place in RECIPES)
 
 
 def cached_arrays(
