@@ -83,7 +83,7 @@ test-browser: site
 
 # Peers that come in many small steps lose most by threads that do not spin: here they may.
 bench: .venv/bench-ready
-	env -u OMP_WAIT_POLICY .venv/bench/bin/python -m uncertain_affect.bench
+	env -u OMP_WAIT_POLICY PYTHONPATH=tests .venv/bench/bin/python -m bench
 	$(BIN)/uncertain-affect bench
 
 # The peers have an environment of their own, which sees the first and never changes it. What cannot be installed is

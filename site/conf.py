@@ -1,6 +1,7 @@
 """The book that `make site` builds: the committed notebooks, not run, as pages that need no network."""
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import nbformat
@@ -9,7 +10,10 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.fileutil import copy_asset
 
-from uncertain_affect import __version__, book
+from uncertain_affect import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
+import book
 
 project = "Uncertain Affect"
 version = release = __version__

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from uncertain_affect import paths
+from uncertain_affect.compute import paths
 
 PROJECT = Path(__file__).resolve().parents[1]
 

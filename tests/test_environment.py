@@ -20,8 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from uncertain_affect import cluster
-from uncertain_affect.paths import project_root
+from uncertain_affect.compute import parallel as cluster
+from uncertain_affect.compute.paths import project_root
 
 ROOT = project_root()
 TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -198,13 +198,12 @@ def undeclared(sources, declared):
     """Imported modules that no declared dependency installs, where the standard library does not have them."""
     installed = importlib.metadata.packages_distributions()
     modules = {name for source in sources for name in imports(source)} - set(sys.stdlib_module_names)
-    own = {"uncertain_affect", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+    own = {"uncertain_affect", "bench", "book", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
     for module in sorted(modules - own):
         if not {name.lower().replace("_", "-") for name in installed.get(module, [])} & set(declared):
             yield module
 
 
-BENCH = ROOT / "lib" / "uncertain_affect" / "bench"  # its peers come with the test extra or are optional
 PEERS = {
     line.partition("==")[0].replace("-", "_")
     for name in ("requirements-bench.txt", "requirements-fuzz.txt", "requirements-mutation.txt")
@@ -233,13 +232,13 @@ def test_peers_of_the_benchmark_are_pinned_and_never_in_the_lock():
 
 
 def test_only_a_work_of_the_benchmark_imports_its_peers():
-    code = "import sys, uncertain_affect.cli, uncertain_affect.bench.__main__; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = "import sys, uncertain_affect.run.cli, bench.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "tests")
     assert not {"torchmetrics", *PEERS} & set(done.stdout.split())
 
 
 def test_all_that_the_library_and_the_notebooks_import_is_declared():
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "lib").rglob("*.py") if BENCH not in path.parents]
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "lib").rglob("*.py")]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -247,7 +246,7 @@ def test_all_that_the_library_and_the_notebooks_import_is_declared():
 
 
 def test_all_that_the_tests_import_is_declared():
-    files = [path for folder in (BENCH, ROOT / "tests", ROOT / "notebooks") for path in folder.rglob("*.py")]
+    files = [path for folder in (ROOT / "tests", ROOT / "notebooks") for path in folder.rglob("*.py")]
     sources = [path.read_text(encoding="utf-8") for path in files]
     of_the_book = {name.replace("-", "_") for name in ranges(SITE)}
     assert set(undeclared(sources, ranges(PROJECT["dependencies"], EXTRAS["test"]))) <= PEERS | of_the_book

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from uncertain_affect.bench import compare as comparing
-from uncertain_affect.bench import limits
-from uncertain_affect.bench.compare import Peer, Task, Work, compare, largest_difference
+from bench import compare as comparing
+from bench import limits
+from bench.compare import Peer, Task, Work, compare, largest_difference
 
 
 class Clock:

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from uncertain_affect.bench import __main__ as command
-from uncertain_affect.bench import departures, report, world
-from uncertain_affect.bench.compare import Peer, Task, Work
+from bench import __main__ as command
+from bench import departures, report, world
+from bench.compare import Peer, Task, Work
 
 
 @pytest.fixture(autouse=True)

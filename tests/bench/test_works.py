@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from uncertain_affect.bench import __main__ as command
-from uncertain_affect.bench import faces, metrics, models
-from uncertain_affect.bench.compare import compare, largest_difference
+from bench import __main__ as command
+from bench import faces, metrics, models
+from bench.compare import compare, largest_difference
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from uncertain_affect import paths
+from uncertain_affect.compute import paths
 
 ROOT = paths.project_root()
 

@@ -17,17 +17,17 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-from uncertain_affect.widgets import calibration_bench, classroom, face_explorer
+from uncertain_affect.notebook.widgets import calibration_bench, classroom, face_explorer
 
 pytestmark = pytest.mark.xdist_group("lab")  # one JupyterLab, however many processes
 
 # what a reader writes to open a panel
 CELLS = {
-    "face_explorer": "from uncertain_affect.widgets import face_explorer\n"
-    "from uncertain_affect.widgets.classroom import classroom\n"
+    "face_explorer": "from uncertain_affect.notebook.widgets import face_explorer\n"
+    "from uncertain_affect.notebook.widgets.classroom import classroom\n"
     "face_explorer.controls(classroom())",
     "calibration_bench": "import numpy as np\n"
-    "from uncertain_affect.widgets import calibration_bench\n"
+    "from uncertain_affect.notebook.widgets import calibration_bench\n"
     "rng = np.random.default_rng(0)\n"
     "p = rng.dirichlet(np.ones(4), 500)\n"
     "votes = np.stack([rng.multinomial(10, row) for row in p])\n"

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PAGES
 
-from uncertain_affect import paths
+from uncertain_affect.compute import paths
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # one style sheet colours all code: of it a single page is looked at, as a notebook's takes a minute

@@ -86,7 +86,7 @@ def test_every_field_in_order(any_tree):
 
 
 def test_a_protocol_can_use_it(tree):
-    from uncertain_affect.protocols import distill
+    from uncertain_affect.papers import distill
 
     data = corpora.load("affwild2", tree[0], **SMALL)
     videos = distill.split_videos(data, distill.Settings(seeds=(2,), tuning=distill.Tuning(), clip=2))

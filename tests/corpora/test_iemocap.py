@@ -6,9 +6,10 @@ import torch
 import trees
 import trees_iemocap
 
-from uncertain_affect import corpora, monah
+from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, iemocap, tones
-from uncertain_affect.protocols import rock
+from uncertain_affect.papers.rock import monah
+from uncertain_affect.papers.rock import protocol as rock
 
 PLACE = "iemocap/Session1/dialog"
 EVALUATION = f"{PLACE}/EmoEvaluation/Ses01F_impro05a.txt"

@@ -219,7 +219,7 @@ def test_a_copy_of_the_corpus_elsewhere_is_not_decoded_again(cache, files, decod
 
 
 def test_a_broken_face_is_named_and_what_was_done_is_kept(cache, files, decoded, monkeypatch):
-    monkeypatch.setattr("uncertain_affect.cache.BLOCK_BYTES", 2 * 16 * 16)
+    monkeypatch.setattr("uncertain_affect.compute.cache.BLOCK_BYTES", 2 * 16 * 16)
     state = files[7].stat()
     content = files[7].read_bytes()
     files[7].write_bytes(b"x" * len(content))

@@ -9,8 +9,9 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from uncertain_affect import corpora, monah
+from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, download, meld, turns
+from uncertain_affect.papers.rock import monah
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime".split(
     ","

@@ -7,7 +7,7 @@ from trees_recola import PEOPLE
 
 from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, recola
-from uncertain_affect.protocols import pen
+from uncertain_affect.papers import pen
 
 ROWS = 26
 GOLD = "recola/ratings_gold_standard/{}/{}.arff"

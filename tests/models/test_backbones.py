@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from uncertain_affect.features import find_weights
 from uncertain_affect.models.backbones import (
     PUBLISHED_RESNETS,
     PUBLISHED_WEIGHTS,
@@ -23,6 +22,7 @@ from uncertain_affect.models.backbones import (
     load_resnet,
     prepare_faces,
 )
+from uncertain_affect.training.features import find_weights
 
 
 def conv_shapes() -> dict[str, tuple[int, ...]]:

@@ -16,7 +16,7 @@ from uncertain_affect.models.ugn import (
     UncertainGraphNetwork,
     sample_weights,
 )
-from uncertain_affect.training import evaluate, fit, generators
+from uncertain_affect.training.fit import evaluate, fit, generators
 
 N_AU, D = 4, 6
 

@@ -1,10 +1,11 @@
 """Would the tests notice? `make mutation [MUTANTS=300] [MINUTES=60]`: small changes to the code, and what tests say.
 
-`draw` takes cosmic-ray's operators and a seed, and picks places of metrics/, losses/, models/ and claims.py, one mutant
-for each: not the many replacements of one operator, and nothing in annotations, docstrings or decorators, where a
-mutant says little. `run` imports what all tests need once; each mutant is then a forked child in which the library is
-imported with that one module changed. It runs the tests of the module (`tests_of`), stops at the first that fails, and
-is ended after a time, which counts as noticed. `run --again` asks those alone that survived, after tests have changed.
+`draw` takes cosmic-ray's operators and a seed, and picks places of evidence/, losses/, metrics/, models/ and training/,
+one mutant for each: not the many replacements of one operator, and nothing in annotations, docstrings or decorators,
+where a mutant says little. `run` imports what all tests need once; each mutant is then a forked child in which the
+library is imported with that one module changed. It runs the tests of the module (`tests_of`), stops at the first that
+fails, and is ended after a time, which counts as noticed. `run --again` asks those alone that survived, after tests
+have changed.
 Written: results/stress/mutation.csv and .md.
 """
 
@@ -29,7 +30,7 @@ LIBRARY = ROOT / "lib" / "uncertain_affect"
 DRAWN = ROOT / "build" / "mutation" / "mutants.json"
 FOLDER = ROOT / "results" / "stress"
 REASONS = Path(__file__).with_name("reasons.yaml")
-PARTS = ("metrics", "losses", "models", "claims.py")
+PARTS = ("evidence", "losses", "metrics", "models", "training")
 SEED = 0
 SECONDS = 150  # of the processor, for one mutant: the slowest tests of a module take a third of it
 PATIENCE = 10  # times as many on the clock, for what waits or a busy machine
@@ -38,20 +39,20 @@ FIELDS = ("file", "line", "before", "after", "operator", "outcome", "by")
 
 def tests_of(file: str) -> list[str]:
     """The tests of a module, its own first: pytest stops at the first that fails."""
-    if file == "claims.py":
-        return ["tests/test_claims.py"]
     part, module = file.removesuffix(".py").split("/")
     own = f"tests/{part}/test_{module.removeprefix('_')}.py"
     if part == "models":
         return [own, "tests/stress/test_gradients.py", "-k", f"{own.rpartition('/')[2]} or {module}."]
+    if part in ("evidence", "training"):
+        return [own]
     # what the papers print of losses is tested beside the papers
-    chosen = [f"tests/{part}", "tests/stress/test_numerics.py", "tests/test_printed_distill.py"]
+    chosen = [f"tests/{part}", "tests/stress/test_numerics.py", "tests/evidence/test_printed_distill.py"]
     return [own, *chosen] if (ROOT / own).exists() else chosen  # helpers may have no tests of their own name
 
 
 def sources() -> list[Path]:
     """The modules to be mutated; packages themselves hold only imports."""
-    found = [LIBRARY / "claims.py", *(path for part in PARTS[:-1] for path in (LIBRARY / part).glob("*.py"))]
+    found = (path for part in PARTS for path in (LIBRARY / part).glob("*.py"))
     return sorted(path for path in found if path.name != "__init__.py")
 
 

@@ -75,10 +75,12 @@ def test_the_report_counts_and_lists_survivors_with_their_reasons():
     rows = [
         row("metrics/brier.py", "killed"),
         row("metrics/brier.py", "survived"),
-        row("claims.py", "timed out"),
-        row("claims.py", "survived", "c", "d"),
+        row("evidence/claims.py", "timed out"),
+        row("evidence/claims.py", "survived", "c", "d"),
     ]
-    said = mutate.report(rows, 300, 2000, [{**row("claims.py", "", "c", "d"), "reason": "Nothing depends on it."}])
+    said = mutate.report(
+        rows, 300, 2000, [{**row("evidence/claims.py", "", "c", "d"), "reason": "Nothing depends on it."}]
+    )
     assert "4 mutants of 300 drawn, seed 0, of 2000 places" in said
     assert "| metrics | 2 | 1 | 0 | 1 | 50% |" in said and "| all | 4 | 1 | 1 | 2 | 50% |" in said
     assert "`metrics/brier.py` line 7: `a`\n  became `b`\n  **no reason given**" in said

@@ -5,7 +5,8 @@ import ast
 import nbformat
 import pytest
 
-from uncertain_affect import paths, publish, reproduce
+from uncertain_affect.compute import paths
+from uncertain_affect.run import publish, reproduce
 
 LESSONS = {name: path for name, path in reproduce.notebooks().items() if "_lesson_" in name}
 SOLUTIONS = paths.project_root() / "notebooks" / "solutions"

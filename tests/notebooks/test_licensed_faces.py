@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import trees_faces as trees
 
-from uncertain_affect import papers, record, reproduce
 from uncertain_affect.corpora import bp4d, disfa
-from uncertain_affect.protocols import distill, ugn
+from uncertain_affect.evidence import printed as papers
+from uncertain_affect.papers import distill, ugn
+from uncertain_affect.run import record, reproduce
 
 RUNS = {
     "bp4d": ("21_ugn_detection", "23_ugn_epistemic"),

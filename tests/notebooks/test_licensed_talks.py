@@ -11,7 +11,8 @@ import trees_iemocap
 import trees_recola
 import trees_semaine
 
-from uncertain_affect import papers, record, reproduce
+from uncertain_affect.evidence import printed as papers
+from uncertain_affect.run import record, reproduce
 
 PEN = ("31_pen_adaptation", "32_pen_gating")
 ROCK = ("41_rock_auxiliary", "42_rock_capacity", "43_rock_search", "44_rock_attention")

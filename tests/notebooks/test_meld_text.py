@@ -5,8 +5,8 @@ import re
 import pytest
 
 from uncertain_affect import corpora
-from uncertain_affect.monah import spoken_text
-from uncertain_affect.paths import project_root
+from uncertain_affect.compute.paths import project_root
+from uncertain_affect.papers.rock.monah import spoken_text
 
 SHORTEST = 6  # words; shorter ones are anybody's
 

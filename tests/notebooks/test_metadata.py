@@ -10,7 +10,10 @@ from types import ModuleType
 import nbformat
 import pytest
 
-from uncertain_affect import corpora, papers, paths, publish, reproduce
+from uncertain_affect import corpora
+from uncertain_affect.compute import paths
+from uncertain_affect.evidence import printed as papers
+from uncertain_affect.run import publish, reproduce
 
 NOTEBOOKS = reproduce.notebooks()
 SOLUTIONS = sorted((paths.project_root() / "notebooks" / "solutions").glob("*.ipynb"))

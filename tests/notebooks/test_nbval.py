@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from uncertain_affect import paths
+from uncertain_affect.compute import paths
 
 NOTEBOOKS = paths.project_root() / "notebooks"
 NUMBER = re.compile(r"\d(?=\D*$)")

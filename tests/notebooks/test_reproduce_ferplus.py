@@ -9,8 +9,9 @@ import json
 import pandas as pd
 import pytest
 
-from uncertain_affect import papers, record, reproduce
-from uncertain_affect.paths import project_root
+from uncertain_affect.compute.paths import project_root
+from uncertain_affect.evidence import printed as papers
+from uncertain_affect.run import record, reproduce
 
 NOTEBOOKS = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
 TABLES = {

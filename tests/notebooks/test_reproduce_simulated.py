@@ -10,8 +10,9 @@ import os
 
 import pytest
 
-from uncertain_affect import papers, record, reproduce
-from uncertain_affect.paths import project_root
+from uncertain_affect.compute.paths import project_root
+from uncertain_affect.evidence import printed as papers
+from uncertain_affect.run import record, reproduce
 
 NOTEBOOKS = (
     "21_ugn_detection",

@@ -2,7 +2,8 @@
 
 import nbformat
 
-from uncertain_affect import papers, publish, reproduce
+from uncertain_affect.evidence import printed as papers
+from uncertain_affect.run import publish, reproduce
 
 
 def test_the_map_is_whole():

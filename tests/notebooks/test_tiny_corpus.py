@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from uncertain_affect import papers, record, reproduce
 from uncertain_affect.corpora import ferplus
+from uncertain_affect.evidence import printed as papers
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, InceptionResnetV1
+from uncertain_affect.run import record, reproduce
 
 UNCNET = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
 UGN = ("21_ugn_detection", "22_ugn_training_size", "23_ugn_epistemic")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from rows import CUT_SHORT, FAILED, NOT_HERE, PASSED, Row
 
-from uncertain_affect import paths, record, reproduce
+from uncertain_affect.compute import paths
+from uncertain_affect.run import record, reproduce
 
 # how often the seconds of one run are spent: with one worker and with two; another seed has a run of the shortest
 RUNS = 2
@@ -48,7 +49,7 @@ def measured(root: Path, name: str, notebooks: Sequence[str], *options: str) -> 
     folder = root / name
     variables = {"UNCERTAIN_AFFECT_CACHE": f"{folder}/cache", "UNCERTAIN_AFFECT_RESULTS": f"{folder}/results"}
     done = subprocess.run(
-        [sys.executable, "-m", "uncertain_affect.cli", "reproduce", *notebooks, *options],
+        [sys.executable, "-m", "uncertain_affect.run.cli", "reproduce", *notebooks, *options],
         env=os.environ | variables | {"OMP_NUM_THREADS": "1"},
         cwd=paths.project_root(),
         capture_output=True,

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from rows import Row, judged
 
-from uncertain_affect import cache, training
-from uncertain_affect.search import curve, random_search
+from uncertain_affect.compute import cache
+from uncertain_affect.papers.rock.search import curve, random_search
+from uncertain_affect.training import fit as training
 
 FLIPS = 50
 KEY = cache.content_key("stress")

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -35,9 +36,12 @@ from matplotlib.figure import Figure
 from nbformat import v4
 from rows import FAILED, NOT_HERE, PASSED, Row, judged
 
-from uncertain_affect import cli, corpora, evaluate, paths, publish, record, reproduce, timing, verify
-from uncertain_affect.claims import Effect
+from uncertain_affect import corpora
+from uncertain_affect.compute import paths
 from uncertain_affect.corpora import CorpusError, download
+from uncertain_affect.evidence import evaluate
+from uncertain_affect.evidence.claims import Effect
+from uncertain_affect.run import cli, publish, record, reproduce, verify
 
 HERE = Path(__file__).resolve()
 FOUND = HERE.parents[2] / ".cache" / "fuzz"
@@ -274,7 +278,7 @@ def _results_readers(root: Path) -> dict[str, Reader]:
 
 
 def _paper_reader(folder: Path) -> dict[str, Reader]:
-    from uncertain_affect import papers
+    from uncertain_affect.evidence import printed as papers
 
     root = folder / "printed"
     path = root / "results" / "printed" / "uncnet.yaml"
@@ -348,13 +352,13 @@ def _command(root: Path) -> dict[str, Reader]:
         raise ValueError("no SLURM here")
         yield
 
-    from uncertain_affect import cluster
-    from uncertain_affect.protocols import across_tasks
+    from uncertain_affect.compute import parallel as cluster
+    from uncertain_affect.papers.across import tasks as across_tasks
 
     reproduce.reproduce = lambda *_, **__: []
     publish.promote_all = lambda *_: []
     publish.write_scoreboard = lambda: None
-    timing.main = lambda names: 0
+    runpy.run_path = lambda path: {"main": lambda names: 0}
     cluster.slurm_cluster = no_slurm
     across_tasks.known = lambda corpus, *_: across_tasks.Known(evaluate.Cases([0, 1]), ("a", "b"), corpus)
     np.savez(root / "predictions.npz", probs=np.full((2, 2), 0.5))

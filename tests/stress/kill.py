@@ -20,7 +20,7 @@ import nbformat
 from nbformat import v4
 from rows import Row, judged
 
-from uncertain_affect import paths
+from uncertain_affect.compute import paths
 
 # how many kills of each kind `make stress` makes
 KILLS = {"at any moment": 10, "while it resumes": 4, "in the final rename": 6}
@@ -29,8 +29,10 @@ HEAD = """
 import os, time, pathlib
 import pandas as pd, torch
 from matplotlib import pyplot as plt
-from uncertain_affect import cluster, record, training
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.compute import parallel as cluster
+from uncertain_affect.run import record
+from uncertain_affect.training import fit as training
+from uncertain_affect.compute.cache import cache_dir, cached_arrays, content_key
 import steps
 
 run = record.Run("{name}", profile=PROFILE, corpus="none", parameters={{"PROFILE": PROFILE, "SEED": SEED}})
@@ -61,8 +63,8 @@ run.finish()
 STEPS = """
 import os, pathlib, time
 import numpy as np, torch
-from uncertain_affect import training
-from uncertain_affect.cache import cache_dir, cached_arrays, content_key
+from uncertain_affect.training import fit as training
+from uncertain_affect.compute.cache import cache_dir, cached_arrays, content_key
 
 def note(what):
     with open(os.environ["STEPS_LOG"], "a") as log:
@@ -169,7 +171,7 @@ def start(root: Path, name: str, **variables: str) -> subprocess.Popen:
     }
     (root / name).mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "uncertain_affect.cli", "reproduce", "--workers", "2"],
+        [sys.executable, "-m", "uncertain_affect.run.cli", "reproduce", "--workers", "2"],
         cwd=root,
         env=os.environ | own | variables,
         stdout=subprocess.PIPE,

@@ -18,7 +18,8 @@ from pathlib import Path
 from kill import HEAD, TAIL, write_notebook
 from rows import FAILED, NOT_HERE, PASSED, Row
 
-from uncertain_affect import paths, record
+from uncertain_affect.compute import paths
+from uncertain_affect.run import record
 
 GIB = 2**30
 PATIENCE_S = 600  # with one command
@@ -28,7 +29,7 @@ BODIES = {
     "12_large": 'import numpy as np\nframe = pd.DataFrame({"a": np.arange(400_000) / 7})',
     "14_caches": """
 import numpy as np
-from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.compute.cache import cached_arrays, content_key
 cached_arrays(content_key("stress"), lambda: {"a": np.ones(100_000)})
 frame = pd.DataFrame({"a": [1.0]})
 """,
@@ -92,7 +93,7 @@ def command(
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     done = subprocess.run(
-        [*before, sys.executable, "-m", "uncertain_affect.cli", *arguments],
+        [*before, sys.executable, "-m", "uncertain_affect.run.cli", *arguments],
         cwd=root,
         env=os.environ | variables,
         capture_output=True,

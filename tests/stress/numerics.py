@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from uncertain_affect import losses, metrics, resampling
-from uncertain_affect.losses import auxiliary
-from uncertain_affect.models.experts import Mixture
-from uncertain_affect.paths import project_root
+from uncertain_affect import losses, metrics
+from uncertain_affect.compute.paths import project_root
+from uncertain_affect.evidence import resampling
+from uncertain_affect.losses import rock as auxiliary
+from uncertain_affect.models.pen import Mixture
 
 FOLDER = project_root() / "results" / "stress"
 C = 3  # classes, or action units
@@ -272,42 +273,42 @@ CASES: dict[str, Callable[[Problem], object]] = {
     ),
     "metrics.uncertainty.entropy": lambda p: metrics.entropy(p.probs),
     "metrics.uncertainty.entropy_decomposition": lambda p: metrics.entropy_decomposition(_samples(p)),
-    "losses.action_units.action_unit_cross_entropy": _of(losses.action_unit_cross_entropy, False, "logits", "units"),
-    "losses.action_units.occurrence_weights": lambda p: losses.occurrence_weights(_tensor(p.units)),
-    "losses.auxiliary.draw_primary_weight": lambda p: auxiliary.draw_primary_weight(_rng()),
-    "losses.auxiliary.loss_weights": lambda p: auxiliary.loss_weights("linear", 0.6, _rng(), p.probs[:, 0]),
-    "losses.auxiliary.multi_task_loss": (
+    "losses.ugn.action_unit_cross_entropy": _of(losses.action_unit_cross_entropy, False, "logits", "units"),
+    "losses.ugn.occurrence_weights": lambda p: losses.occurrence_weights(_tensor(p.units)),
+    "losses.rock.draw_primary_weight": lambda p: auxiliary.draw_primary_weight(_rng()),
+    "losses.rock.loss_weights": lambda p: auxiliary.loss_weights("linear", 0.6, _rng(), p.probs[:, 0]),
+    "losses.rock.multi_task_loss": (
         lambda p: _tasks(p, lambda *args: auxiliary.multi_task_loss(*args, args[0].new_tensor([0.6, 0.4]), TWO))
     ),
-    "losses.auxiliary.mutual_information": _information,
-    "losses.auxiliary.task_losses": lambda p: _tasks(p, lambda *args: auxiliary.task_losses(*args, TWO)),
-    "losses.auxiliary.without_families": (
+    "losses.rock.mutual_information": _information,
+    "losses.rock.task_losses": lambda p: _tasks(p, lambda *args: auxiliary.task_losses(*args, TWO)),
+    "losses.rock.without_families": (
         lambda p: auxiliary.without_families(p.probs[:, 0], ["primary", "a", *"h" * (p.n - 2)][: p.n], ["a"])
     ),
-    "losses.distillation.TaskBalancer": _balanced,
-    "losses.distillation.au_distillation": _of(losses.au_distillation, True, "logits", "teachers"),
-    "losses.distillation.au_loss": _of(losses.au_loss, True, "logits", "units"),
-    "losses.distillation.balancing_trace": lambda p: losses.balancing_trace(_tensor(p.performance)),
-    "losses.distillation.ccc_loss": _of(lambda x, y: losses.ccc_loss(x[..., 0], y[..., 0]), True, "x", "y"),
-    "losses.distillation.class_weights": lambda p: losses.class_weights(_tensor(p.labels), C),
-    "losses.distillation.expr_distillation": _of(losses.expr_distillation, True, "logits", "teachers"),
-    "losses.distillation.expr_loss": _of(losses.expr_loss, True, "logits", "labels"),
-    "losses.distillation.landmark_loss": _of(losses.landmark_loss, True, "x", "y"),
-    "losses.distillation.multitask_loss": lambda p: losses.multitask_loss(*_few_losses(p)),
-    "losses.distillation.positive_weights": lambda p: losses.positive_weights(_tensor(p.units)),
-    "losses.distillation.va_distillation": _of_bins(losses.va_distillation, _teachers_bins),
-    "losses.distillation.va_loss": _of_bins(losses.va_loss, lambda p: p.target),
-    "losses.experts.affect_squared_error": _of(losses.affect_squared_error, False, "x", "y"),
-    "losses.experts.gate_activation_l1": _of(losses.gate_activation_l1, False, "logits"),
-    "losses.experts.gate_cross_entropy": _of(losses.gate_cross_entropy, False, "logits", "labels"),
-    "losses.experts.pen_adaptation_loss": (
+    "losses.distill.TaskBalancer": _balanced,
+    "losses.distill.au_distillation": _of(losses.au_distillation, True, "logits", "teachers"),
+    "losses.distill.au_loss": _of(losses.au_loss, True, "logits", "units"),
+    "losses.distill.balancing_trace": lambda p: losses.balancing_trace(_tensor(p.performance)),
+    "losses.distill.ccc_loss": _of(lambda x, y: losses.ccc_loss(x[..., 0], y[..., 0]), True, "x", "y"),
+    "losses.distill.class_weights": lambda p: losses.class_weights(_tensor(p.labels), C),
+    "losses.distill.expr_distillation": _of(losses.expr_distillation, True, "logits", "teachers"),
+    "losses.distill.expr_loss": _of(losses.expr_loss, True, "logits", "labels"),
+    "losses.distill.landmark_loss": _of(losses.landmark_loss, True, "x", "y"),
+    "losses.distill.multitask_loss": lambda p: losses.multitask_loss(*_few_losses(p)),
+    "losses.distill.positive_weights": lambda p: losses.positive_weights(_tensor(p.units)),
+    "losses.distill.va_distillation": _of_bins(losses.va_distillation, _teachers_bins),
+    "losses.distill.va_loss": _of_bins(losses.va_loss, lambda p: p.target),
+    "losses.pen.affect_squared_error": _of(losses.affect_squared_error, False, "x", "y"),
+    "losses.pen.gate_activation_l1": _of(losses.gate_activation_l1, False, "logits"),
+    "losses.pen.gate_cross_entropy": _of(losses.gate_cross_entropy, False, "logits", "labels"),
+    "losses.pen.pen_adaptation_loss": (
         lambda p: _mixture(p, lambda m: losses.pen_adaptation_loss(m, _tensor(p.y), 0.1))
     ),
-    "losses.experts.pen_gate_loss": _of(lambda z, k: losses.pen_gate_loss(z, k, 0.1), False, "logits", "labels"),
-    "losses.experts.pen_source_loss": (
+    "losses.pen.pen_gate_loss": _of(lambda z, k: losses.pen_gate_loss(z, k, 0.1), False, "logits", "labels"),
+    "losses.pen.pen_source_loss": (
         lambda p: _mixture(p, lambda m: losses.pen_source_loss(m, _tensor(p.y), _tensor(p.labels), 0.1, 0.1))
     ),
-    "losses.soft_labels.soft_label_cross_entropy": _of(losses.soft_label_cross_entropy, False, "logits", "teachers"),
+    "losses.uncnet.soft_label_cross_entropy": _of(losses.soft_label_cross_entropy, False, "logits", "teachers"),
 }
 
 

@@ -6,8 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from uncertain_affect import record
-from uncertain_affect.bench import provenance
+from uncertain_affect.run import record
 
 PASSED, FAILED, CUT_SHORT, NOT_HERE = "passed", "failed", "cut short", "not possible here"
 RESULTS = (PASSED, FAILED, CUT_SHORT, NOT_HERE)
@@ -68,7 +67,7 @@ def write(folder: Path, rows: list[Row], minutes: dict[str, float]) -> list[Row]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "stress.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    made = {"made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **provenance()}
+    made = {"made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **record.provenance()}
     known |= {trouble: {"minutes": round(took, 1), **made} for trouble, took in minutes.items()}
     rows = sorted([row for row in read(folder) if row.trouble not in minutes] + rows, key=lambda row: row.trouble)
     with (folder / "stress.csv").open("w", encoding="utf-8", newline="") as file:

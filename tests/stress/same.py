@@ -206,16 +206,20 @@ def made(revision: str | None, tiny: bool) -> Path:
 def main(argv: list[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("base", help="the revision to compare with")
+    arguments.add_argument("--revision", help="the other one (default: the files as they are)")
     arguments.add_argument("--tiny", action="store_true", help="one seed of every training on little data")
     arguments.add_argument("--tolerance", type=float, default=0.0, help="of numbers; arrays are then not compared")
     args = arguments.parse_args(argv)
     try:
-        revision = git("rev-parse", "--verify", "--quiet", f"{args.base}^{{commit}}")
+        base, other = (
+            name and git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+            for name in (args.base, args.revision)
+        )
     except subprocess.CalledProcessError:
-        print(f"same: {args.base!r} is no revision of this checkout", file=sys.stderr)
+        print(f"same: {args.base!r} or {args.revision!r} is no revision of this checkout", file=sys.stderr)
         return 2
     try:
-        base, other = made(revision, args.tiny), made(None, args.tiny)
+        base, other = made(base, args.tiny), made(other, args.tiny)
     except (RuntimeError, subprocess.CalledProcessError) as problem:
         print(f"same: {getattr(problem, 'stderr', None) or problem}", file=sys.stderr)
         return 2

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from uncertain_affect import losses, models
-from uncertain_affect.losses import auxiliary
-from uncertain_affect.models import backbones, emenet, experts, han_rock, ugn, uncnet
-from uncertain_affect.training import generators
+from uncertain_affect.losses import rock as auxiliary
+from uncertain_affect.models import backbones, ugn, uncnet
+from uncertain_affect.models import distill as emenet
+from uncertain_affect.models import pen as experts
+from uncertain_affect.models import rock as han_rock
+from uncertain_affect.training.fit import generators
 
 # differences of 1e-6 in double precision err by about 1e-10
 gradcheck = functools.partial(torch.autograd.gradcheck, atol=1e-7, rtol=1e-5)
@@ -123,49 +126,49 @@ LAYERS = {
         backbones.ResidualBlock(2, 1, backbones.RESNETS[50][1], 2), normal(2, 2, 4, 4)
     ),
     "backbones.ResNet": lambda: check(backbones.ResNet(18, generator(), 2, 1, 3), pictures(3, 48, 48), **FAST),
-    "emenet.PReLU": lambda: check(emenet.PReLU(2), normal(2, 2, 3, 3)),
-    "emenet.Bottleneck": lambda: check(emenet.Bottleneck(2, 2, 3, 1, True), normal(2, 2, 3, 3)),
-    "emenet.MobileFaceNet": lambda: check(
+    "distill.PReLU": lambda: check(emenet.PReLU(2), normal(2, 2, 3, 3)),
+    "distill.Bottleneck": lambda: check(emenet.Bottleneck(2, 2, 3, 1, True), normal(2, 2, 3, 3)),
+    "distill.MobileFaceNet": lambda: check(
         emenet.MobileFaceNet(generator(), 0.05, 32, 0.1), pictures(3, 32, 32), **FAST
     ),
-    "emenet.MarbleNet": lambda: check(emenet.MarbleNet(generator(), 0.05), normal(2, 64, 40), **FAST),
-    "emenet._SoundBlock": lambda: check(emenet._SoundBlock(2, 3, 3, 2, True, True, 2), normal(2, 2, 7)),
-    "emenet.TaskHeads": lambda: check(
+    "distill.MarbleNet": lambda: check(emenet.MarbleNet(generator(), 0.05), normal(2, 64, 40), **FAST),
+    "distill._SoundBlock": lambda: check(emenet._SoundBlock(2, 3, 3, 2, True, True, 2), normal(2, 2, 7)),
+    "distill.TaskHeads": lambda: check(
         emenet.TaskHeads(3, generators([0, 1]), {"AU": 2, "VA": 1}, 2, shared=2), normal(2, 2, 3, 3), normal(2, 2, 2, 2)
     ),
-    "emenet.EMENet": lambda: check(
+    "distill.EMENet": lambda: check(
         emenet.EMENet(generator(), True, True, 0.05, 32, 0.1, hidden=2),
         pictures(2, 2, 32, 32),
         normal(2, 2, 64, 40),
         **FAST,
     ),
-    "emenet._Recurrence": steps_of_a_gru,
-    "experts.SharedNetwork": lambda: check(experts.SharedNetwork(3, generators([0, 1])), normal(4, 3)),
-    "experts.PersonalizedExpertNetwork": lambda: check(
+    "distill._Recurrence": steps_of_a_gru,
+    "pen.SharedNetwork": lambda: check(experts.SharedNetwork(3, generators([0, 1])), normal(4, 3)),
+    "pen.PersonalizedExpertNetwork": lambda: check(
         experts.PersonalizedExpertNetwork(3, 4, generators([0, 1])), normal(2, 4, 3)
     ),
-    "han_rock.TaskGRU": lambda: check(
+    "rock.TaskGRU": lambda: check(
         han_rock.TaskGRU(2, 3, 2, generator(), 0.3, 0.3), normal(3, 4, 3), torch.tensor([2, 4, 1])
     ),
-    "han_rock._Recurrence": steps_of_many_grus,
-    "han_rock.TaskAttention": lambda: check(
+    "rock._Recurrence": steps_of_many_grus,
+    "rock.TaskAttention": lambda: check(
         han_rock.TaskAttention(2, 3, 4, generator()),
         normal(2, 3, 4, 3),
         torch.arange(4) < torch.tensor([[4], [2], [1]]),
     ),
-    "han_rock.FlatHan": lambda: check(
+    "rock.FlatHan": lambda: check(
         han_rock.FlatHan(TASKS, embedding(), 2, generator(), word_gru=2, attention=3, freeze=False),
         TOKENS,
         CONTEXT,
         **FAST,
     ),
-    "han_rock.HanRock": lambda: check(
+    "rock.HanRock": lambda: check(
         han_rock.HanRock(TASKS, embedding(), 2, 1, generator(), word_gru=2, attention=3, freeze=False),
         TOKENS,
         CONTEXT,
         **FAST,
     ),
-    "han_rock._Heads": lambda: check(han_rock._Heads(TASKS, 3, generator()), normal(3, 4, 3)),
+    "rock._Heads": lambda: check(han_rock._Heads(TASKS, 3, generator()), normal(3, 4, 3)),
     "ugn.ActionUnitBranches": lambda: check(ugn.ActionUnitBranches(4, 3, generators([0, 1]), 2), normal(2, 5, 4)),
     "ugn.UncertainGraphLayer": lambda: check(
         ugn.UncertainGraphLayer(3, 4, generators([0, 1]), 3, 2), normal(2, 2, 3, 4), normal(2, 2, 2, 3, 3).sigmoid()
@@ -178,7 +181,7 @@ LAYERS = {
 }
 NOT_TRAINED = {
     "backbones.InceptionResnetV1": "frozen: no parameter has a gradient",
-    "han_rock._Han": "what FlatHan and HanRock share",
+    "rock._Han": "what FlatHan and HanRock share",
 }
 
 
@@ -239,57 +242,57 @@ def tasks(of):
 
 # a loss, and the shapes of what it is differentiated by
 LOSSES = {
-    "action_units.action_unit_cross_entropy": (
+    "ugn.action_unit_cross_entropy": (
         lambda z: losses.action_unit_cross_entropy(z, UNITS - UNITS.roll(1, -1).clamp(max=0), soft(4), soft(2, 3)),
         (2, 3, 4),
     ),
-    "auxiliary.multi_task_loss": (
+    "rock.multi_task_loss": (
         tasks(lambda *a: auxiliary.multi_task_loss(*a, BALANCE, (True, False))),
         (3, 1),
         (3, 1, 4),
     ),
-    "auxiliary.task_losses": (tasks(lambda *a: auxiliary.task_losses(*a, (True, False))), (3, 1), (3, 1, 4)),
-    "distillation.au_distillation": (lambda z: losses.au_distillation(z, soft(2, 3, 4)), (2, 3, 4)),
-    "distillation.au_loss": (lambda z: losses.au_loss(z, UNITS, soft(4)), (2, 3, 4)),
-    "distillation.ccc_loss": (lambda x, y: losses.ccc_loss(x, y), (2, 2, 3), (2, 2, 3)),
-    "distillation.expr_distillation": (lambda z: losses.expr_distillation(z, soft(2, 3, 4)), (2, 3, 4)),
-    "distillation.expr_loss": (
+    "rock.task_losses": (tasks(lambda *a: auxiliary.task_losses(*a, (True, False))), (3, 1), (3, 1, 4)),
+    "distill.au_distillation": (lambda z: losses.au_distillation(z, soft(2, 3, 4)), (2, 3, 4)),
+    "distill.au_loss": (lambda z: losses.au_loss(z, UNITS, soft(4)), (2, 3, 4)),
+    "distill.ccc_loss": (lambda x, y: losses.ccc_loss(x, y), (2, 2, 3), (2, 2, 3)),
+    "distill.expr_distillation": (lambda z: losses.expr_distillation(z, soft(2, 3, 4)), (2, 3, 4)),
+    "distill.expr_loss": (
         lambda z: torch.stack([losses.expr_loss(z, LABELS), losses.expr_loss(z, LABELS, soft(3))]),
         (2, 3, 3),
     ),
-    "distillation.landmark_loss": (lambda x, y: losses.landmark_loss(x, y), (2, 3, 4), (2, 3, 4)),
-    "distillation.multitask_loss": (lambda x, w: losses.multitask_loss([*x.unbind(), None], w), (2, 3), (3, 3)),
-    "distillation.va_distillation": (lambda z: losses.va_distillation(z, soft(2, 3, 2, 20)), (2, 3, 40)),
-    "distillation.va_loss": (lambda z: losses.va_loss(z, normal(2, 3, 2, seed=1)), (2, 3, 40)),
-    "experts.affect_squared_error": (losses.affect_squared_error, (2, 3, 2), (2, 3, 2)),
-    "experts.gate_activation_l1": (
+    "distill.landmark_loss": (lambda x, y: losses.landmark_loss(x, y), (2, 3, 4), (2, 3, 4)),
+    "distill.multitask_loss": (lambda x, w: losses.multitask_loss([*x.unbind(), None], w), (2, 3), (3, 3)),
+    "distill.va_distillation": (lambda z: losses.va_distillation(z, soft(2, 3, 2, 20)), (2, 3, 40)),
+    "distill.va_loss": (lambda z: losses.va_loss(z, normal(2, 3, 2, seed=1)), (2, 3, 40)),
+    "pen.affect_squared_error": (losses.affect_squared_error, (2, 3, 2), (2, 3, 2)),
+    "pen.gate_activation_l1": (
         lambda z: torch.stack([losses.gate_activation_l1(z), losses.gate_activation_l1(z, "sum")]),
         (2, 3, 4),
     ),
-    "experts.gate_cross_entropy": (lambda z: losses.gate_cross_entropy(z, LABELS), (2, 3, 4)),
-    "experts.pen_adaptation_loss": (
+    "pen.gate_cross_entropy": (lambda z: losses.gate_cross_entropy(z, LABELS), (2, 3, 4)),
+    "pen.pen_adaptation_loss": (
         lambda y, z: losses.pen_adaptation_loss(mixture(y, z), normal(2, 3, 2, seed=9), 0.3),
         (2, 3, 2),
         (2, 3, 4),
     ),
-    "experts.pen_gate_loss": (lambda z: losses.pen_gate_loss(z, LABELS, 0.3), (2, 3, 4)),
-    "experts.pen_source_loss": (
+    "pen.pen_gate_loss": (lambda z: losses.pen_gate_loss(z, LABELS, 0.3), (2, 3, 4)),
+    "pen.pen_source_loss": (
         lambda y, z: losses.pen_source_loss(mixture(y, z), normal(2, 3, 2, seed=9), LABELS, 0.2, 0.3),
         (2, 3, 2),
         (2, 3, 4),
     ),
-    "soft_labels.soft_label_cross_entropy": (lambda z: losses.soft_label_cross_entropy(z, soft(2, 3, 4)), (2, 3, 4)),
+    "uncnet.soft_label_cross_entropy": (lambda z: losses.soft_label_cross_entropy(z, soft(2, 3, 4)), (2, 3, 4)),
 }
 WEIGHTS = {  # nothing is learnt through what chooses the weights of losses
-    "action_units.occurrence_weights",
-    "auxiliary.draw_primary_weight",
-    "auxiliary.loss_weights",
-    "auxiliary.mutual_information",
-    "auxiliary.without_families",
-    "distillation.TaskBalancer",
-    "distillation.balancing_trace",
-    "distillation.class_weights",
-    "distillation.positive_weights",
+    "ugn.occurrence_weights",
+    "rock.draw_primary_weight",
+    "rock.loss_weights",
+    "rock.mutual_information",
+    "rock.without_families",
+    "distill.TaskBalancer",
+    "distill.balancing_trace",
+    "distill.class_weights",
+    "distill.positive_weights",
 }
 
 
@@ -315,4 +318,4 @@ def test_a_wrong_gradient_is_seen(monkeypatch):
 
     monkeypatch.setattr(emenet._Recurrence, "backward", staticmethod(wrong))
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
-        LAYERS["emenet.TaskHeads"]()
+        LAYERS["distill.TaskHeads"]()

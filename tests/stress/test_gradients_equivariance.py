@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from uncertain_affect import losses, metrics
-from uncertain_affect.models.emenet import TaskHeads
-from uncertain_affect.models.experts import Mixture, PersonalizedExpertNetwork, SharedNetwork
-from uncertain_affect.models.han_rock import FlatHan, HanRock, Task
+from uncertain_affect.models.distill import TaskHeads
+from uncertain_affect.models.pen import Mixture, PersonalizedExpertNetwork, SharedNetwork
+from uncertain_affect.models.rock import FlatHan, HanRock, Task
 from uncertain_affect.models.ugn import ActionUnitBranches, UncertainGraphNetwork
 from uncertain_affect.models.uncnet import UncNet
-from uncertain_affect.training import generators
+from uncertain_affect.training.fit import generators
 
 N_AU, COPIES = 5, 3
 

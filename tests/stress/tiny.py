@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uncertain_affect import corpora, finetuning
+from uncertain_affect import corpora
 from uncertain_affect.corpora.base import ActionUnits, AffectTraces, AffectVideos, Dialogues
 from uncertain_affect.corpora.simulated import identity
-from uncertain_affect.protocols import across, distill, pen, rock, ugn, uncnet
+from uncertain_affect.papers import distill, pen, ugn, uncnet
+from uncertain_affect.papers.across import methods as across
+from uncertain_affect.papers.rock import protocol as rock
+from uncertain_affect.training import finetune as finetuning
 
 
 def generator(seed: int = 0) -> torch.Generator:

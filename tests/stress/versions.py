@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rows import FAILED, NOT_HERE, PASSED, Row
 
-from uncertain_affect import paths
+from uncertain_affect.compute import paths
 
 HERE = ".".join(platform.python_version_tuple()[:2])
 PYTHONS = ("3.11", "3.12", "3.13")

@@ -13,7 +13,8 @@ from locks import LOCKS, ROOT, lock, pinned
 from PIL import Image
 from skimage import data, feature
 
-from uncertain_affect import corpora, reproduce
+from uncertain_affect import corpora
+from uncertain_affect.run import reproduce
 
 # --- the bill of materials --------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pandas as pd
 
+from uncertain_affect.compute.paths import data_root
 from uncertain_affect.corpora.base import (
     About,
     ActionUnits,
@@ -16,7 +17,6 @@ from uncertain_affect.corpora.base import (
     Dialogues,
     Expressions,
 )
-from uncertain_affect.paths import data_root
 
 __all__ = [
     "KNOWN",

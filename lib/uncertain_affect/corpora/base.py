@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uncertain_affect.cache import content_key
+from uncertain_affect.compute.cache import content_key
 
 SPLITS = ("train", "val", "test")
 

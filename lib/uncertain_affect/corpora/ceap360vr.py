@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uncertain_affect.cache import cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import About, AffectTraces, CorpusError
 
 # Part of every cache key: what other code has made is not taken.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pooch
 
+from uncertain_affect.compute.paths import data_root
 from uncertain_affect.corpora import KNOWN, CorpusError, about, ceap360vr, ferplus, is_available, meld
-from uncertain_affect.paths import data_root
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from uncertain_affect.cache import cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import About, CorpusError, Expressions
 
 # Part of every cache key: what other code has made is not taken.

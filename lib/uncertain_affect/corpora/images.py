@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from uncertain_affect.cache import cached_blocks, code_key, content_key
+from uncertain_affect.compute.cache import cached_blocks, code_key, content_key
 from uncertain_affect.corpora.base import CorpusError
 
 FORMATS = ("JPEG", "PNG", "BMP")

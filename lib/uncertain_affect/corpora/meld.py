@@ -28,9 +28,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uncertain_affect import monah
 from uncertain_affect.corpora.base import SPLITS, About, CorpusError, Dialogues
 from uncertain_affect.corpora.turns import LONGEST_S, timing
+from uncertain_affect.papers.rock import monah
 
 FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 HEADER = (

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from uncertain_affect.cache import cached_arrays, content_key
+from uncertain_affect.compute.cache import cached_arrays, content_key
 from uncertain_affect.corpora import images, lines, reading
 from uncertain_affect.corpora.base import About, AffectTraces, CorpusError
 

@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uncertain_affect import papers
 from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora import turns as talk
 from uncertain_affect.corpora.base import About, CorpusError, Dialogues
+from uncertain_affect.evidence import printed as papers
 
 DIMENSIONS = {"A": "activation", "I": "intensity", "P": "power", "V": "valence"}
 CHARACTERS = {"Po": "poppy", "Sp": "spike", "Pr": "prudence", "Ob": "obadiah"}

@@ -15,7 +15,7 @@ import numpy as np
 
 from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora.base import CorpusError
-from uncertain_affect.monah import TONES
+from uncertain_affect.papers.rock.monah import TONES
 
 FILE = "talkturn_vokaturi.csv"
 SCORES = {"happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear"}

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncertain_affect import monah
 from uncertain_affect.corpora import openface, tones
 from uncertain_affect.corpora.base import CorpusError
+from uncertain_affect.papers.rock import monah
 
 # MELD's longest turns that are what they seem last 41 s; two last minutes, with a handful of words. Pauses beyond a
 # minute (either way) are cuts to another scene, or times from elsewhere.

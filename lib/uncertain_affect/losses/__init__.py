@@ -6,8 +6,7 @@ numbers to predict are not looked for, which would cost as much as some of the l
 either, and `training.fit` stops there.
 """
 
-from uncertain_affect.losses.action_units import action_unit_cross_entropy, occurrence_weights
-from uncertain_affect.losses.distillation import (
+from uncertain_affect.losses.distill import (
     TaskBalancer,
     au_distillation,
     au_loss,
@@ -22,7 +21,7 @@ from uncertain_affect.losses.distillation import (
     va_distillation,
     va_loss,
 )
-from uncertain_affect.losses.experts import (
+from uncertain_affect.losses.pen import (
     affect_squared_error,
     gate_activation_l1,
     gate_cross_entropy,
@@ -30,7 +29,8 @@ from uncertain_affect.losses.experts import (
     pen_gate_loss,
     pen_source_loss,
 )
-from uncertain_affect.losses.soft_labels import soft_label_cross_entropy
+from uncertain_affect.losses.ugn import action_unit_cross_entropy, occurrence_weights
+from uncertain_affect.losses.uncnet import soft_label_cross_entropy
 
 __all__ = [
     "TaskBalancer",

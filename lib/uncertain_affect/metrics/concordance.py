@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from uncertain_affect.evidence.resampling import ccc_from_sums
 from uncertain_affect.metrics._inputs import Values, as_numpy
-from uncertain_affect.resampling import ccc_from_sums
 
 
 def ccc(predictions: Values, labels: Values) -> float | np.ndarray:

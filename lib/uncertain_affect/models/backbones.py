@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uncertain_affect.cache import file_checksum
+from uncertain_affect.compute.cache import file_checksum
 
 # Identity corpus -> (published weight file, identities its classifier tells apart).
 PUBLISHED_WEIGHTS = {

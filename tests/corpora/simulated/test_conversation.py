@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from uncertain_affect import monah
 from uncertain_affect.corpora import CorpusError, Dialogues
 from uncertain_affect.corpora.simulated import conversation
 from uncertain_affect.corpora.simulated.people import People
+from uncertain_affect.papers.rock import monah
 
 
 def seeded(seed=0):

@@ -7,7 +7,7 @@ holds the checksum of this file's values. A claim that does not come out is a re
 
 import torch
 
-from uncertain_affect.cache import content_key
+from uncertain_affect.compute.cache import content_key
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")

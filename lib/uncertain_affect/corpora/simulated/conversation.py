@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncertain_affect import monah
 from uncertain_affect.corpora.base import CorpusError, Dialogues
 from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import feeling, voice
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
 from uncertain_affect.corpora.simulated.people import People
+from uncertain_affect.papers.rock import monah
 
 # --- feelings over turns, all in z --------------------------------------------------------------------------------
 # Feelings carry over from turn to turn [published, direction only: Kuppens, Allen and Sheeber 2010, Psychol. Sci.

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from uncertain_affect.cache import cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.simulated import feeling
 from uncertain_affect.corpora.simulated.faces import Nuisance, render
 from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
-from uncertain_affect.training import generators, one_thread
+from uncertain_affect.training.fit import generators, one_thread
 
 CORPORA = ("skewed", "balanced")
 

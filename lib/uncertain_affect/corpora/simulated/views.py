@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncertain_affect.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import (
     ActionUnits,
     AffectTraces,

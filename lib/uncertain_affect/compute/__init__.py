@@ -1,0 +1,1 @@
+"""Where work runs and what it leaves: workers, the cache, paths."""

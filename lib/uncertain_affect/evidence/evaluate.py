@@ -1,0 +1,274 @@
+"""One set of measures for the uncertainty of any classifier: what ``uncertain-affect evaluate`` prints.
+
+Each measure is computed as jackknife pseudo-values, one for each cluster of test examples, so that methods are
+compared on the same clusters and seeds by subtracting: see `claims.effect_interval`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from uncertain_affect.evidence.claims import effect_interval
+from uncertain_affect.evidence.resampling import (
+    Floats,
+    cluster_sums,
+    leave_one_out,
+    moment_sums,
+    pearson_from_sums,
+    pseudo_values,
+    ratio,
+    ratio_sums,
+)
+from uncertain_affect.metrics import (
+    annotator_disagreement,
+    area_under_risk_coverage,
+    auroc,
+    calibration_sums,
+    ece_from_sums,
+    entropy,
+    entropy_decomposition,
+    jensen_shannon_distance,
+)
+from uncertain_affect.metrics._inputs import Values, as_numpy, check_probabilities, set_votes
+
+
+class Measure(NamedTuple):
+    """What is asked, in which direction better lies (None: neither), and of which question it is part."""
+
+    question: str
+    better: str | None
+    says: str
+
+
+MEASURES = {
+    "accuracy": Measure("use", "higher", "share of test examples whose likeliest class has most votes"),
+    "NLL": Measure("use", "lower", "mean negative log-probability of a vote, nats"),
+    "Brier": Measure("use", "lower", "mean squared distance of prediction and vote"),
+    "ECE": Measure("use", "lower", "expected calibration error, ten bins"),
+    "AURC": Measure("use", "lower", "error rate of those kept by U_t, averaged over coverages"),
+    "distance to p*": Measure("aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and truth"),
+    "distance to votes": Measure("aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and votes"),
+    "r(U_a, H*)": Measure("aleatoric", "higher", "rank correlation of aleatoric uncertainty and true entropy"),
+    "r(U_a, d)": Measure("aleatoric", "higher", "rank correlation of aleatoric uncertainty and disagreement of votes"),
+    "AUROC(U_e, group)": Measure("epistemic", "higher", "chance that U_e is higher in the group thinned in training"),
+    "r(U_a, U_e)": Measure("separate", None, "rank correlation of the two uncertainties"),
+}
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Test examples and what is known of them.
+
+    Attributes:
+        target: (N,) labels or (N, C) votes.
+        clusters: (N,), examples that count as one observation share a value; None where each stands alone.
+        truth: (N, C), p*(y|x) where it is known.
+        group: (N,) bool, the group that was thinned in training, where one was.
+    """
+
+    target: Values
+    clusters: ArrayLike | None = None
+    truth: Values | None = None
+    group: ArrayLike | None = None
+
+
+def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
+    """Pseudo-values (clusters,) of every measure of `MEASURES` that applies; their mean is the measure.
+
+    Args:
+        probs: (T, N, C) of T sampled networks or members, or (N, C). One prediction alone has no epistemic
+            uncertainty, and its aleatoric one is the total.
+        cases: the test examples.
+
+    Float32 stays float32, and samples are worked through one at a time: beyond the input, memory is that of a few
+    predictions (N, C).
+
+    Returns:
+        By name, (clusters,) each; NaN where a measure is not defined for all examples or without one cluster; fewer
+        than clusters where AURC or AUROC leave out several at once, see :func:`resampling.leave_one_out`.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row (and its
+            sample), or shapes that do not match.
+    """
+    probs = as_numpy(probs)
+    if probs.dtype.kind not in "fiub":
+        raise ValueError(f"probs are {probs.dtype}: expected floating-point numbers")
+    if probs.ndim not in (2, 3) or 0 in probs.shape or probs.shape[-1] < 2:
+        raise ValueError(f"probs has shape {probs.shape}: expected (T, N, C) or (N, C), not empty, C at least 2")
+    if probs.dtype not in (np.float32, np.float64):
+        probs = probs.astype(np.float32 if probs.dtype == np.float16 else np.float64)
+    sampled, probs = probs.ndim == 3, probs.reshape(-1, *probs.shape[-2:])
+    for t, sample in enumerate(probs):
+        check_probabilities(sample, f"probs, sample {t}" if sampled else "probs")
+    n = probs.shape[1]
+    votes, weight = set_votes(cases.target, probs.shape[1:])
+    clusters = np.arange(n) if cases.clusters is None else np.asarray(cases.clusters)
+    if clusters.shape != (n,):
+        raise ValueError(f"clusters or groups have shape {clusters.shape}: expected one for each of {n} examples")
+
+    mean, (total, aleatoric, epistemic) = probs.mean(0, dtype=np.float64), entropy_decomposition(probs)
+    proportions = votes / weight[:, None]
+    wrong = (mean.argmax(1) != votes.argmax(1)).astype(float)
+
+    def averaged(values: Floats, weights: ArrayLike = 1.0) -> Floats:
+        return pseudo_values(cluster_sums(ratio_sums(values, weights)[None], clusters), ratio)[0]
+
+    def correlated(x: Floats, y: Floats) -> Floats:
+        # ranks are taken once: leaving a cluster out moves the others together
+        x, y = (rankdata(values) - (n + 1) / 2 for values in (x, y))
+        return pseudo_values(cluster_sums(moment_sums(x, y)[None], clusters), _correlation_of_ranks)[0]
+
+    def ranked(f: Callable, values: ArrayLike, uncertainty: Floats) -> Floats:
+        return leave_one_out(lambda weights: f(uncertainty, values, weights), clusters)
+
+    # NLL = -sum_k v_k log p_k,  Brier = sum_k v_k ||e_k - p||^2 = 1 + |p|^2 - 2 v.p
+    nll = -np.where(proportions > 0, proportions * np.log(np.clip(mean, 1e-12, None)), 0).sum(1)
+    found = {
+        "accuracy": averaged(1 - wrong),
+        "NLL": averaged(nll, weight),
+        "Brier": averaged(1 + (mean**2).sum(1) - 2 * (mean * proportions).sum(1), weight),
+        "ECE": pseudo_values(cluster_sums(calibration_sums(mean, cases.target)[None], clusters), ece_from_sums)[0],
+        "AURC": ranked(area_under_risk_coverage, wrong, total),
+    }
+    if cases.truth is not None:
+        truth = as_numpy(cases.truth).astype(np.float64)
+        found["distance to p*"] = averaged(jensen_shannon_distance(mean, truth))
+        found["r(U_a, H*)"] = correlated(aleatoric, entropy(truth))
+    if _several_votes(votes, weight):
+        found["distance to votes"] = averaged(jensen_shannon_distance(mean, proportions))
+        found["r(U_a, d)"] = correlated(aleatoric, annotator_disagreement(votes))
+    if len(probs) > 1:
+        found["r(U_a, U_e)"] = correlated(aleatoric, epistemic)
+        if cases.group is not None:
+            found["AUROC(U_e, group)"] = ranked(auroc, np.asarray(cases.group), epistemic)
+    return {name: found[name] for name in MEASURES if name in found}
+
+
+def _several_votes(votes: Floats, weight: Floats) -> bool:
+    """Whether some example has more than one vote (N, C), counted or as shares of several."""
+    return bool((weight > 1).any() or (votes.max(1) < weight).any())
+
+
+def _correlation_of_ranks(sums: Floats) -> Floats:
+    n, x, y, xx, yy, _ = np.moveaxis(sums, -1, 0)
+    # ranks are halves of whole numbers, so that this tells exactly where all are equal
+    varies = (n * xx > x * x) & (n * yy > y * y)
+    return np.where(varies, pearson_from_sums(sums), np.nan)
+
+
+def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
+    """A row for each measure that is defined: estimate, 95% interval, which way is better, and what it says.
+
+    Args:
+        measured: pseudo-values (clusters,) or (seeds, clusters) by name, see :func:`measure`.
+
+    Returns:
+        Columns estimate, low, high, better, question and says; low and high are NaN where there is but one seed and
+        cluster, from which no interval follows.
+    """
+    rows = {}
+    for name, values in measured.items():
+        if not np.isfinite(values).all():
+            continue
+        estimate, low, high = float(np.mean(values)), np.nan, np.nan
+        if np.size(values) > 1:
+            effect = effect_interval(np.atleast_2d(values))
+            estimate, low, high = effect.estimate, effect.low, effect.high
+        about = MEASURES[name]
+        rows[name] = {
+            "estimate": estimate,
+            "low": low,
+            "high": high,
+            "better": about.better or "-",
+            "question": about.question,
+            "says": about.says,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def unmeasured(measured: Mapping[str, Floats]) -> dict[str, str]:
+    """Why each of `MEASURES` that has no row in the table of what :func:`measure` found has none, by name."""
+    alone = "one prediction of each example has no epistemic uncertainty"
+    lacks = {
+        "distance to p*": "the true distribution is not known",
+        "distance to votes": "no example has several votes",
+        "r(U_a, H*)": "the true distribution is not known",
+        "r(U_a, d)": "no example has several votes",
+        "AUROC(U_e, group)": alone if "r(U_a, U_e)" not in measured else "no group is known to be thinned in training",
+        "r(U_a, U_e)": alone,
+    }
+    equal = "not defined: one of the two is the same for all examples, or for all but one cluster"
+    undefined = {name for name, values in measured.items() if not np.isfinite(values).all()}
+    return {
+        name: equal if name in undefined else lacks[name]
+        for name in MEASURES
+        if name in undefined or name not in measured
+    }
+
+
+# --- predictions made elsewhere -------------------------------------------------------------------------------
+
+# The axes of each array of a file, and the kinds of its numbers (`numpy.dtype.kind`).
+ARRAYS = {"probs": ((2, 3), "fiub"), "labels": ((1,), "iu"), "votes": ((2,), "fiub"), "groups": ((1,), "fiubUS")}
+
+
+def read(path: str | os.PathLike, known: bool = False) -> dict[str, np.ndarray]:
+    """Arrays of a file of predictions, none of which is a Python object.
+
+    Args:
+        path: an ``.npz`` with ``probs`` (T, N, C) or (N, C); ``labels`` (N,), whole numbers from 0 in an integer dtype
+            (floats are how missing labels come), or ``votes`` (N, C), counts or shares; and, if examples belong
+            together (one person, one dialogue), ``groups`` (N,), numbers or strings.
+        known: labels, votes and groups come from elsewhere, and the file has none.
+
+    Raises:
+        ValueError: not such a file, naming the array.
+        FileNotFoundError: no file.
+    """
+    expected = "Expected is an .npz made by np.savez(path, probs=..., labels=... or votes=...)"
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist") from None
+    except Exception as problem:  # what is no archive, or a broken one, raises nearly anything
+        raise ValueError(f"{path}: {problem}. {expected}") from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path}: a single array. {expected}")
+    arrays = {}
+    with archive:
+        for name in archive.files:
+            if name not in ARRAYS:
+                raise ValueError(f"{path}: array {name!r} is not known; known are {', '.join(ARRAYS)}")
+            try:
+                arrays[name] = archive[name]
+            except Exception as problem:  # so does a header, which is read as Python's literals
+                raise ValueError(f"{path}: array {name!r} cannot be read: {problem}") from None
+            if not isinstance(arrays[name], np.ndarray):  # what does not begin as an array comes as bytes
+                raise ValueError(f"{path}: {name!r} is not an array")
+    if "probs" not in arrays:
+        raise ValueError(f"{path}: there is no array 'probs'")
+    if known and len(arrays) > 1:
+        more = " and ".join(repr(name) for name in arrays if name != "probs")
+        raise ValueError(f"{path}: {more} in the file, beside those of the corpus: two truths; leave out one of them")
+    if not known and ("labels" in arrays) == ("votes" in arrays):
+        raise ValueError(f"{path}: one of the arrays 'labels' and 'votes' is needed, not both")
+    for name, array in arrays.items():
+        _check(f"{path}: array {name!r}", array, *ARRAYS[name])
+    return arrays
+
+
+def _check(what: str, array: np.ndarray, axes: tuple[int, ...], kinds: str) -> None:
+    if array.ndim not in axes:
+        raise ValueError(f"{what} has shape {array.shape}: expected {' or '.join(map(str, axes))} axes")
+    if array.dtype.kind not in kinds:
+        numbers = "numbers or strings" if "U" in kinds else "numbers" if "f" in kinds else "an integer dtype"
+        raise ValueError(f"{what} is {array.dtype}: expected {numbers}")
+    if array.ndim == 1 and array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{what}: row {np.isnan(array).argmax()} is NaN")

@@ -1,0 +1,1 @@
+"""How each paper trains and is tested."""

@@ -1,0 +1,1 @@
+"""HAN-ROCK: protocol, narratives, text, auxiliary targets, search."""

@@ -1,0 +1,286 @@
+"""UncNet's protocol: two networks, three ways to ask them, on frozen features of FER+ faces.
+
+Sources: sections 3 and 4 of the paper, and its published code (asmadotgh/unc-net, MIT) where the text is silent.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncertain_affect import corpora
+from uncertain_affect.compute import parallel as cluster
+from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.corpora.base import Expressions
+from uncertain_affect.losses import soft_label_cross_entropy
+from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
+from uncertain_affect.training.features import frozen_features
+from uncertain_affect.training.fit import fit, generators
+
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
+
+CONTROL = "UncNet, dropout off"
+ARMS = ("Baseline", "UncNet", CONTROL)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run.
+
+    The paper trains its two networks at different rates, Baseline at 1e-4 and UncNet at 1e-5, and stops them at
+    different epochs (403 and 819, on validation). ``lr_factor`` raises both alike: at 1e-5 a few epochs leave
+    UncNet untrained. Training ends at a validation plateau: ``patience`` epochs in which no seed improves.
+    """
+
+    seeds: tuple[int, ...]
+    lr_factor: float
+    patience: int
+    max_epochs: int = 819
+    lr_baseline: float = 1e-4
+    lr_uncnet: float = 1e-5
+    batch_size: int = 90
+    clip_norm: float = 5.0
+    dropout: float = 0.2
+    n_samples: int = 100
+    masks: str = "per_input"
+
+
+def settings(profile: str, seed: int = 0) -> Settings:
+    """The settings of a profile; seeds count up from ``seed``.
+
+    Raises:
+        ValueError: no such profile.
+    """
+    if profile == "quick":
+        return Settings(seeds=tuple(range(seed, seed + 5)), lr_factor=10, patience=3)
+    if profile == "full":
+        return Settings(seeds=tuple(range(seed, seed + 20)), lr_factor=1, patience=10)
+    raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
+
+
+def load(
+    name: str, profile: str, settings: Settings, root: str | os.PathLike | None = None, **options
+) -> list[Expressions]:
+    """The corpus; of the simulated world one for each seed, whose people, pictures and votes a seed redraws.
+
+    ``options`` are those of the simulated view.
+
+    Workers of a cluster share the drawing, see :func:`cluster.run_all`.
+
+    Raises:
+        CorpusError: it is not there, or not as it should be.
+    """
+    if name != "simulated":
+        return [corpora.load(name, root)]
+    options = {"view": "ferplus", "size": profile, **options}
+    cluster.run_all(_draw, {seed: (seed, options) for seed in settings.seeds}, label="worlds")
+    return [corpora.load("simulated", seed=seed, **options) for seed in settings.seeds]
+
+
+def _draw(seed: int, options: dict) -> None:
+    corpora.load("simulated", seed=seed, **options)  # into the cache: a world is too large to be sent around
+
+
+def features(
+    worlds: list[Expressions], kind: str, root: str | os.PathLike | None = None, device: str = "cpu"
+) -> list[np.ndarray]:
+    """Frozen features (N, D) of the images of each world, see :func:`features.frozen_features`, shared by workers."""
+    calls = {i: (np.asarray(world.images), kind, root, device) for i, world in enumerate(worlds)}
+    return list(cluster.run_all(_features, calls, device, label="features").values())
+
+
+def _features(images: np.ndarray, kind: str, root: str | os.PathLike | None, device: str) -> np.ndarray:
+    return frozen_features(images, kind, root=root, device=device)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What the classifier sees: features (N, D) and vote proportions (N, C) of each split.
+
+    Attributes:
+        features, targets: by split, ``train``, ``val`` and ``test``; with a leading axis of S where every seed has
+            its own world (:func:`side_by_side`).
+    """
+
+    features: dict[str, Tensor]
+    targets: dict[str, Tensor]
+
+
+def faces(features: np.ndarray, proportions: Tensor, split: np.ndarray, standardise: bool) -> Faces:
+    """Split features and vote proportions.
+
+    Args:
+        features: (N, D) frozen features.
+        proportions: (N, C) shares of the votes.
+        split: (N,) ``train``, ``val`` or ``test``.
+        standardise: to zero mean and unit variance over the training images, which hand-made features need;
+            the paper feeds the features of its face network as they are.
+
+    Raises:
+        ValueError: the three do not have one row per image, or a split has no image.
+    """
+    if not len(features) == len(proportions) == len(split):
+        raise ValueError(
+            f"features, proportions and split have {len(features)}, {len(proportions)} and {len(split)} rows: "
+            "each needs one per image"
+        )
+    rows = {name: torch.as_tensor(split == name) for name in ("train", "val", "test")}
+    for name, chosen in rows.items():
+        if not chosen.any():
+            raise ValueError(f"no image is in the split {name!r}")
+    x = torch.as_tensor(np.array(features), dtype=torch.float32)
+    if standardise:
+        train = x[rows["train"]]
+        x = (x - train.mean(0)) / train.std(0).clamp(min=1e-6)
+    return Faces({s: x[r] for s, r in rows.items()}, {s: proportions[r].float() for s, r in rows.items()})
+
+
+def side_by_side(worlds: list[Faces]) -> Faces:
+    """One world for all seeds as it is, or one world per seed stacked along a leading axis."""
+    if len(worlds) == 1:
+        return worlds[0]
+    return Faces(
+        *({split: torch.stack([getattr(w, part)[split] for w in worlds]) for split in ("train", "val", "test")}
+          for part in ("features", "targets"))
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One network of the paper, in S copies, and how its training went, as :class:`training.History` has it."""
+
+    model: UncNet
+    best_epoch: list[int]
+    best_val: list[float]
+    epochs: int
+    seconds: float
+
+
+def train(data: Faces, settings: Settings, network: str, device: str = "cpu") -> Trained:
+    """Train ``"Baseline"`` or ``"UncNet"`` for all seeds side by side, or take them from the cache.
+
+    Both train with dropout, as in the published code; they differ in learning rate, and so in stopping point.
+    An interrupted training goes on where it stopped.
+
+    Raises:
+        ValueError: the paper has no such network.
+    """
+    networks = {"Baseline": (0, settings.lr_baseline), "UncNet": (10, settings.lr_uncnet)}
+    if network not in networks:
+        raise ValueError(f'network must be "Baseline" or "UncNet", not {network!r}')
+    stream, lr = networks[network]
+    seeds = list(settings.seeds)
+    fitting = {k: v for k, v in asdict(settings).items() if k not in ("n_samples", "masks")}
+    kind = torch.device(device).type
+    key = content_key(RECIPE, network, fitting, data.features, data.targets, kind, torch.__version__)
+    n_features, n_classes = data.features["train"].shape[-1], data.targets["train"].shape[-1]
+    model = UncNet(n_features, generators(seeds, stream), n_classes=n_classes, dropout=settings.dropout)
+
+    def build() -> dict[str, np.ndarray]:
+        model.to(device)
+        history = fit(
+            model,
+            soft_label_cross_entropy,
+            *((data.features[s].to(device), data.targets[s].to(device)) for s in ("train", "val")),
+            order=generators(seeds, stream + 1),
+            lr=lr * settings.lr_factor,
+            batch_size=settings.batch_size,
+            max_epochs=settings.max_epochs,
+            patience=settings.patience,
+            clip_norm=settings.clip_norm,
+            own_data=data.features["train"].ndim == 3,
+            checkpoint=cache_dir() / "networks" / f"{key}.checkpoint",
+            label=network,
+        )
+        state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
+        went = {"best_epoch": history.best_epoch, "best_val": history.best_val}
+        went |= {"epochs": len(history.val), "seconds": history.seconds}
+        return state | {name: np.asarray(value) for name, value in went.items()}
+
+    stored = cached_arrays(key, build, kind="networks")
+    went = {name: stored.pop(name).tolist() for name in ("best_epoch", "best_val", "epochs", "seconds")}
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
+    return Trained(model.to(device).eval(), **went)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one arm says of the test images, seed by seed.
+
+    Attributes:
+        probs: (S, N, C) mean predicted probabilities.
+        total, aleatoric, epistemic: (S, N) uncertainties in nats. With dropout off the total is all aleatoric.
+    """
+
+    probs: Tensor
+    total: Tensor
+    aleatoric: Tensor
+    epistemic: Tensor
+
+
+def predict(data: Faces, networks: dict[str, Trained], settings: Settings) -> dict[str, Predictions]:
+    """The three arms on the test images.
+
+    ``Baseline`` is its own network with dropout off and ``UncNet`` another one with dropout on, as in the paper,
+    where the comparison also carries the difference in training. The third arm, the control that the paper lacks,
+    is the UncNet network with dropout off: against ``UncNet`` only inference differs.
+    """
+    x = data.features["test"].to(next(networks["UncNet"].model.parameters()).device)
+    draws = generators(list(settings.seeds), stream=20)
+    dropout_on = [
+        mc_uncertainty(
+            networks["UncNet"].model, x[member] if x.ndim == 3 else x, settings.n_samples, g, settings.masks, member
+        )
+        for member, g in enumerate(draws)
+    ]
+    mean = torch.stack([mean for mean, _ in dropout_on]).cpu()
+    split = [torch.stack(parts).cpu() for parts in zip(*(u for _, u in dropout_on), strict=True)]
+    arms = {"Baseline": networks["Baseline"].model, CONTROL: networks["UncNet"].model}
+    return {"UncNet": Predictions(mean, *split)} | {name: _dropout_off(model, x) for name, model in arms.items()}
+
+
+@torch.no_grad()
+def _dropout_off(model: UncNet, x: Tensor) -> Predictions:
+    probs = torch.softmax(model(x).double(), -1).cpu()
+    entropy = torch.special.entr(probs).sum(-1)
+    return Predictions(probs, entropy, entropy, torch.zeros_like(entropy))
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """The test images of every seed's world, and what may be compared on them.
+
+    Attributes:
+        votes: (S, N, 9) votes for the nine classes without NF.
+        clusters: (N,) which images count as one observation. Where all seeds share one world these are groups of
+            identical images, crossed with the seeds. Where every seed has its own world, a world is one observation
+            and all its images one cluster.
+        subsets: (N,) masks by name, ``all`` and, in a shared world, ``deduplicated`` (not also in training).
+        worlds: the test part of each world.
+        truth: (S, N, ...) what the simulated world knows; empty elsewhere.
+    """
+
+    votes: Tensor
+    clusters: Tensor
+    subsets: dict[str, Tensor]
+    worlds: list[Expressions]
+    truth: dict[str, Tensor]
+
+    @property
+    def n_clusters(self) -> int:
+        return len(self.clusters.unique())
+
+
+def test_images(worlds: list[Expressions], n_seeds: int) -> TestImages:
+    """The test images of one world shared by all seeds, or of one world per seed (equally many in each)."""
+    tests = [world.subset(world.split == "test") for world in worlds]
+    votes = torch.stack([test.votes[:, :9] for test in tests]).expand(n_seeds, -1, -1)
+    everything = torch.ones(votes.shape[1], dtype=torch.bool)
+    if len(worlds) > 1:
+        truth = {name: torch.stack([test.truth[name] for test in tests]) for name in tests[0].truth}
+        return TestImages(votes, torch.zeros_like(everything, dtype=torch.int64), {"all": everything}, tests, truth)
+    unseen = ~worlds[0].duplicates_of_training()[worlds[0].split == "test"]
+    return TestImages(votes, tests[0].groups, {"all": everything, "deduplicated": unseen}, tests, {})

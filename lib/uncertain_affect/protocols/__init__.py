@@ -1,1 +1,0 @@
-"""How each paper trains and evaluates: settings per profile, and the cached work its notebooks share."""

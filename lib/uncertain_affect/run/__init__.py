@@ -1,0 +1,1 @@
+"""What runs notebooks and records what they measure; the command line."""

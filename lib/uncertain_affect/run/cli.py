@@ -1,0 +1,324 @@
+"""The command ``uncertain-affect``."""
+
+import argparse
+import logging
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import uncertain_affect
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 something failed, 2 it was asked wrongly."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.command(args)
+    except (ValueError, OSError) as problem:
+        said = str(problem) or type(problem).__name__  # a time-out says nothing
+        print(f"uncertain-affect: {said}", file=sys.stderr)
+        return 2 if isinstance(problem, ValueError | FileNotFoundError) else 1  # the disk's trouble is nobody's wish
+    except KeyboardInterrupt:
+        # the cell that was cut off is reported once more, as an exception nobody retrieved, when asyncio tidies up
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        print("uncertain-affect: interrupted; run the same command to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="uncertain-affect", description=uncertain_affect.__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    reproduce = commands.add_parser("reproduce", help="run notebooks and write results/local")
+    reproduce.add_argument(
+        "notebook", nargs="*", help="number or name, e.g. 12 or 12_uncnet_calibration (default: all)"
+    )
+    reproduce.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="the same, as an option")
+    reproduce.add_argument("--paper", help="all notebooks of one paper, e.g. uncnet")
+    reproduce.add_argument("--claim", help="the notebook that judges a claim, e.g. ugn.c3")
+    reproduce.add_argument("--table", help="the notebook of a table or figure, e.g. ugn.table1 or pen.figure2")
+    reproduce.add_argument("--dry-run", action="store_true", help="list what would run, and for how long")
+    reproduce.add_argument("--corpus", help="corpus to run on (default: the first that is there)")
+    reproduce.add_argument("--data-root", help="folder with one folder per corpus (default: ./data)")
+    reproduce.add_argument("--profile", choices=["quick", "full"], default="quick")
+    reproduce.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="set a notebook parameter, e.g. -p SEED 7",
+    )  # fmt: skip
+    where = reproduce.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", type=_positive(int), default=os.cpu_count() or 1, help="processes here (default: one per core)"
+    )
+    where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="run on the workers of a Dask cluster")
+    where.add_argument("--slurm", type=_positive(int), metavar="JOBS", help="run on so many SLURM jobs")
+    reproduce.add_argument("--time-limit", type=_positive(float), metavar="MINUTES", help="of each notebook")
+    reproduce.add_argument("--memory-limit", type=_positive(float), metavar="GIB", help="of each notebook")
+    reproduce.add_argument("--html", action="store_true", help="write each executed notebook as a page as well")
+    reproduce.set_defaults(command=_reproduce)
+
+    record = commands.add_parser("record", help="promote finished runs to the committed results")
+    record.add_argument("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
+    record.add_argument(
+        "--refresh", action="store_true", help="only rebuild the scoreboard, the README's table and codecheck.yml"
+    )
+    record.set_defaults(command=_record)
+
+    evaluate = commands.add_parser("evaluate", help="measure the uncertainty of predictions made elsewhere")
+    evaluate.add_argument(
+        "predictions", type=Path,
+        help=".npz with the arrays probs (T, N, C) or (N, C), and labels (N,) or votes (N, C); groups (N,) where "
+        "examples belong together",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--corpus", help="with the labels or votes of its test split: simulated, ferplus or meld (default: the file's)"
+    )
+    evaluate.add_argument("--data-root", help="folder with one folder per corpus (default: ./data)")
+    evaluate.add_argument("--csv", type=Path, metavar="FILE", help="write the table as well")
+    evaluate.add_argument("--seed", type=int, help="of the simulated world (default: 0)")
+    evaluate.set_defaults(command=_evaluate)
+
+    cache = commands.add_parser("cache", help="list or remove what was cached")
+    cache.add_argument("action", choices=["list", "prune"])
+    cache.add_argument("--kind", help="entries of one kind, e.g. networks")
+    cache.add_argument("--unused", type=float, metavar="DAYS", help="prune what nobody has used for so long; 0: all")
+    cache.set_defaults(command=_cache)
+
+    bench = commands.add_parser("bench", help="time the whole quick reproduction, notebook by notebook")
+    bench.add_argument("notebook", nargs="*", help="number or name (default: all of the papers)")
+    bench.set_defaults(command=_bench)
+    verify = commands.add_parser("verify", help="check recorded results: form, checksums, what follows from them")
+    verify.add_argument(
+        "folder", nargs="*", type=Path, help="of one run, or above several (default: results and your own runs)"
+    )
+    verify.set_defaults(command=_verify)
+
+    data = commands.add_parser("data", help="list, check and fetch corpora")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every corpus: what for, its terms, how to get it, found or not")
+    listing.set_defaults(command=_data_list)
+    check = actions.add_parser("check", help="compare the files of a corpus with what was published")
+    check.add_argument("corpus", help="e.g. iemocap")
+    check.set_defaults(command=_data_check)
+    get = actions.add_parser("get", help="fetch what may be fetched, and say how to get the rest")
+    get.add_argument("corpus", help="ferplus-votes, meld or ceap360vr")
+    get.set_defaults(command=_data_get)
+    for action in (listing, check, get):
+        action.add_argument("--data-root", "--to", help="folder with one folder per corpus (default: ./data)")
+    return parser
+
+
+def _positive(kind: type):
+    def number(text: str):
+        if not (value := kind(text)) > 0:
+            raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        return value
+
+    number.__name__ = kind.__name__
+    return number
+
+
+def _reproduce(args) -> int:
+    # papermill and torch take seconds to import: only where they are needed
+    from uncertain_affect.compute import paths
+    from uncertain_affect.run import reproduce
+
+    parameters = {"PROFILE": args.profile, **dict(args.parameter)}
+    chosen = reproduce.select([*args.notebook, *args.only], args.paper, claim=args.claim, table=args.table)
+    asked = {"corpus": args.corpus, "root": args.data_root, "parameters": parameters}
+    if args.dry_run:
+        print(reproduce.plan_table(reproduce.plan(chosen, **asked)))
+        if args.slurm:
+            from uncertain_affect.compute import parallel as cluster
+
+            with cluster.slurm_cluster() as jobs:
+                print(f"\nEach of {args.slurm} jobs:\n{jobs.job_script()}")
+        return 0
+    own = reproduce.Limits
+    limits = own(
+        seconds=60 * args.time_limit if args.time_limit else own.seconds,
+        memory=2**30 * args.memory_limit if args.memory_limit else own.memory,
+    )
+    outcomes = reproduce.reproduce(
+        chosen,
+        **asked,
+        workers=args.workers,
+        scheduler=args.scheduler,
+        slurm_jobs=args.slurm,
+        limits=limits,
+        html=args.html,
+        say=print if sys.stdout.isatty() else lambda *_, **__: None,
+    )
+    print(reproduce.summary(outcomes))
+    without = {o.notebook: o.without_corpus for o in outcomes if o.without_corpus}
+    if without:
+        wanted = sorted({name for names in without.values() for name in names})
+        print(
+            f"\nNo corpus for {', '.join(without)}: only the parts that need none were run (the audit of the printed "
+            "numbers, and everything computed without labels).\n"
+            f"To measure, have one of {', '.join(wanted)} in {paths.data_root(args.data_root)}, or set DATA_ROOT or "
+            f"--data-root; `uncertain-affect data get {wanted[0]}` says how to get it."
+        )
+    failures = [o for o in outcomes if o.error]
+    for outcome in failures:
+        print(f"{outcome.notebook} failed: {outcome.error}", file=sys.stderr)
+        if outcome.traceback:
+            print(outcome.traceback, file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _record(args) -> int:
+    from uncertain_affect.run import publish
+
+    if args.refresh:
+        if args.run:
+            raise ValueError("--refresh takes no runs: it rebuilds what follows from those that are committed")
+        publish.write_scoreboard()
+        return 0
+    for target in publish.promote_all(args.run):
+        print(f"recorded {target}")
+    return 0
+
+
+def _evaluate(args) -> int:
+    import numpy as np
+
+    from uncertain_affect.evidence import evaluate
+
+    if args.seed is not None and args.corpus != "simulated":
+        raise ValueError("--seed is that of the simulated world: it needs --corpus simulated")
+    if args.csv and args.csv.exists() and not args.csv.is_file():
+        raise ValueError(f"--csv: {args.csv} is no file, and is not replaced by one")  # a device or a folder
+    if args.csv and args.csv.suffix == ".npz":
+        raise ValueError(f"--csv: {args.csv} is the name of predictions; give one that ends in .csv")
+    arrays = evaluate.read(args.predictions, known=args.corpus is not None)
+    probs = arrays["probs"]
+    known = None
+    if args.corpus is not None:
+        from uncertain_affect.papers.across import tasks as across_tasks
+
+        known = across_tasks.known(args.corpus, args.data_root, args.seed or 0)
+    try:
+        if known is None:
+            cases = evaluate.Cases(arrays.get("labels", arrays.get("votes")), arrays.get("groups"))
+        else:
+            cases = known.cases_of(probs.shape)
+        measured = evaluate.measure(probs, cases)
+    except ValueError as problem:
+        raise ValueError(f"{args.predictions}: {problem}") from None
+    table = evaluate.table(measured)
+
+    n, n_classes = probs.shape[-2:]
+    n_clusters = n if cases.clusters is None else len(np.unique(cases.clusters))
+    n_samples = len(probs) if probs.ndim == 3 else 1
+    print(f"examples {n}, clusters {n_clusters}, classes {n_classes}, predictions of each example {n_samples}")
+    if n_clusters == 1:
+        print("All examples are one cluster, and no interval follows from one.")
+    for question, rows in table.groupby("question", sort=False):
+        print(f"\n{question:<20}{'estimate':>9}  {'95% interval':<18}{'better':<8}says")
+        for name, row in rows.iterrows():
+            interval = "-" if np.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]"
+            print(f"  {name:<18}{row['estimate']:>9.3f}  {interval:<18}{row['better']:<8}{row['says']}")
+    if why := evaluate.unmeasured(measured):
+        print("\nnot measured")
+        for name, reason in why.items():
+            print(f"  {name:<18}{reason}")
+    if args.csv:
+        partial = args.csv.with_name(f".{args.csv.name}.partial")
+        try:
+            table.to_csv(partial, index_label="measure", float_format="%.6g", lineterminator="\n")
+            os.replace(partial, args.csv)
+        finally:
+            partial.unlink(missing_ok=True)
+    return 0
+
+
+def _cache(args) -> int:
+    import time
+
+    from uncertain_affect.compute import cache
+
+    if args.action == "prune":
+        if args.kind is None and args.unused is None:
+            raise ValueError("cache prune: say which, by --kind or --unused DAYS (0: all)")
+        gone = cache.prune(args.kind, args.unused or 0.0)
+        print(f"removed {len(gone)} entries, {sum(entry.size for entry in gone) / 1e6:.1f} MB")
+        return 0
+    entries = [entry for entry in cache.entries() if args.kind in (None, entry.kind)]
+    for kind in sorted({entry.kind for entry in entries}):
+        own = [entry for entry in entries if entry.kind == kind]
+        unfinished = sum(not entry.finished for entry in own)
+        days = (time.time() - max(entry.used for entry in own)) / 86400
+        print(
+            f"{kind:<28} {len(own):>6} entries {sum(entry.size for entry in own) / 1e6:>10.1f} MB, last used "
+            f"{days:.0f} days ago{f', {unfinished} unfinished' if unfinished else ''}"
+        )
+    print(f"{len(entries)} entries, {sum(entry.size for entry in entries) / 1e6:.1f} MB in {cache.cache_dir()}")
+    return 0
+
+
+def _bench(args) -> int:
+    import runpy
+
+    from uncertain_affect.compute.paths import project_root
+
+    return runpy.run_path(str(project_root() / "tests" / "bench" / "timing.py"))["main"](args.notebook)
+
+
+def _verify(args) -> int:
+    from uncertain_affect.run import verify
+
+    report = verify.verify(args.folder)
+    print(report)
+    return 1 if report.problems else 0
+
+
+def _data_list(args) -> int:
+    from uncertain_affect import corpora
+    from uncertain_affect.compute.paths import data_root
+
+    root = data_root(args.data_root)
+    print(f"Data root: {root}")
+    for name in corpora.KNOWN:
+        about = corpora.about(name)
+        rows = {
+            "for": about.purpose,
+            "licence": about.licence,
+            "get": about.how_to_get,
+            "expected": about.layout,
+        }
+        print(f"\n{name}: {about.title} - {'found' if corpora.is_available(name, root) else 'NOT FOUND'}")
+        for what, text in rows.items():
+            print(textwrap.fill(text, 118, initial_indent=f"  {what:10}", subsequent_indent=" " * 12))
+    return 0
+
+
+def _data_check(args) -> int:
+    from uncertain_affect import corpora
+
+    if args.corpus not in corpora.KNOWN:
+        raise ValueError(f"no corpus is called {args.corpus!r}; known: {', '.join(corpora.KNOWN)}")
+    try:
+        table = corpora.check(args.corpus, args.data_root)
+    except corpora.CorpusError as problem:
+        print(f"{args.corpus}: {problem}")
+        return 1
+    shown = table.assign(fine=["yes" if fine else "NO" for fine in table["fine"]])
+    print(shown.rename_axis(None).to_string(max_colwidth=None))
+    wrong = int((~table["fine"]).sum())
+    print(
+        f"\n{args.corpus}: {'as published' if not wrong else f'{wrong} of {len(table)} differ from what was published'}"
+    )
+    return 1 if wrong else 0
+
+
+def _data_get(args) -> int:
+    from uncertain_affect.compute.paths import data_root
+    from uncertain_affect.corpora import download
+
+    download.get(args.corpus, data_root(args.data_root))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""Fine-tune a residual network on face images, and keep its pooled features: the first stage of several papers.
+
+UGN and PEN both tune a ResNet on their own labels and then leave it alone: all that follows reads its pooled
+features. Tuning is by far the dearest step, so it is done once for a set of training rows and cached with the
+features of all images; what is repeated over seeds comes after it.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from uncertain_affect import corpora
+from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.paths import data_root
+from uncertain_affect.models.backbones import PUBLISHED_RESNETS, ResNet, load_resnet
+from uncertain_affect.training.augment import center_crop, random_crop_flip
+from uncertain_affect.training.fit import (
+    SECONDS_BETWEEN_CHECKPOINTS,
+    generators,
+    one_thread,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+# Channels of the first stage of the published networks.
+PUBLISHED_WIDTH = 64
+
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is tuned: Adam, its rate rising to ``lr`` and falling again over one cycle (Smith, 2018).
+
+    Attributes:
+        depth, width: of the residual network; 64 is the published width.
+        lr: the highest learning rate of the cycle.
+        epochs: passes over the training rows; more where they would come to fewer than ``min_steps`` steps.
+        batch_size: images a step.
+        crop: side of the square cut out of each image at random, and of the middle one that gives the features,
+            as a share of the image's own; 224 of 256 pixels in the papers. Every other crop is mirrored, at random.
+    """
+
+    depth: int = 18
+    width: int = 64
+    lr: float = 1e-4
+    epochs: int = 10
+    batch_size: int = 64
+    min_steps: int = 0
+    crop: float = 7 / 8
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """Pooled features (N, D) of all images, the mean training loss of each epoch, and the seconds it took."""
+
+    features: Tensor
+    losses: list[float]
+    seconds: float
+
+
+@one_thread()
+def finetune(
+    images: Tensor,
+    targets: Tensor,
+    rows: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    n_outputs: int,
+    settings: Settings,
+    seed: int,
+    *,
+    loss_key: object,
+    start: ResNet | None = None,
+    device: str = "cpu",
+    label: str = "fine-tuning",
+) -> FineTuned:
+    """Tune a network with a linear head on some images, or take what it left from the cache.
+
+    An interrupted tuning goes on where it stopped.
+
+    Args:
+        images: uint8 (N, H, W) or (N, 3, H, W).
+        targets: (N, ...), for the loss; those outside ``rows`` are not looked at.
+        rows: int (n,), the training images.
+        loss: maps outputs (B, n_outputs) and targets (B, ...) to the mean loss of a batch.
+        n_outputs: width of the linear head, which is thrown away.
+        settings: see :class:`Settings`.
+        seed: of the initial weights, the order of the images and their augmentation.
+        loss_key: names the loss and holds all that it depends on, so that another has another place in the cache.
+        start: the network to start from, see :func:`starting_network`; random weights if None.
+        device: where to compute.
+        label: what the progress bar says.
+
+    Raises:
+        ValueError: no training rows, or a network to start from that is not of these settings.
+        FloatingPointError: the loss is NaN or infinite.
+    """
+    learnt = (loss_key, n_outputs, asdict(settings), seed, None if start is None else start.state_dict())
+    key = content_key(RECIPE, images, targets[rows], rows, learnt, torch.device(device).type, torch.__version__)
+
+    def build() -> dict[str, np.ndarray]:
+        network = _network(images, n_outputs, settings, seed, start).to(device)
+        losses, seconds = _train(network, images, targets, rows, loss, settings, seed, key, label)
+        features = _features(network, images, settings)
+        return {"features": features.numpy(), "losses": np.array(losses), "seconds": np.array(seconds)}
+
+    stored = cached_arrays(key, build, kind="backbones")
+    return FineTuned(torch.from_numpy(stored["features"]), stored["losses"].tolist(), float(stored["seconds"]))
+
+
+# Seed of the pictures that the simulated starting network learns from: no view is drawn with it.
+PRETRAINING_SEED = 1_000_000
+
+
+@one_thread()
+def starting_network(
+    simulated: bool,
+    settings: Settings,
+    size: str = "quick",
+    root: str | os.PathLike | None = None,
+    device: str = "cpu",
+) -> ResNet | None:
+    """What tuning starts from, in the place of the papers' ImageNet weights.
+
+    For networks of the published width those weights themselves, where the reader has put the published file into
+    ``<data root>/weights/``. Else, for simulated faces, a network that has learnt to guess the votes for expressions
+    from other simulated pictures, cached: it knows faces, though none of the people it will meet. Else None, random
+    weights.
+
+    Args:
+        simulated: whether the faces to come are simulated ones.
+        settings: of the network, and of how it learns from simulated pictures.
+        size: of the simulated ferplus view that it learns from, ``"quick"`` or ``"full"``.
+        root: the data root.
+        device: where to train.
+
+    Raises:
+        ValueError: a depth of which no weights were published.
+    """
+    if settings.depth not in PUBLISHED_RESNETS:
+        raise ValueError(f"no ResNet of depth {settings.depth}: choose among {', '.join(map(str, PUBLISHED_RESNETS))}")
+    published = data_root(root) / "weights" / PUBLISHED_RESNETS[settings.depth]
+    if settings.width == PUBLISHED_WIDTH and published.is_file():
+        return load_resnet(published, settings.depth)
+    if not simulated:
+        return None
+    faces = corpora.load("simulated", view="ferplus", size=size, seed=PRETRAINING_SEED)
+    shares = faces.votes / faces.votes.sum(1, keepdim=True)
+    kind = torch.device(device).type
+    key = content_key(RECIPE, "votes", faces.images, shares, asdict(settings), kind, torch.__version__)
+    network = _network(faces.images, shares.shape[1], settings, PRETRAINING_SEED)
+
+    def build() -> dict[str, np.ndarray]:
+        network.to(device)
+        rows, loss = torch.arange(len(faces)), torch.nn.functional.cross_entropy
+        _train(network, faces.images, shares, rows, loss, settings, PRETRAINING_SEED, key, "pre-training")
+        return {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+
+    stored = cached_arrays(key, build, kind="backbones")
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
+    del network.fc
+    return network.cpu()
+
+
+def _network(images: Tensor, n_outputs: int, settings: Settings, seed: int, start: ResNet | None = None) -> ResNet:
+    """A network with a new linear head, starting from another one or from random weights."""
+    channels = start.in_channels if start is not None else 1 if images.ndim == 3 else images.shape[1]
+    network = ResNet(settings.depth, generators([seed])[0], settings.width, channels, num_classes=n_outputs)
+    if start is not None:
+        try:
+            network.load_state_dict(start.state_dict() | {"fc.weight": network.fc.weight, "fc.bias": network.fc.bias})
+        except RuntimeError as error:
+            raise ValueError(f"the start is no ResNet of depth {settings.depth} and width {settings.width}") from error
+    return network
+
+
+def _train(network, images, targets, rows, loss, settings, seed, key, label) -> tuple[list[float], float]:
+    """Tune the network in place; the loss of each epoch, and seconds."""
+    if not len(rows):
+        raise ValueError(f"{label}: there is no training image")
+    device, checkpoint = network.fc.weight.device, cache_dir() / "backbones" / f"{key}.checkpoint"
+    steps_an_epoch = -(-len(rows) // settings.batch_size)
+    n_epochs = max(settings.epochs, -(-settings.min_steps // steps_an_epoch))
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=n_epochs * steps_an_epoch)
+    order, augmentation = (generators([seed], stream)[0] for stream in (1, 2))
+    side = _side(images, settings)
+    losses, seconds = [], 0.0
+    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    if state := read_checkpoint(checkpoint):
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        order.set_state(state["order"])
+        augmentation.set_state(state["augmentation"])
+        losses, seconds = state["losses"], state["seconds"]
+    saved = time.monotonic()
+    started = saved - seconds
+    network.train()
+    for epoch in tqdm(range(len(losses), n_epochs), desc=label, unit="epoch", disable=None, leave=False):
+        total = torch.zeros((), device=device)
+        for batch in rows[torch.randperm(len(rows), generator=order)].split(settings.batch_size):
+            x = random_crop_flip(images[batch], side, augmentation)
+            value = loss(network(x.to(device)), targets[batch].to(device))
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            optimiser.step()
+            schedule.step()
+            total += value.detach() * len(batch)
+        losses.append(float(total) / len(rows))
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(f"{label}: the loss is {losses[-1]} in epoch {epoch + 1}; lower the learning rate")
+        seconds = time.monotonic() - started
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            state = {name: part.state_dict() for name, part in parts.items()}
+            state |= {"order": order.get_state(), "augmentation": augmentation.get_state()}
+            write_checkpoint(checkpoint, state | {"losses": losses, "seconds": seconds})
+            saved = time.monotonic()
+    checkpoint.unlink(missing_ok=True)
+    return losses, seconds
+
+
+@torch.inference_mode()
+def _features(network: ResNet, images: Tensor, settings: Settings, batch_size: int = 256) -> Tensor:
+    network.eval()
+    side, device = _side(images, settings), network.fc.weight.device
+    return torch.cat([network.features(center_crop(x, side).to(device)).cpu() for x in images.split(batch_size)])
+
+
+def _side(images: Tensor, settings: Settings) -> int:
+    return round(settings.crop * min(images.shape[-2:]))

@@ -1,0 +1,473 @@
+import errno
+import hashlib
+import os
+import threading
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uncertain_affect.compute import cache as cache_module
+from uncertain_affect.compute.cache import cache_dir, cached_arrays, cached_blocks, content_key, entries, prune
+from uncertain_affect.compute.paths import project_root
+from uncertain_affect.papers import ugn
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+class Build:
+    """Counts its calls."""
+
+    def __init__(self, **arrays):
+        self.arrays, self.calls = arrays, 0
+
+    def __call__(self):
+        self.calls += 1
+        return self.arrays
+
+
+# --- where ------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_names_the_cache(cache):
+    assert cache_dir() == cache
+
+
+def test_without_it_the_cache_lies_in_the_checkout(monkeypatch):
+    monkeypatch.delenv("UNCERTAIN_AFFECT_CACHE")
+    assert cache_dir() == project_root() / ".cache" / "uncertain_affect"
+
+
+# --- content_key ------------------------------------------------------------------------------------------
+
+DISTINCT = [
+    (),
+    (None,),
+    (1,),
+    (1.0,),
+    (True,),
+    ("1",),
+    (b"1",),
+    ("a", "b"),
+    ("ab",),
+    (["a", "b"],),
+    ([["a"], "b"],),
+    ({"a": "b"},),
+    ({"a": 1, "b": 2},),
+    ({"a": 2, "b": 1},),
+    (0.0,),
+    (-0.0,),
+    (float("nan"),),
+    (np.zeros(4),),
+    (np.zeros((2, 2)),),
+    (np.zeros(4, np.float32),),
+    (np.zeros(4, np.int64),),
+    (np.array(["a", "b"]),),
+    (np.array([], np.uint8),),
+    (np.array(1.0),),
+]
+
+
+def test_different_content_has_different_keys():
+    assert len({content_key(*parts) for parts in DISTINCT}) == len(DISTINCT)
+
+
+def test_same_content_has_the_same_key():
+    array = np.arange(6).reshape(2, 3)
+    assert content_key(array) == content_key(torch.arange(6).reshape(2, 3)) == content_key(array.T.copy().T)
+    assert content_key({"a": 1, "b": [2]}) == content_key({"b": (2,), "a": np.int32(1)})
+
+
+def test_keys_are_the_same_on_every_machine_and_release():
+    def sha256(text, content=b""):
+        return hashlib.sha256(text.encode() + b"\0" + content).digest()
+
+    parts = sha256("str", b"x") + sha256("array [('', '<i4')] (2,)", b"\1\0\0\0\2\0\0\0")
+    assert content_key("x", np.array([1, 2], "<i4")) == sha256("sequence", parts).hex()
+
+
+@given(st.binary(min_size=1), st.data())
+def test_every_bit_counts(content, data):
+    flipped = bytearray(content)
+    flipped[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    as_array = [np.frombuffer(bytes(b), np.uint8) for b in (content, flipped)]
+    assert content_key(content) != content_key(bytes(flipped))
+    assert content_key(as_array[0]) != content_key(as_array[1])
+
+
+@pytest.mark.parametrize("part", [object(), {1, 2}, np.array([None]), 1j], ids=["object", "set", "objects", "j"])
+def test_what_has_no_plain_content_is_refused(part):
+    with pytest.raises(TypeError, match="content_key cannot hash"):
+        content_key({"nested": [part]})
+
+
+# --- cached_arrays ----------------------------------------------------------------------------------------
+
+
+def test_arrays_come_back_as_they_were_and_are_built_once(cache):
+    arrays = {
+        "bytes": np.arange(256, dtype=np.uint8).reshape(4, 8, 8),
+        "names": np.array(["é", "bc"]),
+        "empty": np.zeros((0, 3), np.float32),
+        "scalar": np.array(2.5),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    }
+    build = Build(**arrays)
+    for _ in range(2):
+        cached = cached_arrays("key", build, kind="images")
+        assert list(cached) == list(arrays)
+        for name, array in arrays.items():
+            assert type(cached[name]) is np.ndarray
+            assert cached[name].dtype == array.dtype
+            np.testing.assert_array_equal(cached[name], array)
+    assert build.calls == 1
+    assert {p.name for p in (cache / "images" / "key").glob("*.npy")} == {f"{name}.npy" for name in arrays}
+
+
+def test_writing_to_a_cached_array_does_not_reach_the_cache(cache):
+    build = Build(x=np.zeros(3))
+    cached_arrays("key", build)["x"][:] = 1
+    np.testing.assert_array_equal(cached_arrays("key", build)["x"], np.zeros(3))
+    assert build.calls == 1
+
+
+def test_another_key_or_kind_is_built_apart(cache):
+    build = Build(x=np.zeros(3))
+    for key, kind in [("a", "images"), ("b", "images"), ("a", "features")]:
+        cached_arrays(key, build, kind=kind)
+    assert build.calls == 3
+
+
+def damage_truncate(entry):
+    file = entry / "x.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def damage_flip(entry):
+    file = entry / "x.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+
+
+def damage_remove(entry):
+    (entry / "x.npy").unlink()
+
+
+def damage_checksums(entry):
+    (entry / "checksums.json").write_text('{"x": "')
+
+
+def damage_list_of_checksums(entry):
+    (entry / "checksums.json").write_text("[]")
+
+
+def damage_names(entry):
+    (entry / "checksums.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_truncate, damage_flip, damage_remove, damage_checksums, damage_list_of_checksums, damage_names],
+)
+def test_a_damaged_entry_is_rebuilt_with_a_warning(cache, damage):
+    build = Build(x=np.arange(3))
+    cached_arrays("key", build)
+    damage(cache / "arrays" / "key")
+    with pytest.warns(UserWarning, match="is damaged .* built anew"):
+        np.testing.assert_array_equal(cached_arrays("key", build)["x"], np.arange(3))
+    assert build.calls == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cached_arrays("key", build)
+    assert build.calls == 2
+
+
+def test_an_array_whose_name_became_that_of_another_is_missed(cache):
+    build = Build(a=np.arange(3), c=np.ones(2))
+    cached_arrays("key", build)
+    checksums = cache / "arrays" / "key" / "checksums.json"
+    checksums.write_text(checksums.read_text().replace('"a"', '"c"'))  # one bit; JSON keeps the last of two names
+    with pytest.warns(UserWarning, match="checksums.json names other arrays than there are"):
+        assert list(cached_arrays("key", build)) == ["a", "c"]
+
+
+def test_a_build_that_fails_leaves_no_entry(cache):
+    def fail():
+        raise RuntimeError("no weights")
+
+    with pytest.raises(RuntimeError, match="no weights"):
+        cached_arrays("key", fail)
+    build = Build(x=np.zeros(1))
+    cached_arrays("key", build)
+    assert build.calls == 1
+
+
+def test_object_arrays_are_refused_and_nothing_half_written_stays(cache):
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        cached_arrays("key", Build(fine=np.zeros(1), objects=np.array([None])))
+    assert [path.name for path in (cache / "arrays").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_full_disk_is_said_so_whatever_numpy_says(cache, monkeypatch):
+    def cut_off(*_, **__):
+        raise OSError("40500 requested and 19952 written")
+
+    monkeypatch.setattr(np, "save", cut_off)
+    with pytest.raises(OSError, match=r"No space left on device \(40500 requested and 19952 written\)") as caught:
+        cached_arrays("key", Build(x=np.zeros(1)))
+    assert caught.value.errno == errno.ENOSPC
+    assert [path.name for path in (cache / "arrays").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_what_a_killed_process_left_is_cleared(cache):
+    part = cache / "arrays" / "key.part"
+    part.mkdir(parents=True)
+    (part / "old.npy").write_bytes(b"half")
+    cached = cached_arrays("key", Build(x=np.zeros(1)))
+    assert list(cached) == ["x"]
+    assert not part.exists()
+
+
+def test_two_at_once_build_once(cache):
+    started, release = threading.Event(), threading.Event()
+    build = Build(x=np.zeros(1))
+
+    def slow():
+        started.set()
+        assert release.wait(10)
+        return build()
+
+    first = threading.Thread(target=cached_arrays, args=("key", slow))
+    second = threading.Thread(target=cached_arrays, args=("key", build))
+    first.start()
+    assert started.wait(10)
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()  # it waits for the first
+    release.set()
+    first.join(10)
+    second.join(10)
+    assert not second.is_alive()
+    assert build.calls == 1
+
+
+# --- the code in a key ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A library of two modules that can be rewritten."""
+    for name in ("models", "corpora"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    write = {
+        "step.py": f"from {tmp_path.name}.models import net\nfrom {tmp_path.name} import plots\n",
+        "models/net.py": '"""A network."""\nWIDTH = 8\n',
+        "plots.py": "COLOUR = 1\n",
+    }
+    for name, source in write.items():
+        (tmp_path / name).write_text(source)
+    monkeypatch.setattr(cache_module, "LIBRARY", tmp_path)
+
+    def key():
+        cache_module.code_key.cache_clear()
+        cache_module._read_code.cache_clear()
+        return cache_module.code_key(f"{tmp_path.name}.step")
+
+    yield tmp_path, key
+    cache_module.code_key.cache_clear()
+    cache_module._read_code.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "counts"),
+    [
+        ("models/net.py", "WIDTH = 9\n", True),
+        ("models/net.py", '"""Another docstring."""\nWIDTH  =  8  # and a comment\n', False),
+        ("models/__init__.py", "import torch\n", True),
+        ("plots.py", "COLOUR = 2\n", False),
+        ("unrelated.py", "X = 1\n", False),
+        ("step.py", "from {library}.models import net\nfrom {library} import plots\nX = 1\n", True),
+    ],
+)
+def test_other_code_has_another_key(library, name, source, counts):
+    folder, key = library
+    before = key()
+    (folder / name).write_text(source.replace("{library}", folder.name))
+    assert (key() != before) is counts
+
+
+def test_the_code_of_a_step_is_that_of_all_it_imports():
+    keys = {name: cache_module.code_key(f"uncertain_affect.papers.{name}") for name in ("uncnet", "ugn", "pen")}
+    assert len(set(keys.values())) == 3
+    assert keys["ugn"] == ugn.RECIPE
+
+
+# --- list and prune ---------------------------------------------------------------------------------------
+
+
+def test_entries_are_listed_with_what_they_hold(cache):
+    arrays = cached_arrays(content_key("a"), Build(x=np.zeros(1000)), kind="networks")
+    assert arrays["x"].nbytes == 8000
+    cached_arrays("000", Build(x=np.zeros(10)), kind=f"rock/{content_key('search')}/trials")
+    (cache / "networks" / f"{content_key('b')}.checkpoint").write_bytes(b"123")
+    found = [(e.kind, e.finished) for e in entries()]
+    assert found == [("networks", True), ("networks", False), ("rock", True)] or found == [
+        ("networks", False),
+        ("networks", True),
+        ("rock", True),
+    ]
+    assert {e.size for e in entries() if not e.finished} == {3}
+    assert min(e.size for e in entries() if e.kind == "networks" and e.finished) > 8000
+
+
+def test_only_what_is_old_and_of_the_kind_is_removed(cache):
+    for kind in ("features", "networks"):
+        for i in range(2):
+            cached_arrays(content_key(i), Build(x=np.zeros(10)), kind=kind)
+    old = cache / "networks" / content_key(0)
+    for path in (old, *old.iterdir()):
+        os.utime(path, (0, 0))
+    assert [e.path for e in prune(unused_days=365)] == [old]
+    assert len(entries()) == 3
+    assert {e.kind for e in prune(kind="features")} == {"features"}
+    assert [e.path for e in entries()] == [cache / "networks" / content_key(1)]
+
+
+def test_what_another_process_is_making_is_not_removed(cache):
+    cached_arrays(content_key(0), Build(x=np.zeros(10)))
+    with FileLock(cache / "arrays" / f"{content_key(0)}.lock"):
+        assert prune() == []
+    assert len(entries()) == 1
+
+
+def test_a_search_with_a_running_trial_is_not_removed(cache):
+    search = cache / "rock" / content_key("search")
+    cached_arrays("000", Build(x=np.zeros(10)), kind=f"rock/{search.name}/trials")
+    with FileLock(search / "1.lock"):
+        assert prune() == []
+    assert [e.path for e in prune()] == [search]
+    assert not search.exists()
+
+
+def test_an_empty_cache_has_no_entries(cache):
+    assert entries() == prune() == []
+
+
+# --- cached_blocks ----------------------------------------------------------------------------------------
+
+
+class Rows:
+    """Makes rows of a known array, and keeps which were asked for; fails at `broken`."""
+
+    def __init__(self, array, broken=None):
+        self.array, self.broken, self.asked = array, broken, []
+
+    def __call__(self, start, stop):
+        if self.broken is not None and start <= self.broken < stop:
+            raise OSError("the disk is full")
+        self.asked.append((start, stop))
+        return self.array[start:stop]
+
+
+TEN = np.arange(10 * 6, dtype=np.int32).reshape(10, 2, 3)
+
+
+@pytest.fixture
+def blocks_of_4(cache, monkeypatch):
+    monkeypatch.setattr("uncertain_affect.compute.cache.BLOCK_BYTES", 4 * 6 * 4 + 3)
+    return cache
+
+
+def blocks(build, key="k" * 64, shape=TEN.shape):
+    return cached_blocks(key, shape, np.int32, build, kind="rows")
+
+
+def test_blocks_are_made_one_by_one_and_once(blocks_of_4):
+    first, again = Rows(TEN), Rows(TEN)
+    assert (blocks(first) == TEN).all()
+    assert first.asked == [(0, 4), (4, 8), (8, 10)]
+    array = blocks(again)
+    assert isinstance(array.base, np.memmap)
+    assert (array == TEN).all()
+    assert again.asked == []
+    array[0] = -1
+    assert (blocks(again) == TEN).all()
+
+
+def test_only_a_block_is_in_memory(cache, monkeypatch):
+    monkeypatch.setattr("uncertain_affect.compute.cache.BLOCK_BYTES", 2**20)
+    shape = (64, 2**18)  # 16 MB
+    tracemalloc.start()
+    try:
+        array = cached_blocks("k", shape, np.uint8, lambda a, b: np.full((b - a, 2**18), a, np.uint8), kind="rows")
+        assert array[-1, -1] == 60
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_was_interrupted_goes_on_with_the_block_that_is_missing(blocks_of_4):
+    with pytest.raises(OSError, match="disk is full"):
+        blocks(Rows(TEN, broken=5))
+    build = Rows(TEN)
+    assert (blocks(build) == TEN).all()
+    assert build.asked == [(4, 8), (8, 10)]
+
+
+def test_a_damaged_block_is_made_anew_with_a_warning(blocks_of_4):
+    blocks(Rows(TEN))
+    file = next(blocks_of_4.rglob("array.npy"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    build = Rows(TEN)
+    with pytest.warns(UserWarning, match="rows 8 to 9 of .* are damaged"):
+        assert (blocks(build) == TEN).all()
+    assert build.asked == [(8, 10)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        blocks(build)
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "empty", "another array", "header", "no checksums", "half a checksum"])
+def test_a_damaged_array_is_made_anew(blocks_of_4, spoil):
+    blocks(Rows(TEN))
+    file, log = (next(blocks_of_4.rglob(name)) for name in ("array.npy", "blocks.sha256"))
+    if spoil == "truncated":
+        file.write_bytes(file.read_bytes()[:-5])
+    elif spoil == "empty":
+        file.write_bytes(b"")
+    elif spoil == "another array":
+        np.save(file, np.zeros(3))
+    elif spoil == "header":  # a bracket that nothing closes: NumPy raises what tokenize does
+        file.write_bytes(file.read_bytes().replace(b"} ", b"}(", 1))
+    elif spoil == "no checksums":
+        log.unlink()
+    else:
+        log.write_bytes(log.read_bytes()[:-20])
+    build = Rows(TEN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (blocks(build) == TEN).all()
+    assert build.asked == ([(8, 10)] if spoil in ("truncated", "half a checksum") else [(0, 4), (4, 8), (8, 10)])
+
+
+def test_two_threads_make_each_block_once(blocks_of_4):
+    build = Rows(TEN)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(blocks(build))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((result == TEN).all() for result in results)
+    assert build.asked == [(0, 4), (4, 8), (8, 10)]

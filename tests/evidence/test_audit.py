@@ -1,0 +1,207 @@
+"""Rounding intervals: by hand, against brute force, and no false alarm on synthetic tables."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from uncertain_affect.evidence import audit
+from uncertain_affect.evidence.audit import Check, Range
+
+
+def half(low, high):
+    return Range(Fraction(low), Fraction(high))
+
+
+# --- what a printed number stands for ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "low", "high"),
+    [
+        (0.5, 1, "0.45", "0.55"),
+        (54.848, 3, "54.8475", "54.8485"),
+        (0.1, 2, "0.095", "0.105"),  # printed as .10
+        (-0.027, 3, "-0.0275", "-0.0265"),
+        (60, 0, "59.5", "60.5"),
+        (np.float64(0.3), 1, "0.25", "0.35"),
+        (7e-05, 5, "0.000065", "0.000075"),
+    ],
+)
+def test_a_printed_number_stands_for_half_a_unit_either_way(value, decimals, low, high):
+    assert audit.rounded(value, decimals) == half(low, high)
+
+
+def test_more_decimals_than_are_printed_are_refused():
+    with pytest.raises(ValueError, match=r"0\.123 has more than 2 decimals"):
+        audit.rounded(0.123, 2)
+
+
+def test_decimals_are_the_most_that_any_cell_shows():
+    assert audit.decimals([0.80, 0.795, math.nan, 3]) == 3
+    assert audit.decimals([60.0, 20, 100.0]) == 0
+    assert audit.decimals([2.25e-05]) == 7
+    assert audit.decimals([]) == 0
+
+
+def test_a_cell_has_the_decimals_that_its_row_and_column_share():
+    frame = pd.DataFrame({"Count": [1084, 1636], "F1": [0.573, 0.8]}, index=["sad", "happy"])
+    ranges = audit.ranges(frame)
+    assert ranges.at["sad", "Count"] == half("1083.5", "1084.5")
+    assert ranges.at["sad", "F1"] == half("0.5725", "0.5735")
+    assert ranges.at["happy", "F1"] == half("0.75", "0.85")  # of its row, with nothing else to go by
+    assert pd.isna(audit.ranges(pd.DataFrame({"a": [math.nan, 0.25]})).iat[0, 0])
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------
+
+
+def test_sums_and_averages_by_hand():
+    cells = [audit.rounded(value, 4) for value in (0.6632, 0.5541, 0.4202, 0.5192)]
+    assert audit.total(cells) == half("2.1565", "2.1569")
+    assert audit.average(cells) == half("0.539125", "0.539225")
+    assert not Check(2.1527, 4, audit.total(cells)).agrees  # the erratum of Table 5
+    assert Check(2.1527, 4, audit.total(cells)).beyond == pytest.approx(0.00375)
+    with pytest.raises(ValueError, match="no cells"):
+        audit.average([])
+
+
+def test_an_average_on_the_edge_agrees():
+    # (.58 + .41) / 2 = .495, printed .50 or .49
+    cells = [audit.rounded(0.58, 2), audit.rounded(0.41, 2)]
+    assert [Check(value, 2, audit.average(cells)).agrees for value in (0.48, 0.49, 0.5, 0.51)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+finite = st.fractions(-10, 10, max_denominator=50)
+
+
+@given(*[st.tuples(finite, finite, st.fractions(0, 1, max_denominator=20)) for _ in "ab"])
+def test_the_range_of_a_result_holds_the_result_of_any_values(a, b):
+    (low, high, share), (other_low, other_high, other_share) = a, b
+    first = Range(min(low, high), max(low, high))
+    second = Range(min(other_low, other_high), max(other_low, other_high))
+    x, y = (r.low + s * (r.high - r.low) for r, s in ((first, share), (second, other_share)))
+    assert x + y in first + second
+    assert x - y in first - second
+    assert x * y in first * second
+    assert min(x, y) in audit.lowest([first, second])
+    assert max(x, y) in audit.highest([first, second])
+    if second.sign:
+        assert x / y in first / second
+        assert (second.sign > 0) == (y > 0)
+    else:
+        with pytest.raises(ZeroDivisionError, match="the divisor may be zero"):
+            first / second
+    if first.sign == second.sign == 1:
+        assert 100 * (x - y) / y in audit.relative_change(first, second)
+
+
+@pytest.mark.parametrize(
+    ("percent", "decimals", "n"), [(54.848, 3, 3579), (49.85, 2, 3573), (50.0, 0, 7), (33.3, 1, 4)]
+)
+def test_counts_that_are_a_percentage_are_those_that_round_to_it(percent, decimals, n):
+    # Decimal's own rounding both ways, on every count there is
+    fitting = [
+        k for k in range(n + 1) if abs(Fraction(100 * k, n) - audit.fraction(percent)) <= Fraction(1, 2 * 10**decimals)
+    ]
+    assert list(audit.counts(percent, decimals, n)) == fitting
+    for k in fitting:
+        assert Check(percent, decimals, audit.percentage(k, n)).agrees
+
+
+def test_the_counts_of_uncnets_table_3():
+    assert list(audit.counts(54.848, 3, 3579)) == [1963]
+    assert list(audit.counts(54.848, 3, 3589)) == []
+
+
+@pytest.mark.parametrize(("r", "n"), [(0.301, 3579), (-0.027, 3579), (0.71, 25), (0.884, 25), (0.0, 12), (0.999, 5)])
+def test_p_values_are_those_of_scipy(r, n):
+    x = np.random.default_rng(0).normal(size=(2, n))
+    # two series with exactly this correlation
+    a = (x[0] - x[0].mean()) / x[0].std()
+    b = x[1] - x[1].mean()
+    b -= a * (a @ b) / n
+    b /= b.std()
+    p = stats.pearsonr(a, r * a + math.sqrt(1 - r * r) * b).pvalue
+    found = audit.p_value(audit.exact(r), n)
+    assert float(found.low) <= p * (1 + 1e-6)
+    assert float(found.high) >= p * (1 - 1e-6)
+    assert float(found.high - found.low) <= 1e-6 * p + 1e-300
+
+
+def test_the_range_of_a_p_value():
+    p = audit.p_value(audit.rounded(-0.027, 3), 3579)
+    assert (round(float(p.low), 3), round(float(p.high), 3)) == (0.1, 0.113)
+    around_zero = audit.p_value(audit.rounded(0.0, 1), 50)
+    assert 1 in around_zero
+    assert audit.p_value(audit.exact(1), 9).low == 0
+
+
+def test_a_table_of_checks():
+    checks = {"right": Check(0.5, 1, half("0.54", "0.6")), "wrong": Check(0.5, 1, half("0.6", "0.7"))}
+    table = audit.table(checks)
+    assert table["agrees"].tolist() == [True, False]
+    assert table["beyond"].tolist() == [0.0, pytest.approx(0.05)]
+    assert table.loc["right", ["printed", "low", "high"]].tolist() == [0.5, 0.54, 0.6]
+
+
+# --- rounding, and what the checks are worth --------------------------------------------------------------
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(0, 4))
+def test_both_roundings_are_those_of_decimal(k, places):
+    from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+
+    value = Decimal(k).scaleb(-5)
+    unit = Decimal(1).scaleb(-places)
+    assert audit.round_half_up(Fraction(value), places) == Fraction(value.quantize(unit, ROUND_HALF_UP))
+    assert audit.round_half_even(Fraction(value), places) == Fraction(value.quantize(unit, ROUND_HALF_EVEN))
+
+
+def test_no_false_alarm_on_ten_thousand_correctly_rounded_tables():
+    rng = np.random.default_rng(1)
+    kinds = {"sum": 0, "average": 0, "margin": 0, "percentage of n": 0, "p of r and n": 0}
+    alarms = dict(kinds)
+    for _ in range(10_000):
+        for kind, check in audit.synthetic(rng).items():
+            kinds[kind] += 1
+            alarms[kind] += not check.agrees
+    assert set(kinds.values()) == {10_000}
+    assert set(alarms.values()) == {0}
+
+
+def test_the_tables_are_such_that_a_narrower_range_would_raise_alarms():
+    """They reach the ends of the intervals, halves among them, so that no alarm is no luck."""
+    rng = np.random.default_rng(2)
+    false = {}
+    for _ in range(1000):
+        for kind, check in audit.synthetic(rng).items():
+            middle = (check.recomputed.low + check.recomputed.high) / 2
+            false[kind] = false.get(kind, 0) + (not Check(check.printed, check.decimals, Range(middle, middle)).agrees)
+    assert all(false[kind] > 20 for kind in ("sum", "average", "margin", "p of r and n"))
+    assert false["percentage of n"] == 0  # nothing is rounded but the result
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_what_rounding_cannot_explain_is_always_found_and_is_the_least_such(up):
+    rng = np.random.default_rng(3)
+    for _ in range(500):
+        for check in audit.synthetic(rng).values():
+            wrong = audit.planted(check, beyond=True, up=up)
+            assert not wrong.agrees
+            assert audit.planted(wrong, beyond=False, up=not up).agrees
+            unit = Fraction(1, 10**check.decimals)
+            assert (
+                abs(audit.fraction(audit.planted(check, beyond=False, up=up).printed) - audit.fraction(check.printed))
+                == unit
+            )

@@ -1,0 +1,250 @@
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+
+from uncertain_affect import metrics
+from uncertain_affect.evidence import evaluate
+from uncertain_affect.evidence.evaluate import Cases
+
+rng = np.random.default_rng(5)
+N, C, T = 60, 4, 5
+PROBS = rng.dirichlet(np.ones(C), (T, N))
+TRUTH = rng.dirichlet(np.ones(C), N)
+VOTES = rng.multinomial(10, TRUTH)
+CLUSTERS = rng.integers(0, 12, N)
+GROUP = rng.random(N) < 0.3
+CASES = Cases(VOTES, CLUSTERS, TRUTH, GROUP)
+
+
+def measured(probs=PROBS, cases=CASES):
+    return {name: values.mean() for name, values in evaluate.measure(probs, cases).items()}
+
+
+def test_every_measure_is_that_of_the_metrics():
+    found, mean = measured(), PROBS.mean(0)
+    u = metrics.entropy_decomposition(PROBS)
+    wrong = mean.argmax(1) != VOTES.argmax(1)
+    expected = {
+        "accuracy": 1 - wrong.mean(),
+        "NLL": -(VOTES * np.log(mean)).sum() / VOTES.sum(),
+        "Brier": metrics.brier_score(mean, VOTES),
+        "ECE": metrics.expected_calibration_error(mean, VOTES),
+        "AURC": metrics.area_under_risk_coverage(u.total, wrong),
+        "distance to p*": metrics.jensen_shannon_distance(mean, TRUTH).mean(),
+        "distance to votes": metrics.jensen_shannon_distance(mean, VOTES / 10).mean(),
+        "r(U_a, H*)": spearmanr(u.aleatoric, metrics.entropy(TRUTH)).statistic,
+        "r(U_a, d)": spearmanr(u.aleatoric, metrics.annotator_disagreement(VOTES)).statistic,
+        "AUROC(U_e, group)": metrics.auroc(u.epistemic, GROUP),
+        "r(U_a, U_e)": spearmanr(u.aleatoric, u.epistemic).statistic,
+    }
+    assert list(found) == list(evaluate.MEASURES)
+    assert found == pytest.approx(expected)
+
+
+def test_one_prediction_has_no_epistemic_uncertainty_and_labels_no_disagreement():
+    found = measured(PROBS[0], Cases(VOTES.argmax(1)))
+    assert list(found) == ["accuracy", "NLL", "Brier", "ECE", "AURC"]
+    assert found == measured(PROBS[:1], Cases(VOTES.argmax(1)))
+
+
+def test_the_truth_itself_is_the_best_there_is():
+    found = measured(TRUTH)
+    assert found["distance to p*"] == 0
+    assert found["r(U_a, H*)"] == pytest.approx(1)
+
+
+def test_clusters_widen_the_interval():
+    doubled = [np.repeat(part, 2, axis) for part, axis in ((PROBS, 1), (VOTES, 0))]
+    alone = evaluate.table(evaluate.measure(doubled[0], Cases(doubled[1])))
+    together = evaluate.table(evaluate.measure(doubled[0], Cases(doubled[1], np.repeat(np.arange(N), 2))))
+    width = [of.loc["NLL", "high"] - of.loc["NLL", "low"] for of in (alone, together)]
+    assert width[1] == pytest.approx(2**0.5 * width[0], rel=0.05)
+
+
+def bad(row, value, of=PROBS[0]):
+    changed = of.copy()
+    changed[row] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    "probs, target, message",
+    [
+        (PROBS[0, 0], VOTES, r"probs has shape \(4,\): expected \(T, N, C\) or \(N, C\)"),
+        (np.float64(1), VOTES, r"probs has shape \(\)"),
+        (PROBS[:, :0], VOTES[:0], r"probs has shape \(5, 0, 4\).*not empty"),
+        (PROBS[:0], VOTES, r"probs has shape \(0, 60, 4\).*not empty"),
+        (np.ones((3, 1)), [0, 0, 0], r"probs has shape \(3, 1\).*C at least 2"),
+        (PROBS.astype(complex), VOTES, "probs are complex128: expected floating-point numbers"),
+        (PROBS * np.where(np.arange(N) == 7, 1.01, 1)[:, None], VOTES, "probs, sample 0: row 7 sums to 1.01"),
+        (np.stack([PROBS[0], bad(9, [np.nan, 0, 0, 1])]), VOTES, "probs, sample 1: row 9 holds nan"),
+        (bad(3, [-0.5, 0.5, 0.5, 0.5]), VOTES, "probs: row 3 holds -0.5: probabilities lie between 0 and 1"),
+        (bad(3, [np.inf, 0, 0, 0]), VOTES, "probs: row 3 sums to inf"),
+        (PROBS.astype(np.float16), VOTES, "probs, sample 0: row 2 sums to .*half precision is too coarse"),
+        (PROBS, VOTES[:, :3], r"target has shape \(60, 3\): expected labels \(60,\) or votes \(60, 4\)"),
+        (PROBS, VOTES[:50], r"target has shape \(50, 4\)"),
+        (PROBS, bad(5, 0, VOTES), "votes: row 5 has no votes"),
+        (PROBS, bad(6, np.nan, VOTES.astype(float)), "votes: row 6 holds nan"),
+        (PROBS, bad(6, [2, -1, 0, 0], VOTES), "votes: row 6 holds -1"),
+        (PROBS, bad(6, np.inf, VOTES.astype(float)), "votes: row 6 is not finite"),
+        (PROBS, np.where(np.arange(N) == 9, 4, 0), "labels: row 9 holds 4"),
+        (PROBS, np.zeros(59, int), "there are 59 labels for 60 rows"),
+        (PROBS, np.zeros(N), "labels are float64: expected integers from 0 to 3"),
+    ],
+)
+def test_bad_arrays_are_refused_with_the_first_bad_index(probs, target, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.measure(probs, Cases(target))
+
+
+def test_groups_of_other_examples_are_refused():
+    with pytest.raises(ValueError, match=r"groups have shape \(3,\): expected one for each of 60 examples"):
+        evaluate.measure(PROBS, Cases(VOTES, [1, 2, 3]))
+
+
+def test_by_hand():
+    probs, labels = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0], [0.25, 0.75]]), np.array([0, 1, 0, 1])
+    found = measured(probs, Cases(labels))
+    assert found["accuracy"] == pytest.approx(0.75)
+    assert found["NLL"] == pytest.approx((np.log(2) + np.log(4) + 0 + np.log(4 / 3)) / 4)
+    assert found["Brier"] == pytest.approx((0.5 + 2 * 0.75**2 + 0 + 2 * 0.25**2) / 4)
+    # confidences .5 and 1 right; of two at .75 one is: gaps .5, .25 and 0 of the bins
+    assert found["ECE"] == pytest.approx((0.5 + 2 * 0.25 + 0) / 4)
+    # most certain first: right; then a tie of a right and a wrong one, half an error each; then a right one
+    assert found["AURC"] == pytest.approx((0 + 0.5 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+def test_on_random_input_it_agrees_with_scikit_learn(seed, n_classes):
+    rng = np.random.default_rng(seed)
+    p, labels = rng.dirichlet(np.ones(n_classes), (3, 20)), rng.integers(0, n_classes, 20)
+    group = np.arange(20) % 3 == 0
+    found, mean = measured(p, Cases(labels, group=group)), p.mean(0)
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, mean.argmax(1)))
+    assert found["NLL"] == pytest.approx(log_loss(labels, mean, labels=range(n_classes)))
+    onehot = np.eye(n_classes)[labels]
+    of_classes = [brier_score_loss(onehot[:, c], mean[:, c]) for c in range(n_classes)]
+    assert found["Brier"] == pytest.approx(sum(of_classes))
+    epistemic = metrics.entropy(mean) - metrics.entropy(p).mean(0)
+    assert found["AUROC(U_e, group)"] == pytest.approx(roc_auc_score(group, epistemic))
+
+
+def test_narrow_and_whole_numbers_are_probabilities_too():
+    halves = np.array([[0.5, 0.5], [1, 0], [0.25, 0.75]])
+    expected = measured(halves, Cases([0, 0, 1]))
+    for dtype in (np.float16, np.float32, ">f8"):
+        assert measured(halves.astype(dtype), Cases(np.array([0, 0, 1], np.uint64))) == pytest.approx(expected)
+    onehot = np.eye(2)[[0, 0, 1]]
+    for dtype in (bool, int):
+        assert measured(onehot.astype(dtype), Cases([0, 1, 1]))["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_shares_of_votes_tell_of_disagreement_and_one_vote_each_does_not():
+    assert "r(U_a, d)" in measured(PROBS, Cases(VOTES / 10))
+    assert "r(U_a, d)" not in measured(PROBS, Cases(np.eye(C)[VOTES.argmax(1)]))
+
+
+def test_what_is_not_measured_is_told_with_the_reason():
+    assert evaluate.unmeasured(evaluate.measure(PROBS, CASES)) == {}
+    why = evaluate.unmeasured(evaluate.measure(PROBS[0], Cases(VOTES.argmax(1))))
+    assert list(why) == [name for name in evaluate.MEASURES if name not in ("accuracy", "NLL", "Brier", "ECE", "AURC")]
+    assert why["r(U_a, U_e)"] == "one prediction of each example has no epistemic uncertainty"
+    assert why["distance to votes"] == "no example has several votes"
+    assert why["r(U_a, H*)"] == "the true distribution is not known"
+    why = evaluate.unmeasured(evaluate.measure(PROBS, Cases(VOTES, truth=TRUTH)))
+    assert why == {"AUROC(U_e, group)": "no group is known to be thinned in training"}
+
+
+@pytest.mark.parametrize("different", [0, 1])
+def test_a_correlation_with_what_hardly_varies_is_not_defined(different):
+    probs = np.tile(np.eye(2)[[0]], (N, 1))
+    probs[:different] = 0.5
+    found = evaluate.measure(probs, Cases(VOTES[:, :2] + 1, CLUSTERS))
+    assert "r(U_a, d)" not in evaluate.table(found).index
+    assert "the same for all examples, or for all but one cluster" in evaluate.unmeasured(found)["r(U_a, d)"]
+
+
+def test_one_cluster_has_no_interval():
+    rows = evaluate.table(evaluate.measure(PROBS, Cases(VOTES, np.zeros(N))))
+    assert rows.loc["NLL", "estimate"] == pytest.approx(measured()["NLL"])
+    assert rows[["low", "high"]].isna().all(axis=None)
+
+
+def test_ten_million_float32_numbers_are_not_copied():
+    probs = np.full((100, 10_000, 10), 0.1, np.float32)
+    tracemalloc.start()
+    evaluate.measure(probs, Cases(np.arange(10_000) % 10, np.arange(10_000) % 20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < probs.nbytes
+
+
+def test_a_file_is_read_back(tmp_path):
+    np.savez(tmp_path / "p.npz", probs=PROBS, votes=VOTES)
+    arrays = evaluate.read(tmp_path / "p.npz")
+    assert set(arrays) == {"probs", "votes"}
+    assert np.array_equal(arrays["probs"], PROBS)
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"votes": VOTES}, "there is no array 'probs'"),
+        ({"probs": PROBS}, "one of the arrays 'labels' and 'votes' is needed"),
+        ({"probs": PROBS, "votes": VOTES, "labels": VOTES.argmax(1)}, "not both"),
+        ({"probs": PROBS, "votes": VOTES, "extra": VOTES}, "array 'extra' is not known"),
+        ({"probs": PROBS, "votes": VOTES.astype(object)}, "array 'votes' cannot be read: Object arrays"),
+        ({"probs": PROBS, "votes": VOTES.astype(str)}, "array 'votes' is <U21: expected numbers"),
+        ({"probs": PROBS[0, 0], "votes": VOTES}, r"array 'probs' has shape \(4,\): expected 2 or 3 axes"),
+        ({"probs": PROBS, "labels": VOTES}, r"array 'labels' has shape \(60, 4\): expected 1 axes"),
+        ({"probs": PROBS, "votes": VOTES.argmax(1)}, r"array 'votes' has shape \(60,\): expected 2 axes"),
+        ({"probs": PROBS, "labels": np.int64(0)}, r"array 'labels' has shape \(\)"),
+        ({"probs": PROBS, "labels": np.zeros(N)}, "array 'labels' is float64: expected an integer dtype"),
+        ({"probs": PROBS, "votes": VOTES, "groups": np.where(np.arange(N) == 4, np.nan, 1)}, "'groups': row 4 is NaN"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "p.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        evaluate.read(tmp_path / "p.npz")
+
+
+def test_beside_a_corpus_a_file_has_no_truth_of_its_own(tmp_path):
+    np.savez(tmp_path / "p.npz", probs=PROBS)
+    assert list(evaluate.read(tmp_path / "p.npz", known=True)) == ["probs"]
+    np.savez(tmp_path / "p.npz", probs=PROBS, votes=VOTES, groups=CLUSTERS)
+    with pytest.raises(ValueError, match=r"'votes' and 'groups' in the file, beside those of the corpus: two truths"):
+        evaluate.read(tmp_path / "p.npz", known=True)
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    np.save(tmp_path / "p.npy", PROBS)
+    (tmp_path / "text.npz").write_text("probs")
+    np.savez(tmp_path / "whole.npz", probs=PROBS, votes=VOTES)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:900])
+    for name in ("p.npy", "text.npz", "cut.npz"):
+        with pytest.raises(ValueError, match=rf"{name}: .*Expected is an .npz"):
+            evaluate.read(tmp_path / name)
+    (tmp_path / "flipped.npz").write_bytes(whole[:900] + bytes([whole[900] ^ 1]) + whole[901:])
+    with pytest.raises(ValueError, match="array 'probs' cannot be read: Bad CRC-32"):
+        evaluate.read(tmp_path / "flipped.npz")
+    with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
+        archive.writestr("probs.npy", b"0.5, 0.5")
+    with pytest.raises(ValueError, match="'probs' is not an array"):
+        evaluate.read(tmp_path / "bytes.npz")
+    header = np.lib.format.magic(1, 0) + b"\x0b\0" + b"{'descr': (\n"
+    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
+        archive.writestr("probs.npy", header)
+    with pytest.raises(ValueError, match="array 'probs' cannot be read"):
+        evaluate.read(tmp_path / "header.npz")
+    with pytest.raises(ValueError, match="Is a directory"):
+        evaluate.read(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"none\.npz does not exist"):
+        evaluate.read(tmp_path / "none.npz")

@@ -1,0 +1,189 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from uncertain_affect.evidence import resampling as rs
+from uncertain_affect.metrics.calibration import calibration_sums, ece_from_sums
+
+
+def test_cluster_sums_by_hand():
+    values = np.array([[[1, 10], [2, 20], [3, 30], [4, 40]], [[5, 0], [6, 0], [7, 0], [8, 1]]])
+    sums = rs.cluster_sums(values, ["b", "a", "b", "c"])
+    assert sums.tolist() == [[[2, 20], [4, 40], [4, 40]], [[6, 0], [12, 0], [8, 1]]]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_cluster_sums_equal_a_loop_and_keep_the_total(seed):
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=(2, 40, 3))
+    groups = generator.integers(-5, 5, size=40)
+    sums = rs.cluster_sums(values, groups)
+    loop = np.stack([values[:, groups == g].sum(axis=1) for g in np.unique(groups)], axis=1)
+    np.testing.assert_allclose(sums, loop, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(sums.sum(axis=1), values.sum(axis=1), rtol=0, atol=1e-12)
+
+
+def test_cluster_sums_refuses_bad_input():
+    with pytest.raises(ValueError, match=r"\(seeds, examples, sums\).*\(4, 2\)"):
+        rs.cluster_sums(np.ones((4, 2)), [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="label the 4 examples"):
+        rs.cluster_sums(np.ones((1, 4, 2)), [0, 0, 1])
+    values = np.ones((2, 4, 2))
+    values[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"values\[1, 2, 0\] is not finite"):
+        rs.cluster_sums(values, [0, 0, 1, 1])
+
+
+def test_statistics_agree_with_independent_libraries():
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=200)
+    y = 0.6 * x + 0.3 + 0.5 * generator.normal(size=200)
+    sums = rs.moment_sums(x, y).sum(axis=0)
+    assert rs.pearson_from_sums(sums) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-13)
+    # Lin (1989) through Pearson's r and the bias correction factor
+    scale, shift = x.std() / y.std(), (x.mean() - y.mean()) / np.sqrt(x.std() * y.std())
+    lin = stats.pearsonr(x, y).statistic * 2 / (scale + 1 / scale + shift**2)
+    assert rs.ccc_from_sums(sums) == pytest.approx(lin, abs=1e-13)
+    labels, predictions = x > 0.5, y > 0.4
+    f1 = rs.f1_from_sums(rs.f1_sums(labels, predictions).sum(axis=0))
+    assert f1 == pytest.approx(f1_score(labels, predictions), abs=1e-15)
+    weights = generator.integers(1, 10, size=200)
+    mean = rs.ratio(rs.ratio_sums(x, weights).sum(axis=0))
+    assert mean == pytest.approx(np.average(x, weights=weights), abs=1e-15)
+
+
+def test_statistics_by_hand_and_where_undefined():
+    # x = 0, 1, 2 and y = 1, 2, 3: r = 1; CCC = 2·(2/3) / (2/3 + 2/3 + 1) = 4/7
+    sums = rs.moment_sums([0, 1, 2], [1, 2, 3]).sum(axis=0)
+    assert rs.pearson_from_sums(sums) == pytest.approx(1)
+    assert rs.ccc_from_sums(sums) == pytest.approx(4 / 7)
+    constant = rs.moment_sums([1, 1], [1, 1]).sum(axis=0)
+    assert np.isnan(rs.pearson_from_sums(constant)) and np.isnan(rs.ccc_from_sums(constant))
+    # 2 tp, 1 fp, 1 fn: 4/6; nothing positive: undefined
+    counts = rs.f1_sums([1, 1, 0, 1, 0], [1, 1, 1, 0, 0]).sum(axis=0)
+    assert counts.tolist() == [2, 1, 1]
+    assert rs.f1_from_sums(counts) == pytest.approx(2 / 3)
+    assert np.isnan(rs.f1_from_sums(np.zeros(3)))
+
+
+def test_difference_subtracts_the_second_method():
+    sums = np.array([[3.0, 4.0, 1.0, 4.0], [1.0, 2.0, 2.0, 2.0]])
+    assert rs.difference(rs.ratio)(sums).tolist() == [0.5, -0.5]
+
+
+def test_bootstrap_weights_are_multinomial():
+    weights = rs.bootstrap_weights(20, 20_000, np.random.default_rng(2))
+    assert (weights.sum(axis=1) == 20).all()
+    # Binomial(20, 1/20): mean 1, variance .95; standard error of the variance over 400,000 weights about .003
+    assert weights.mean() == pytest.approx(1)
+    assert weights.var() == pytest.approx(0.95, abs=0.015)
+    again = rs.bootstrap_weights(20, 20_000, np.random.default_rng(2))
+    assert (weights == again).all()
+
+
+def test_resample_equals_a_loop_over_the_same_draws(monkeypatch):
+    # Small blocks: drawing in several must equal drawing those blocks one after another.
+    monkeypatch.setattr(rs, "BLOCK_WEIGHTS", 7 * 13)
+    sums = np.random.default_rng(3).random((3, 13, 2)) + 0.5
+    values = rs.resample(sums, rs.ratio, 20, np.random.default_rng(4))
+    generator = np.random.default_rng(4)
+    weights = np.concatenate([rs.bootstrap_weights(13, n, generator) for n in (7, 7, 6)])
+    for r in range(20):
+        for s in range(3):
+            total = [sum(weights[r, c] * sums[s, c, k] for c in range(13)) for k in range(2)]
+            assert values[r, s] == pytest.approx(total[0] / total[1], abs=1e-12)
+
+
+def calibration_example(n, n_groups, n_bins, generator):
+    """(1, N, 3·bins) calibration sums of overconfident two-class predictions, and their groups."""
+    confidence = generator.uniform(0.5, 1, size=n)
+    labels = (generator.random(n) > confidence - 0.1).astype(int)
+    probs = np.stack([confidence, 1 - confidence], axis=1)
+    return calibration_sums(probs, labels, n_bins)[None], generator.integers(n_groups, size=n)
+
+
+def test_ece_resamples_equal_ece_of_the_redrawn_examples():
+    generator = np.random.default_rng(5)
+    values, groups = calibration_example(300, 12, 10, generator)
+    sums = rs.cluster_sums(values, groups)
+    drawn = rs.resample(sums, ece_from_sums, 50, np.random.default_rng(6))
+    weights = rs.bootstrap_weights(12, 50, np.random.default_rng(6))
+    for r in range(50):
+        examples = np.concatenate([np.repeat(np.flatnonzero(groups == c), int(weights[r, c])) for c in range(12)])
+        assert drawn[r, 0] == pytest.approx(ece_from_sums(values[0, examples].sum(axis=0)), abs=1e-12)
+
+
+def test_ten_thousand_resamples_are_one_product():
+    values, groups = calibration_example(100_000, 300, 15, np.random.default_rng(7))
+    sums = rs.cluster_sums(values, groups)
+    seconds = []
+    for seed in range(3):
+        start = time.perf_counter()
+        rs.resample(sums, ece_from_sums, 10_000, np.random.default_rng(seed))
+        seconds.append(time.perf_counter() - start)
+    # About .05 s on one core; a loop over resamples takes tens of seconds.
+    assert min(seconds) < 0.5
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_pseudo_values_average_to_the_statistic(seed):
+    sums = np.random.default_rng(seed).random((2, 7, 3)) + 0.1
+    y = rs.pseudo_values(sums, rs.f1_from_sums)
+    np.testing.assert_allclose(y.mean(axis=-1), rs.f1_from_sums(sums.sum(axis=1)), atol=1e-12)
+
+
+def test_pseudo_values_of_a_mean_are_the_cluster_means():
+    means = np.random.default_rng(8).normal(size=(2, 5))
+    sums = np.stack([6 * means, np.full((2, 5), 6.0)], axis=-1)
+    np.testing.assert_allclose(rs.pseudo_values(sums, rs.ratio), means, atol=1e-12)
+    assert rs.pseudo_values(sums[:, :1], rs.ratio) == pytest.approx(means[:, :1])
+
+
+@pytest.mark.parametrize("f", [rs.pearson_from_sums, rs.ccc_from_sums])
+def test_jackknife_and_bootstrap_agree_on_the_standard_error(f):
+    generator = np.random.default_rng(9)
+    groups = np.repeat(np.arange(200), 10)
+    shared = generator.normal(size=200)[groups]
+    x, y = shared + generator.normal(size=2000), shared + generator.normal(size=2000)
+    sums = rs.cluster_sums(rs.moment_sums(x, y)[None], groups)
+    jackknife = rs.pseudo_values(sums, f)[0].std(ddof=1) / np.sqrt(200)
+    bootstrap = rs.resample(sums, f, 20_000, generator).std()
+    assert bootstrap == pytest.approx(jackknife, rel=0.05)
+    # Taking examples for the unit would claim far more precision.
+    examples = rs.cluster_sums(rs.moment_sums(x, y)[None], np.arange(2000))
+    assert rs.pseudo_values(examples, f)[0].std(ddof=1) / np.sqrt(2000) < 0.75 * jackknife
+
+
+def test_leaving_out_by_weights_is_leaving_out_by_sums(monkeypatch):
+    rng = np.random.default_rng(3)
+    values, groups = rng.random(60), rng.integers(0, 7, 60)
+    sums = rs.cluster_sums(rs.ratio_sums(values)[None], groups)
+    expected = rs.pseudo_values(sums, rs.ratio)[0]
+    monkeypatch.setattr(rs, "BLOCK_WEIGHTS", 130)  # two sets of 60 a block
+    found = rs.leave_one_out(lambda weights: (weights * values).sum(-1) / weights.sum(-1), groups)
+    assert found == pytest.approx(expected)
+    assert rs.leave_one_out(lambda weights: weights @ values, np.zeros(60)) == pytest.approx([values.sum()])
+
+
+def test_of_many_clusters_several_are_left_out_at_once(monkeypatch):
+    values = np.sort(np.random.default_rng(4).normal(size=3000))  # neighbours are alike
+
+    def left_out():
+        return rs.leave_one_out(lambda weights: (weights * values).sum(-1) / weights.sum(-1), np.arange(3000))
+
+    one_by_one = left_out()
+    monkeypatch.setattr(rs, "LEFT_OUT_WEIGHTS", 10)
+    together = left_out()
+    assert (len(one_by_one), len(together)) == (3000, 1000)
+    assert together.mean() == pytest.approx(one_by_one.mean()) == pytest.approx(values.mean())
+    # the error of a standard error from 1,000 groups is 2.2%
+    spread = [of.std(ddof=1) / len(of) ** 0.5 for of in (one_by_one, together)]
+    assert spread[1] == pytest.approx(spread[0], rel=0.09)
+    assert np.array_equal(together, left_out()), "always the same groups"

@@ -1,0 +1,227 @@
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from uncertain_affect.metrics import entropy_decomposition
+from uncertain_affect.models.uncnet import UncNet, mc_dropout
+from uncertain_affect.papers import uncnet
+from uncertain_affect.papers.uncnet import ARMS, CONTROL, Faces, faces, predict, settings, train
+from uncertain_affect.training.features import frozen_features
+from uncertain_affect.training.fit import generators
+
+SMALL = dataclasses.replace(
+    settings("quick"), seeds=(0, 1, 2), lr_factor=100, max_epochs=4, patience=4, batch_size=20, n_samples=10
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> Faces:
+    """Ninety made-up images whose votes follow their features."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(90, 5, generator=g)
+    proportions = torch.softmax(2 * x @ torch.randn(5, 9, generator=g), -1)
+    return faces(x.numpy(), proportions, np.repeat(["train", "val", "test"], [50, 20, 20]), standardise=False)
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def networks(data):
+    return {name: train(data, SMALL, name) for name in ("Baseline", "UncNet")}
+
+
+@pytest.fixture(scope="module")
+def arms(data, networks):
+    return predict(data, networks, SMALL)
+
+
+# --- settings and faces -----------------------------------------------------------------------------------
+
+
+def test_full_is_the_protocol_of_the_paper():
+    full = settings("full")
+    assert full.seeds == tuple(range(20))
+    assert (full.lr_baseline * full.lr_factor, full.lr_uncnet * full.lr_factor) == (1e-4, 1e-5)
+    assert (full.batch_size, full.max_epochs, full.clip_norm, full.dropout) == (90, 819, 5, 0.2)
+    assert (full.n_samples, full.masks) == (100, "per_input")
+
+
+def test_quick_shrinks_work_and_keeps_the_ratio_of_the_rates():
+    quick, full = settings("quick", seed=7), settings("full", seed=7)
+    assert quick.seeds == (7, 8, 9, 10, 11) and full.seeds[:5] == quick.seeds
+    assert quick.lr_baseline / quick.lr_uncnet == full.lr_baseline / full.lr_uncnet == pytest.approx(10)
+    shrunk = {"seeds", "lr_factor", "patience"}
+    kept = [{k: v for k, v in dataclasses.asdict(s).items() if k not in shrunk} for s in (quick, full)]
+    assert kept[0] == kept[1]
+
+
+def test_another_profile_is_refused():
+    with pytest.raises(ValueError, match='PROFILE must be "quick" or "full", not \'fast\''):
+        settings("fast")
+
+
+def test_faces_are_split_and_standardised_by_the_training_images_alone():
+    features = np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0], [100.0, 5.0], [8.0, 5.0]])
+    split = np.array(["train", "train", "train", "val", "test"])
+    proportions = torch.eye(5, 9, dtype=torch.float64)
+    as_they_are = faces(features, proportions, split, standardise=False)
+    assert as_they_are.features["train"].tolist() == features[:3].tolist()
+    assert {name: len(x) for name, x in as_they_are.targets.items()} == {"train": 3, "val": 1, "test": 1}
+    assert as_they_are.targets["test"].tolist() == [proportions[4].tolist()]
+    # training mean 2 and (unbiased) standard deviation 2; a feature that never varies carries nothing
+    scaled = faces(features, proportions, split, standardise=True)
+    assert scaled.features["train"].tolist() == [[-1, 0], [0, 0], [1, 0]]
+    assert (scaled.features["val"].tolist(), scaled.features["test"].tolist()) == ([[49, 0]], [[3, 0]])
+    assert all(t.dtype == torch.float32 for t in (*scaled.features.values(), *scaled.targets.values()))
+
+
+def test_faces_that_do_not_fit_are_refused():
+    features, proportions = np.zeros((3, 2)), torch.full((3, 9), 1 / 9)
+    with pytest.raises(ValueError, match="have 3, 3 and 2 rows"):
+        faces(features, proportions, np.array(["train", "val"]), standardise=False)
+    with pytest.raises(ValueError, match="no image is in the split 'test'"):
+        faces(features, proportions, np.array(["train", "val", "val"]), standardise=False)
+
+
+# --- training ---------------------------------------------------------------------------------------------
+
+
+def test_a_network_is_trained_once(data, empty_cache, monkeypatch):
+    calls = []
+
+    def counted_fit(*args, fit=uncnet.fit, **kwargs):
+        calls.append(kwargs["label"])
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(uncnet, "fit", counted_fit)
+    first, second = (train(data, SMALL, "UncNet") for _ in range(2))
+    # how the network is asked afterwards does not change it
+    train(data, dataclasses.replace(SMALL, n_samples=1000, masks="per_network"), "UncNet")
+    assert calls == ["UncNet"]
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert dataclasses.replace(first, model=None) == dataclasses.replace(second, model=None)
+    assert not second.model.training
+    train(data, SMALL, "Baseline")
+    train(data, dataclasses.replace(SMALL, lr_factor=1), "UncNet")
+    train(dataclasses.replace(data, features=data.features | {"val": data.features["val"] + 1}), SMALL, "UncNet")
+    assert calls == ["UncNet", "Baseline", "UncNet", "UncNet"]
+
+
+def test_every_seed_orders_its_own_minibatches(data, empty_cache, monkeypatch):
+    states = {}
+
+    def watched_fit(*args, fit=uncnet.fit, **kwargs):
+        states[kwargs["label"]] = [g.get_state() for g in kwargs["order"]]
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(uncnet, "fit", watched_fit)
+    for name, stream in (("Baseline", 1), ("UncNet", 11)):
+        train(data, dataclasses.replace(SMALL, max_epochs=1), name)
+        for state, g in zip(states[name], generators([0, 1, 2], stream), strict=True):
+            assert torch.equal(state, g.get_state())
+
+
+def test_trained_networks_say_how_training_went(networks):
+    for trained in networks.values():
+        assert isinstance(trained.model, UncNet)
+        assert trained.epochs == 4 and trained.seconds > 0
+        assert len(trained.best_val) == 3 and all(1 <= epoch <= 4 for epoch in trained.best_epoch)
+
+
+def test_the_two_networks_have_their_own_draws_and_rates(data):
+    still = dataclasses.replace(SMALL, lr_factor=0, max_epochs=1)
+    first = {name: train(data, still, name).model.weights[0] for name in ("Baseline", "UncNet")}
+    for name, stream in (("Baseline", 0), ("UncNet", 10)):
+        assert torch.equal(first[name], UncNet(5, generators([0, 1, 2], stream)).weights[0])
+    assert not torch.equal(first["Baseline"], first["UncNet"])
+    # Adam's first step is the learning rate in size: one batch, one epoch
+    one_step = dataclasses.replace(SMALL, lr_factor=1, max_epochs=1, batch_size=50)
+    for name, lr in (("Baseline", 1e-4), ("UncNet", 1e-5)):
+        moved = (train(data, one_step, name).model.weights[0] - first[name]).abs()
+        assert moved.max().item() == pytest.approx(lr, rel=0.02)
+
+
+def test_seeds_do_not_depend_on_which_others_run(data, networks, arms):
+    alone = dataclasses.replace(SMALL, seeds=(2,))
+    own = {name: train(data, alone, name) for name in networks}
+    for name, trained in networks.items():
+        assert trained.best_epoch[2] == own[name].best_epoch[0]
+        assert trained.best_val[2] == pytest.approx(own[name].best_val[0], abs=1e-5)
+    for name, predictions in predict(data, own, alone).items():
+        for ours, theirs in zip(dataclasses.astuple(arms[name]), dataclasses.astuple(predictions), strict=True):
+            torch.testing.assert_close(ours[2], theirs[0], rtol=0, atol=1e-4)
+
+
+def test_two_runs_give_identical_numbers(data, networks, arms, empty_cache):
+    again = {name: train(data, SMALL, name) for name in networks}
+    assert any(empty_cache.iterdir()), "this run should have trained anew"
+    for name, predictions in predict(data, again, SMALL).items():
+        for ours, theirs in zip(dataclasses.astuple(arms[name]), dataclasses.astuple(predictions), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_another_network_is_refused(data):
+    with pytest.raises(ValueError, match='must be "Baseline" or "UncNet", not \'Unc-Net\''):
+        train(data, SMALL, "Unc-Net")
+
+
+# --- the three arms ---------------------------------------------------------------------------------------
+
+
+def test_the_arms_are_distributions_over_the_test_images(arms):
+    assert set(arms) == set(ARMS)
+    for predictions in arms.values():
+        assert predictions.probs.shape == (3, 20, 9)
+        torch.testing.assert_close(predictions.probs.sum(-1), torch.ones(3, 20, dtype=torch.float64))
+        for part in (predictions.total, predictions.aleatoric, predictions.epistemic):
+            assert part.shape == (3, 20)
+
+
+def test_dropout_off_is_the_network_itself(data, networks, arms):
+    for arm, network in (("Baseline", "Baseline"), (CONTROL, "UncNet")):
+        with torch.no_grad():
+            expected = torch.softmax(networks[network].model(data.features["test"]).double(), -1)
+        torch.testing.assert_close(arms[arm].probs, expected)
+        assert (arms[arm].epistemic == 0).all()
+        torch.testing.assert_close(arms[arm].total, torch.special.entr(expected).sum(-1))
+        assert torch.equal(arms[arm].total, arms[arm].aleatoric)
+
+
+@pytest.mark.parametrize("masks", ["per_input", "per_network"])
+def test_dropout_on_is_mc_dropout_of_each_seed(data, networks, masks):
+    asked = dataclasses.replace(SMALL, masks=masks)
+    unc = predict(data, networks, asked)["UncNet"]
+    for member, g in enumerate(generators([0, 1, 2], stream=20)):
+        probs = mc_dropout(networks["UncNet"].model, data.features["test"], 10, g, masks, member).double()
+        split = entropy_decomposition(probs)
+        torch.testing.assert_close(unc.probs[member], probs.mean(0), rtol=0, atol=1e-6)
+        for ours, expected in zip((unc.total, unc.aleatoric, unc.epistemic), split, strict=True):
+            torch.testing.assert_close(ours[member], expected, rtol=0, atol=3e-6)
+    assert (unc.epistemic > 0).all()
+
+
+def test_every_seed_has_a_simulated_world_of_its_own(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(uncnet.corpora, "load", lambda *args, **options: drawn.append((args, options)) or len(drawn))
+    settings = uncnet.settings("quick", seed=7)
+    assert uncnet.load("simulated", "quick", settings, thin="skin_tone") == [6, 7, 8, 9, 10]
+    assert [options["seed"] for _, options in drawn] == 2 * [7, 8, 9, 10, 11]  # drawn, then taken from the cache
+    assert {options["thin"] for _, options in drawn} == {"skin_tone"}
+    drawn.clear()
+    assert uncnet.load("ferplus", "quick", settings, "root") == [1]
+    assert drawn == [(("ferplus", "root"), {})]
+
+
+def test_features_follow_their_world():
+    images = [np.random.default_rng(i).integers(0, 256, (3, 48, 48), dtype=np.uint8) for i in range(2)]
+    first, second = uncnet.features([SimpleNamespace(images=i) for i in images], "hog")
+    assert np.array_equal(first, frozen_features(images[0]))
+    assert np.array_equal(second, frozen_features(images[1]))

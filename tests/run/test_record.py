@@ -1,0 +1,531 @@
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from uncertain_affect.compute import paths
+from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence.claims import Effect
+from uncertain_affect.run import record
+
+PARAMETERS = {"PROFILE": "quick", "SEED": 0}
+
+
+def effect(estimate, half_width=0.01):
+    low, high = estimate - half_width, estimate + half_width
+    return Effect(estimate, low, high, se=half_width / 2, df=4.0, skewness=0.0, n_seeds=5, n_clusters=3553)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with the real printed numbers and no results."""
+    shutil.copytree(papers._folder(), tmp_path / "results" / "printed")
+    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
+    return tmp_path
+
+
+def make_run(notebook="11_uncnet_disagreement", corpus="ferplus", **given):
+    return record.Run(notebook, profile="quick", corpus=corpus, parameters=PARAMETERS, **given)
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- what a run writes ------------------------------------------------------------------------------------
+
+
+def test_runs_write_to_results_local_or_where_the_environment_says(checkout, monkeypatch):
+    monkeypatch.delenv("UNCERTAIN_AFFECT_RESULTS", raising=False)
+    assert record.results_root() == checkout / "results" / "local"
+    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "elsewhere"))
+    assert record.results_root() == checkout / "elsewhere"
+    # notebooks and the driver work in different folders, and must mean the same one
+    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", "relative")
+    assert record.results_root() == checkout / "relative"
+
+
+def test_a_finished_run_is_one_folder_with_everything(results):
+    run = make_run(seeds=range(2), corpus_checksum="abc")
+    table = pd.DataFrame({"ECE": [1.0, math.nan]}, index=["Baseline", "UncNet"])
+    assert run.table("table2", table) is table
+    figure, data = Figure(), pd.DataFrame({"x": [1, 2], "y": [0.1, 1 / 3]})
+    figure.subplots().plot(data["x"], data["y"])
+    assert run.figure("figure2", figure, data) is figure
+    run.judge("uncnet.c1", effect(0.3))
+    folder = run.finish()
+
+    assert folder == results / "quick" / "ferplus" / "11_uncnet_disagreement"
+    assert set(files(folder)) == {
+        "tables/table2.csv",
+        "figures/figure2.png",
+        "figures/figure2.csv",
+        "claims.json",
+        "run.json",
+    }
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "tables" / "table2.csv", index_col=0), table)
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "figures" / "figure2.csv"), data, rtol=1e-5)
+    assert (folder / "figures" / "figure2.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "claims.json").read_text())["uncnet.c1"]["verdict"] == "reproduced"
+    provenance = record.check_complete(folder)
+    assert provenance["parameters"] == PARAMETERS
+    assert provenance["seeds"] == [0, 1]
+    assert provenance["corpus_checksum"] == "abc"
+    assert provenance["versions"]["torch"] == torch.__version__
+    assert provenance["seconds"] >= 0
+    assert provenance["schema"] == record.SCHEMA
+    assert 10 < provenance["peak_memory_mib"] < provenance["hardware"]["memory_mib"]
+    assert provenance["hardware"]["threads"] == torch.get_num_threads()
+    assert provenance["hardware"]["cpu"]
+    for name, digest in provenance["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert set(provenance["files"]) == set(files(folder)) - {"run.json"}
+    revision = provenance["revision"]
+    assert len(revision.removesuffix("+changes")) == 40 or revision == "unknown"
+    assert provenance["dirty"] is (None if revision == "unknown" else "+changes" in revision)
+
+
+def test_what_is_kept_is_what_it_was_when_it_was_kept(results):
+    run = make_run()
+    table = run.table("t", pd.DataFrame({"a": [1]}))
+    table["a"] = 2
+    assert pd.read_csv(run.finish() / "tables" / "t.csv")["a"].item() == 1
+
+
+def test_the_same_figure_gives_the_same_bytes(results):
+    run = make_run()
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    run.figure("f", figure, pd.DataFrame({"y": [1, 2]}))
+    first = files(run.finish())["figures/f.png"]
+    assert files(run.finish())["figures/f.png"] == first
+
+
+def test_a_later_run_replaces_an_earlier_one_whole(results):
+    run = make_run()
+    run.table("old", pd.DataFrame({"a": [1]}))
+    run.finish()
+    run = make_run()
+    run.table("new", pd.DataFrame({"a": [1]}))
+    assert {path.name for path in (run.finish() / "tables").iterdir()} == {"new.csv"}
+    assert [path.name for path in (results / "quick" / "ferplus").iterdir()] == ["11_uncnet_disagreement"]
+
+
+def test_a_crash_while_writing_leaves_the_earlier_run_and_nothing_else(results, monkeypatch):
+    before = files(make_run().finish().parent)
+    run = make_run()
+    run.table("t", pd.DataFrame({"a": [1]}))
+    real = record.write_json
+
+    def full_disk(path, content):
+        if path.name == "run.json":
+            raise OSError("no space left")
+        real(path, content)
+
+    monkeypatch.setattr(record, "write_json", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        run.finish()
+    assert files(results / "quick" / "ferplus") == before
+
+
+def test_a_crash_while_moving_leaves_the_earlier_run(results, monkeypatch):
+    folder = make_run().finish()
+    before = files(folder.parent)
+    run, real = make_run(), os.replace
+
+    def interrupted(source, target):
+        if ".partial" in str(source):
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.finish()
+    assert files(folder.parent) == before
+
+
+def test_an_earlier_run_that_a_dead_process_moved_aside_is_not_lost(tmp_path, monkeypatch):
+    (tmp_path / ".run.old").mkdir()
+    (tmp_path / ".run.old" / "a").touch()
+
+    def fails(source, target):
+        if source == tmp_path / "new":
+            raise OSError
+        source.rename(target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError):
+        record.replace_folder(tmp_path / "new", tmp_path / "run")
+    assert (tmp_path / "run" / "a").is_file()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_kill_while_a_run_is_moved_into_place_loses_neither(tmp_path, step):
+    folder = tmp_path / "quick" / "none" / "11_x"
+    for place, content in ((folder, "old"), (tmp_path / "new", "new")):
+        place.mkdir(parents=True)
+        (place / "run.json").write_text(content)
+    code = f"""
+import os, pathlib, signal
+from uncertain_affect.run import record
+real, calls = os.replace, []
+def replace(source, target):
+    calls.append(source)
+    if len(calls) == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, target)
+os.replace = replace
+record.replace_folder(pathlib.Path({str(tmp_path / "new")!r}), pathlib.Path({str(folder)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert folder.exists() is (step == 1)
+    record.recover(tmp_path)
+    assert (folder / "run.json").read_text() == "old"
+    record.replace_folder(tmp_path / "new", folder)
+    assert (folder / "run.json").read_text() == "new"
+    assert [path.name for path in folder.parent.iterdir()] == ["11_x"]
+
+
+@pytest.mark.parametrize("missing", ["run.json", "claims.json", "tables", "figures"])
+def test_a_folder_that_lacks_something_is_not_a_finished_run(results, missing):
+    folder = make_run().finish()
+    (folder / missing).rename(folder / "elsewhere")
+    with pytest.raises(ValueError, match=f"not a finished run: {missing} is missing"):
+        record.check_complete(folder)
+
+
+@pytest.mark.parametrize("text", ["", '{"notebook": "11', "[]", '{"schema": "2"}', '{"schema": 0}'])
+def test_a_truncated_or_foreign_run_json_is_named(results, text):
+    folder = make_run().finish()
+    (folder / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run.json is no (JSON|record of a run).*run the notebook again"):
+        record.check_complete(folder)
+    assert make_run().finish() == folder  # which is the cure
+    assert record.check_complete(folder)["schema"] == record.SCHEMA
+
+
+def test_a_run_of_an_older_schema_can_be_read(results):
+    folder = make_run().finish()
+    old = {key: value for key, value in record.check_complete(folder).items() if key not in ("schema", "files")}
+    record.write_json(folder / "run.json", old)
+    assert record.check_complete(folder) == old
+
+
+def test_a_run_of_a_later_schema_is_neither_read_nor_replaced(results):
+    folder = make_run().finish()
+    record.write_json(folder / "run.json", record.check_complete(folder) | {"schema": record.SCHEMA + 1})
+    before = files(folder.parent)
+    for attempt in (lambda: record.check_complete(folder), make_run().finish):
+        with pytest.raises(record.SchemaError, match=r"schema 3, of a later version .*\(this one knows up to 2\)"):
+            attempt()
+    assert files(folder.parent) == before
+
+
+def test_the_most_memory_held_at_once_is_that_of_this_process():
+    before = record.peak_memory_mib()
+    block = np.ones(2**25)  # 256 MiB, all of it written to
+    during = record.peak_memory_mib()
+    del block
+    assert during >= before
+    assert during >= 256
+    # the kernel counts pages for each processor apart, and adds them up now and then
+    assert record.peak_memory_mib() >= during - 4
+
+
+def test_what_sets_the_order_of_additions_is_recorded(results, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    environment = record.check_complete(make_run().finish())["environment"]
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert "MKL_NUM_THREADS" not in environment
+
+
+def test_an_unknown_profile_is_refused_at_once():
+    with pytest.raises(ValueError, match="PROFILE must be one of quick, full, not 'fast'"):
+        record.Run("11_x", profile="fast", corpus="none", parameters={})
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "figure 2"])
+def test_a_name_that_is_no_file_name_is_refused_at_once(name):
+    run = make_run()
+    with pytest.raises(ValueError, match="cannot name a table or figure"):
+        run.table(name, pd.DataFrame())
+    with pytest.raises(ValueError, match="cannot name a table or figure"):
+        run.figure(name, Figure(), pd.DataFrame())
+
+
+# --- JSON -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (math.nan, None),
+        (-math.inf, None),
+        (np.float64(0.5), 0.5),
+        (np.float32("nan"), None),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (np.array([[1.0, np.inf]]), [[1.0, None]]),
+        (torch.tensor([1, 2]), [1, 2]),
+        (torch.tensor(0.5), 0.5),
+        ((1, (2, math.nan)), [1, [2, None]]),
+        ({1: {"a": np.float64("nan")}}, {"1": {"a": None}}),
+        (True, True),
+        ("nan", "nan"),
+        (None, None),
+    ],
+)
+def test_what_json_cannot_hold_is_put_plainly(value, expected):
+    assert record.plain(value) == expected
+    assert type(record.plain(value)) is type(expected)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.floats().map(np.float64),
+    lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_anything_plain_survives_json(value):
+    plain = record.plain(value)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+def test_verdicts_and_parameters_without_a_finite_value_are_written_as_null(results):
+    run = record.Run("11_x", profile="quick", corpus="none", parameters={"LR": math.nan, "N": np.int64(3)})
+    assert record.check_complete(run.finish())["parameters"] == {"LR": None, "N": 3}
+
+
+# --- claims -----------------------------------------------------------------------------------------------
+
+
+def test_claims_are_judged_as_the_paper_states_them():
+    run = make_run()
+    assert run.judge("uncnet.c1", effect(0.4)).verdict == "reproduced"  # greater
+    assert run.judge("uncnet.c1", effect(0.4)).size_ratio == pytest.approx(0.4 / 0.301)
+    assert run.judge("uncnet.c2", effect(0.0)).verdict == "reproduced"  # within a margin of 0.1
+    assert run.judge("uncnet.c2", effect(0.2)).verdict == "contradicted"
+    assert run.judge("uncnet.c6", effect(0.02)).verdict == "contradicted"  # less
+    parts = {f"r({u}, BCE)": effect(0.5) for u in ("U_a", "U_e", "U_t")}
+    assert run.judge("uncnet.c5", parts).verdict == "reproduced"  # all
+    assert run.judge("uncnet.c5", parts | {"r(U_e, BCE)": effect(0.005)}).verdict == "inconclusive"
+    qualitative = run.not_testable("uncnet.c3", papers.claim("uncnet.c3").note)
+    assert (qualitative.verdict, qualitative.reason) == ("not testable", papers.claim("uncnet.c3").note)
+    without_weights = run.not_testable("uncnet.c10", "no weights")
+    assert (without_weights.verdict, without_weights.reason) == ("not testable", "no weights")
+    assert list(run.verdicts) == ["uncnet.c1", "uncnet.c2", "uncnet.c6", "uncnet.c5", "uncnet.c3", "uncnet.c10"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "given", "message"),
+    [
+        ("uncnet.c5", {"r(U_a, BCE)": effect(1)}, r"has the parts r\(U_a, BCE\), r\(U_e, BCE\), .* came for r\(U_a"),
+        ("uncnet.c5", effect(1), "has the parts .* effects came for none"),
+        ("uncnet.c5", None, "has the parts"),
+        ("uncnet.c1", {"r": effect(1)}, "has the parts none; effects came for r"),
+        ("uncnet.c1", None, "needs effect"),
+        ("uncnet.c99", effect(1), "makes no claim uncnet.c99"),
+    ],
+)
+def test_effects_that_are_not_those_of_the_claim_are_refused(claim, given, message):
+    run = make_run()
+    with pytest.raises(ValueError, match=message):
+        run.judge(claim, given)
+    assert not run.verdicts
+
+
+def test_only_claims_that_a_paper_makes_can_be_untestable():
+    with pytest.raises(ValueError, match="makes no claim"):
+        make_run().not_testable("uncnet.c99", "no such thing")
+
+
+def test_the_verdict_table_shows_sizes_intervals_and_parts():
+    run = make_run()
+    run.judge("uncnet.c1", effect(0.4515))
+    run.judge("uncnet.c9", {"ECE Baseline": effect(2.0, 0.5), "ECE UncNet": effect(9.0, 0.5)})
+    run.not_testable("uncnet.c3", papers.claim("uncnet.c3").note)
+    table = record.verdict_table(run)
+    assert list(table.index) == [
+        "uncnet.c1",
+        "uncnet.c9",
+        "uncnet.c9: ECE Baseline",
+        "uncnet.c9: ECE UncNet",
+        "uncnet.c3",
+    ]
+    assert table.loc["uncnet.c1"].to_dict() == {
+        "kind": "greater",
+        "printed": "0.301",
+        "measured": "0.452",
+        "95% interval": "[0.442, 0.462]",
+        "measured / printed": "1.50",
+        "verdict": "reproduced",
+    }
+    assert list(table["verdict"]) == ["reproduced", "contradicted", "reproduced", "contradicted", "not testable"]
+    assert (table.loc[["uncnet.c9", "uncnet.c3"], ["printed", "measured"]] == "").all(axis=None)
+
+
+def test_values_are_compared_only_on_the_papers_own_corpus_with_its_own_features():
+    def table(corpus, own_features):
+        run = make_run(corpus=corpus)
+        run.judge("uncnet.c1", effect(0.34))
+        run.judge("uncnet.c2", effect(0.15))
+        return record.verdict_table(run, own_features)
+
+    assert list(table("ferplus", True)["value"]) == ["near (±0.05)", "off (±0.05)"]
+    assert "value" not in table("ferplus", False)
+    assert "value" not in table("another", True)
+
+
+def test_no_verdict_yet_gives_an_empty_table():
+    assert record.verdict_table(make_run()).empty
+
+
+def test_intervals_have_a_row_for_each_effect():
+    table = record.intervals({"b": effect(0.5), "a": effect(0.1)})
+    assert list(table.index) == ["b", "a"]
+    assert table.loc["b"].to_dict() == {"estimate": 0.5, "low": 0.49, "high": 0.51, "seeds": 5, "clusters": 3553}
+
+
+# --- printed, recorded and this run -----------------------------------------------------------------------
+
+
+def commit(checkout, profile, corpus, score, notebook="12_uncnet_calibration", table="table2", seeds=5):
+    folder = checkout / "results" / profile / corpus / notebook
+    (folder / "tables").mkdir(parents=True)
+    pd.DataFrame({"ECE": [score]}, index=["UncNet"]).to_csv(folder / "tables" / f"{table}.csv")
+    provenance = {
+        "profile": profile,
+        "corpus": corpus,
+        "seeds": list(range(seeds)),
+        "device": "cpu",
+        "started": "2020-02-03T04:05:06+00:00",
+        "revision": "0123456789abcdef",
+    }
+    (folder / "run.json").write_text(json.dumps(provenance))
+
+
+def recorded_score():
+    return record.recorded("12_uncnet_calibration", "table2")[0].loc["UncNet", "ECE"]
+
+
+def test_nothing_recorded_yet(checkout):
+    assert record.recorded("12_uncnet_calibration", "table2") == (None, "no run recorded yet")
+
+
+def test_a_recorded_table_comes_with_its_provenance(checkout):
+    commit(checkout, "quick", "ferplus", 1.5)
+    table, source = record.recorded("12_uncnet_calibration", "table2")
+    pd.testing.assert_frame_equal(table, pd.DataFrame({"ECE": [1.5]}, index=["UncNet"]))
+    assert source == "quick profile on ferplus, 5 seeds, cpu, 2020-02-03, revision 0123456789"
+
+
+@pytest.mark.parametrize("content", [b"", b",ECE\nUncNet,1,2\nUncNet,1,2,3\n", b"\xff"])
+def test_a_recorded_table_that_is_none_is_named(checkout, content):
+    commit(checkout, "quick", "ferplus", 1.5)
+    (path,) = (checkout / "results").rglob("table2.csv")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} is no table .*: restore it, or run the notebook again"):
+        record.recorded("12_uncnet_calibration", "table2")
+
+
+def test_tables_of_all_corpora_come_from_runs_of_one_profile(checkout):
+    for profile, corpus, score in (("quick", "ferplus", 1.5), ("quick", "simulated", 2.5), ("full", "simulated", 3.5)):
+        commit(checkout, profile, corpus, score)
+    found = record.recorded_on("12_uncnet_calibration", "table2", "quick")
+    assert {corpus: table.loc["UncNet", "ECE"] for corpus, table in found.items()} == {"ferplus": 1.5, "simulated": 2.5}
+    assert record.recorded_on("12_uncnet_calibration", "table3", "quick") == {}
+
+
+def test_the_most_complete_run_is_shown_and_never_the_best(checkout):
+    commit(checkout, "quick", "another", 0.1)
+    assert recorded_score() == 0.1
+    commit(checkout, "quick", "ferplus", 3.0)  # the paper's own corpus, with a worse score
+    assert recorded_score() == 3.0
+    commit(checkout, "full", "another", 4.0)
+    assert recorded_score() == 4.0
+    commit(checkout, "full", "ferplus", 9.0)
+    assert recorded_score() == 9.0
+
+
+def test_runs_that_lack_the_table_and_runs_of_the_reader_are_passed_over(checkout):
+    commit(checkout, "full", "ferplus", 9.0, table="another")
+    commit(checkout, "local/quick", "ferplus", 8.0)
+    commit(checkout, "quick", "ferplus", 7.0)
+    assert recorded_score() == 7.0
+
+
+def test_beside_keeps_the_printed_order_and_shows_what_is_missing():
+    printed = pd.DataFrame({"ECE": [2.0, 1.0], "MCE": [6.0, 10.0]}, index=["UncNet", "Baseline"])
+    recorded = pd.DataFrame({"MCE": [5.0, 4.0], "new": [0.1, 0.2]}, index=["Baseline", "control"])
+    measured = pd.DataFrame({"ECE": [1.5]}, index=["Baseline"])
+    table = record.beside(printed, recorded, measured)
+    assert list(table.index) == ["UncNet", "Baseline", "control"]
+    assert list(table.columns) == [
+        ("ECE", "printed"),
+        ("ECE", "this run"),
+        ("MCE", "printed"),
+        ("MCE", "recorded"),
+        ("new", "recorded"),
+    ]
+    assert table.loc["Baseline"].tolist()[:4] == [1.0, 1.5, 10.0, 5.0]
+    assert table.loc["UncNet"].isna().tolist() == [False, True, False, True, True]
+    assert table.loc["control", ("new", "recorded")] == 0.2
+
+
+def test_beside_with_nothing_recorded_or_measured_is_the_printed_table():
+    printed = papers.load("uncnet").table("table2")
+    table = record.beside(printed, None, None)
+    assert list(table.columns) == [(column, "printed") for column in printed.columns]
+    assert (table.to_numpy() == printed.to_numpy()).all()
+
+
+# --- provenance -------------------------------------------------------------------------------------------
+
+
+def test_the_revision_is_unknown_outside_git(checkout, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
+    assert record.revision() == "unknown"
+
+
+def test_the_revision_says_whether_the_code_is_that_of_the_commit(checkout, monkeypatch):
+    for name in ("NAME", "EMAIL"):
+        monkeypatch.setenv(f"GIT_AUTHOR_{name}", "a@example.org")
+        monkeypatch.setenv(f"GIT_COMMITTER_{name}", "a@example.org")
+    for part in ("lib", "notebooks"):
+        (checkout / part).mkdir()
+        (checkout / part / "a").write_text("1")
+    record._git("init", "--quiet")
+    record._git("add", ".")
+    record._git("commit", "--quiet", "--message", "first", "--no-gpg-sign")
+    head = record._git("rev-parse", "HEAD")
+    (checkout / "results" / "new").touch()
+    (checkout / "notebooks" / "my own").touch()
+    assert record.revision() == head
+    (checkout / "lib" / "b").touch()
+    assert record.revision() == f"{head}+changes"
+    (checkout / "lib" / "b").unlink()
+    assert record.revision() == head
+    (checkout / "lib" / "a").write_text("2")
+    assert record.revision() == f"{head}+changes"

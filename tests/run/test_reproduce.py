@@ -1,0 +1,628 @@
+"""The driver, on tiny notebooks that do all that a notebook can do wrong. One batch of real executions is shared."""
+
+import contextlib
+import errno
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections import Counter
+
+import nbformat
+import pytest
+
+from uncertain_affect.compute import paths
+from uncertain_affect.run import record, reproduce
+from uncertain_affect.run.reproduce import SelectionError
+
+PARAMETERS = """
+PROFILE = "quick"  # "quick" or "full"
+CORPUS = "ferplus"
+SEED = 0
+LEARNING_RATE = 1e-3
+DROPOUT = True
+DATA_ROOT = ""
+LAYERS = [128, 128]
+LIMIT = None
+"""
+# What record.Run leaves, without the seconds it takes to import it
+RECORD = """
+import json, os, pathlib
+folder = pathlib.Path(os.environ["UNCERTAIN_AFFECT_RESULTS"], PROFILE, {corpus}, "{name}")
+for sub in ("tables", "figures"):
+    (folder / sub).mkdir(parents=True)
+names = ("PROFILE", "CORPUS", "SEED", "LEARNING_RATE", "DROPOUT", "DATA_ROOT", "LAYERS", "LIMIT")
+parameters = {{name: globals()[name] for name in names}}
+(folder / "run.json").write_text(json.dumps({{"parameters": {parameters}}}))
+claims = {{"a.c1": {{"verdict": "reproduced"}}, "a.c2": {{"verdict": "reproduced"}}}}
+(folder / "claims.json").write_text(json.dumps(claims))
+"""
+RUN = """
+from uncertain_affect.run import record
+
+names = ("PROFILE", "CORPUS", "SEED", "LEARNING_RATE", "DROPOUT", "DATA_ROOT", "LAYERS", "LIMIT")
+parameters = {{name: globals()[name] for name in names}}
+run = record.Run("{name}", profile=PROFILE, corpus=CORPUS, parameters=parameters)
+run.not_testable("uncnet.c1", "no corpus")
+run.finish()
+"""
+
+
+def write_notebook(folder, name, *sources, corpora=("ferplus",), parameters=PARAMETERS, paper="uncnet"):
+    """A notebook of a parameters cell and the sources; a pair of sources is (source, tags)."""
+    cells = [nbformat.v4.new_markdown_cell("# Title")]
+    if parameters is not None:
+        cells.append(nbformat.v4.new_code_cell(parameters.strip(), metadata={"tags": ["parameters"]}))
+    for source in sources:
+        source, tags = source if isinstance(source, tuple) else (source, [])
+        source = source.format(name=name, corpus="CORPUS", parameters="parameters") if "{name}" in source else source
+        cells.append(nbformat.v4.new_code_cell(source.strip(), metadata={"tags": tags}))
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["uncertain_affect"] = {"paper": paper, "corpora": list(corpora)}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """An empty checkout, without data."""
+    (tmp_path / "results" / "printed").mkdir(parents=True)
+    shutil.copy(paths.project_root() / "results" / "printed" / "uncnet.yaml", tmp_path / "results" / "printed")
+    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
+    for variable in ("UNCERTAIN_AFFECT_DATA", "UNCERTAIN_AFFECT_RESULTS"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def notebook(checkout):
+    return write_notebook(checkout / "notebooks", "11_one", RECORD)
+
+
+# --- running ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Outcomes by notebook of one run over all of them, what it said, and the folder of its results."""
+    root = tmp_path_factory.mktemp("checkout")
+    folder, results = root / "notebooks", root / "results" / "local"
+    write_notebook(folder, "11_fails", "print('before')", "raise ValueError('broken on purpose')", RECORD)
+    write_notebook(folder, "12_exits", "import sys; sys.exit(0)", RECORD)
+    write_notebook(folder, "13_dies", "import os; os._exit(1)", RECORD)
+    write_notebook(folder, "14_records", ("raise RuntimeError('there is no corpus')", ["needs-corpus"]), RECORD)
+
+    place = results / "quick" / "none"
+    for name in ("11_fails", "12_exits", "14_records"):  # finished runs of yesterday
+        (place / name).mkdir(parents=True)
+        (place / name / "yesterday.csv").touch()
+    (results / "failed" / "quick" / "none").mkdir(parents=True)
+    (results / "failed" / "quick" / "none" / "14_records.ipynb").touch()
+    # and what a killed run left, of a process that is gone
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (place / f".13_dies.{socket.gethostname()}.{gone.pid}.abc").mkdir()
+    # killed between the two steps of moving a finished run into place
+    (place / ".92_audit.old").mkdir()
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "project_root", lambda: root)
+        patch.delenv("UNCERTAIN_AFFECT_DATA", raising=False)
+        patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(results))
+        with contextlib.redirect_stdout(said):
+            outcomes = reproduce.reproduce(reproduce.select(), parameters={"SEED": "7", "LEARNING_RATE": "1"})
+        assert os.environ["UNCERTAIN_AFFECT_RESULTS"] == str(results)
+    return {outcome.notebook: outcome for outcome in outcomes}, said.getvalue(), place
+
+
+def test_all_notebooks_run_even_if_one_fails(batch):
+    outcomes, _, _ = batch
+    failed = {name: outcome.error is not None for name, outcome in outcomes.items()}
+    assert failed == {"11_fails": True, "12_exits": True, "13_dies": True, "14_records": False}
+    assert all(outcome.seconds > 0 for outcome in outcomes.values())
+
+
+def test_a_finished_run_is_moved_into_place_with_its_executed_notebook(batch):
+    outcomes, _, place = batch
+    record.check_complete(place / "14_records")
+    executed = nbformat.read(place / "14_records" / "14_records.ipynb", as_version=4)
+    assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+    assert not (place / "14_records" / "yesterday.csv").exists()
+    assert outcomes["14_records"].verdicts == {"reproduced": 2}
+
+
+def test_parameters_reach_the_notebook_as_its_own_types(batch):
+    _, _, place = batch
+    assert record.check_complete(place / "14_records")["parameters"] == {
+        "PROFILE": "quick",
+        "CORPUS": "none",
+        "SEED": 7,
+        "LEARNING_RATE": 1.0,
+        "DROPOUT": True,
+        "DATA_ROOT": "data",
+        "LAYERS": [128, 128],
+        "LIMIT": None,
+    }
+
+
+def test_cells_that_need_a_corpus_are_left_out_where_there_is_none(batch):
+    outcomes, _, place = batch
+    executed = nbformat.read(place / "14_records" / "14_records.ipynb", as_version=4)
+    assert "there is no corpus" not in "".join(cell.source for cell in executed.cells)
+    assert outcomes["14_records"].corpus == "none"
+    assert outcomes["14_records"].without_corpus == ("ferplus",)
+
+
+def test_a_failed_copy_is_kept_with_its_error_and_earlier_results_stay(batch):
+    outcomes, _, place = batch
+    failed = place.parents[1] / "failed" / "quick" / "none" / "11_fails.ipynb"
+    assert outcomes["11_fails"].error == f"PapermillExecutionError: ValueError: broken on purpose (see {failed})"
+    outputs = [o for cell in nbformat.read(failed, as_version=4).cells for o in cell.get("outputs", [])]
+    assert [o.get("evalue") for o in outputs if o.output_type == "error"] == ["broken on purpose"]
+    assert any(o.get("text") == "before\n" for o in outputs)
+    assert [path.name for path in (place / "11_fails").iterdir()] == ["yesterday.csv"]
+    assert outcomes["11_fails"].traceback.splitlines()[-1] == "ValueError: broken on purpose"
+    assert "\x1b" not in outcomes["11_fails"].traceback
+
+
+def test_a_notebook_that_stops_early_failed_though_an_earlier_record_is_there(batch):
+    outcomes, _, place = batch
+    assert "nothing was recorded as quick/none/12_exits: did the last cell run" in outcomes["12_exits"].error
+    assert (place / "12_exits" / "yesterday.csv").exists()
+
+
+def test_a_dead_kernel_is_a_failure(batch):
+    outcomes, _, _ = batch
+    assert outcomes["13_dies"].error.startswith("DeadKernelError: Kernel died")
+
+
+def test_nothing_but_results_and_failed_copies_is_left(batch):
+    _, _, place = batch
+    assert {path.name for path in place.iterdir()} == {"11_fails", "12_exits", "14_records", "92_audit"}
+    assert {path.name for path in place.parents[1].iterdir()} == {"quick", "failed"}
+    failed = place.parents[1] / "failed" / "quick" / "none"
+    assert {path.name for path in failed.iterdir()} == {"11_fails.ipynb", "12_exits.ipynb", "13_dies.ipynb"}
+
+
+def test_executed_copies_say_neither_when_nor_where(batch):
+    _, _, place = batch
+    failed = place.parents[1] / "failed" / "quick" / "none" / "11_fails.ipynb"
+    for path in (place / "14_records" / "14_records.ipynb", failed):
+        text = path.read_text(encoding="utf-8")
+        assert str(place.parents[3]) not in text
+        assert '"papermill"' not in text
+        assert "start_time" not in text
+
+
+def test_seconds_are_told_apart_and_memory_is_noted(batch):
+    outcomes, _, _ = batch
+    assert outcomes["14_records"].parts.keys() == {"training and testing"}  # below its only heading, "Title"
+    assert sum(outcomes["14_records"].parts.values()) > 0
+    assert outcomes["14_records"].memory > 10 * 2**20
+
+
+def test_the_notebooks_themselves_are_not_touched(batch):
+    _, _, place = batch
+    for path in (place.parents[3] / "notebooks").iterdir():
+        assert path.suffix == ".ipynb"
+        assert not any(cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells)
+
+
+def test_there_is_one_line_of_progress_for_each_notebook(batch):
+    _, said, _ = batch
+    first, *_, last = said.splitlines()
+    assert said.count("\n") == 4
+    assert first.startswith("[1/4] 11_fails on none: FAILED in ")
+    assert last.startswith("[4/4] 14_records on none: done in ")
+
+
+def execute_in_place(source, output, parameters, **_):
+    """A stand-in for papermill: runs the code cells here, without a kernel."""
+    scope = {}
+    for cell in source.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, scope)
+            if "parameters" in cell.metadata.get("tags", []):
+                scope |= parameters
+    nbformat.write(source, output)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("{parameters}", "{{**parameters, 'SEED': 99}}"), "recorded with other parameters than it was given: SEED"),
+        (("{parameters}", "{{}}"), "other parameters than it was given: CORPUS, DATA_ROOT, DROPOUT, LAYERS, "),
+        (("{corpus}", "'another'"), "nothing was recorded as quick/none/11_one"),
+        (("claims.json", "claim.json"), "not a finished run: claims.json is missing"),
+        (("PROFILE, {corpus}", "'full', {corpus}"), "nothing was recorded as quick/none/11_one"),
+    ],
+)
+def test_a_record_that_is_not_of_this_run_is_a_failure_and_goes_nowhere(checkout, monkeypatch, change, message):
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", execute_in_place)
+    assert change[0] in RECORD
+    path = write_notebook(checkout / "notebooks", "11_one", RECORD.replace(*change))
+    (outcome,) = reproduce.reproduce([path])
+    assert message in outcome.error
+    left = [p for p in (checkout / "results" / "local").rglob("*") if p.is_file()]
+    assert left == []
+    failed = checkout / "results" / "failed"
+    assert [p for p in failed.rglob("*") if p.is_file()] == [failed / "quick" / "none" / "11_one.ipynb"]
+
+
+def test_results_of_record_run_are_taken(checkout, monkeypatch):
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", execute_in_place)
+    path = write_notebook(checkout / "notebooks", "11_one", RUN)
+    (outcome,) = reproduce.reproduce([path], parameters={"LIMIT": "nan"})
+    assert outcome.error is None
+    assert outcome.verdicts == {"not testable": 1}
+
+
+def test_an_unexpected_failure_of_any_kind_is_reported_in_a_line(notebook, monkeypatch):
+    def fails(*_, **__):
+        raise OSError("first line\nand the last")
+
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", fails)
+    (outcome,) = reproduce.reproduce([notebook])
+    assert outcome.error == "OSError: and the last"
+
+
+def test_the_summary_is_a_table():
+    outcomes = [
+        reproduce.Outcome("11_short", "ferplus", 3.4, Counter({"reproduced": 2, "contradicted": 1})),
+        reproduce.Outcome("12_with_a_longer_name", "none", 120, error="ValueError: no"),
+        reproduce.Outcome("92_audit", "none", 5),
+    ]
+    assert reproduce.summary(outcomes) == (
+        "notebook               corpus   seconds  verdicts\n"
+        "11_short               ferplus  3        1 contradicted, 2 reproduced\n"
+        "12_with_a_longer_name  none     120      FAILED\n"
+        "92_audit               none     5        -"
+    )
+
+
+def test_an_interrupt_passes_through_and_leaves_nothing(checkout, notebook, monkeypatch):
+    def interrupted(source, output, *_, **__):
+        nbformat.write(source, output)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.reproduce([notebook])
+    assert not [path for path in (checkout / "results" / "local").rglob("*") if path.is_file()]
+    assert "UNCERTAIN_AFFECT_RESULTS" not in os.environ
+
+
+def test_a_full_disk_is_said_so(notebook, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", fails)
+    (outcome,) = reproduce.reproduce([notebook])
+    assert "a disk is full: make room for the results and the cache, then run the same command" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("OSError", "[Errno 28] No space left on device", "a disk is full: make room"),
+        ("MemoryError", "Unable to allocate 3.00 GiB", "out of memory: close other programs or use fewer --workers"),
+        ("RuntimeError", "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", "out of memory"),
+        ("ValueError", "broken", None),
+    ],
+)
+def test_what_the_machine_lacks_is_a_line_with_a_cure_and_the_notebooks_own_trouble_a_traceback(
+    notebook, monkeypatch, name, value, cure
+):
+    def fails(*_, **__):
+        raise reproduce.papermill.PapermillExecutionError(0, 1, "work()", name, value, ["in work", f"{name}: {value}"])
+
+    monkeypatch.setattr(reproduce.papermill, "execute_notebook", fails)
+    (outcome,) = reproduce.reproduce([notebook])
+    assert f"{name}: {value}" in outcome.error
+    if cure:
+        assert (cure in outcome.error, outcome.traceback) == (True, "")
+    else:
+        assert ("; " in outcome.error, outcome.traceback) == (False, "in work\nValueError: broken")
+
+
+def test_without_the_loopback_interface_nothing_runs(notebook, nothing_runs, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(reproduce.socket, "create_connection", unreachable)
+    with pytest.raises(
+        SelectionError, match=r"loopback interface, .*unreachable.*`ip link set lo up`.*nothing was run"
+    ):
+        reproduce.reproduce([notebook])
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_runs(checkout, notebook, nothing_runs, monkeypatch):
+    (checkout / "file").touch()
+    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "file" / "results"))
+    with pytest.raises(SelectionError, match=r"results cannot be written to .*file/results .*; nothing was run"):
+        reproduce.reproduce([notebook])
+
+
+def test_a_result_of_a_later_version_is_not_replaced(checkout, notebook, nothing_runs):
+    folder = checkout / "results" / "local" / "quick" / "none" / "11_one"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(f'{{"schema": {record.SCHEMA + 1}}}')
+    with pytest.raises(record.SchemaError):
+        reproduce.reproduce([notebook])
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+LIMITS = {
+    "memory": (
+        reproduce.Limits(memory=300 * 2**20),
+        "import time; hog = bytearray(400 * 2**20); time.sleep(60)",
+        r"MemoryError: took 0\.[3-9]\d GiB of memory, more than 0\.29",
+    ),
+    "time": (
+        reproduce.Limits(seconds=3),
+        "import time; time.sleep(60)",
+        r"TimeoutError: took longer than 0\.05 minutes",
+    ),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_notebook_that_takes_too_much_is_stopped(checkout, limit):
+    limits, source, message = LIMITS[limit]
+    path = write_notebook(checkout / "notebooks", "11_one", "print('before')", source, RECORD)
+    (outcome,) = reproduce.reproduce([path], limits=limits)
+    assert re.match(message, outcome.error)
+    assert outcome.seconds < 30
+    kept = (checkout / "results" / "failed" / "quick" / "none" / "11_one.ipynb").read_text(encoding="utf-8")
+    assert "before" in kept
+
+
+def test_a_page_is_written_beside_the_executed_notebook(checkout, notebook):
+    (outcome,) = reproduce.reproduce([notebook], html=True)
+    assert outcome.error is None
+    page = checkout / "results" / "local" / "quick" / "none" / "11_one" / "11_one.html"
+    assert "Title" in page.read_text(encoding="utf-8")
+
+
+# --- choosing notebooks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(checkout):
+    folder = checkout / "notebooks"
+    (folder).mkdir()
+    write_notebook(folder, "draft")  # without a number
+    return [
+        write_notebook(folder, name, paper=paper)
+        for name, paper in [("11_one", "uncnet"), ("12_two", "uncnet"), ("92_audit", None)]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "paper", "expected"),
+    [
+        ([], None, [0, 1, 2]),
+        ([], "uncnet", [0, 1]),
+        (["12"], None, [1]),
+        (["12_two"], None, [1]),
+        (["notebooks/12_two.ipynb"], None, [1]),
+        (["92", "11"], None, [2, 0]),
+        (["11", "11_one"], None, [0]),
+        (["11"], "uncnet", [0]),
+    ],
+)
+def test_notebooks_are_chosen_by_number_name_file_and_paper(three, names, paper, expected):
+    assert reproduce.select(names, paper) == [three[i] for i in expected]
+
+
+@pytest.mark.parametrize(
+    ("names", "paper", "message"),
+    [
+        (["13"], None, "no notebook '13'; known: 11_one, 12_two, 92_audit"),
+        (["draft"], None, "no notebook 'draft'"),
+        (["1"], None, "no notebook '1'"),
+        (["92"], "uncnet", "no notebook '92'; known: 11_one, 12_two"),
+        ([], "ugn", "no paper 'ugn'; known: uncnet"),
+    ],
+)
+def test_a_notebook_or_paper_that_is_not_there(three, names, paper, message):
+    with pytest.raises(SelectionError, match=message):
+        reproduce.select(names, paper)
+
+
+def test_notebooks_are_chosen_by_claim_table_and_figure(three):
+    for i, said in enumerate([{"claims": ["uncnet.c1"], "tables": ["table1"]}, {"figures": ["figure2"]}]):
+        notebook = nbformat.read(three[i], as_version=4)
+        notebook.metadata["uncertain_affect"] |= said
+        nbformat.write(notebook, three[i])
+    assert reproduce.select(claim="uncnet.c1") == [three[0]]
+    assert reproduce.select(table="uncnet.table1") == [three[0]]
+    assert reproduce.select(paper="uncnet", table="figure2") == [three[1]]
+    with pytest.raises(SelectionError, match=r"no notebook owns claim 'uncnet\.c2'; owned: uncnet\.c1"):
+        reproduce.select(claim="uncnet.c2")
+    with pytest.raises(SelectionError, match=r"no notebook owns table or figure 'table1'; owned: uncnet\.table1, "):
+        reproduce.select(table="table1")
+
+
+def test_a_plan_says_what_recorded_runs_took(checkout, notebook):
+    other = write_notebook(checkout / "notebooks", "12_two", RECORD)
+    for corpus, seconds in (("ferplus", 200), ("meld", 30)):
+        folder = checkout / "results" / "quick" / corpus / "11_one"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(f'{{"seconds": {seconds}.4}}')
+    said = reproduce.plan_table(reproduce.plan([notebook, other]))
+    assert said.splitlines() == [
+        "notebook  corpus  profile  seconds  recorded",
+        "11_one    none    quick    200      quick on ferplus",
+        "12_two    none    quick    unknown  -",
+        "",
+        "2 notebooks, 200 s on the machine that recorded them, one after another; 1 not recorded yet",
+    ]
+    assert not (checkout / "results" / "local").exists()
+
+
+def test_a_paper_without_notebooks_is_not_a_success(checkout):
+    with pytest.raises(SelectionError, match="no notebooks of uncnet"):
+        reproduce.select(paper="uncnet")
+    with pytest.raises(SelectionError, match="no notebooks of any paper"):
+        reproduce.select()
+
+
+# --- parameters -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"SEED": "7"}, 7),
+        ({"SEED": 7}, 7),
+        ({"SEED": "-1"}, -1),
+        ({"LEARNING_RATE": "5"}, 5.0),
+        ({"LEARNING_RATE": 5}, 5.0),
+        ({"LEARNING_RATE": "1e-5"}, 1e-5),
+        ({"LEARNING_RATE": "inf"}, float("inf")),
+        ({"DROPOUT": "False"}, False),
+        ({"DROPOUT": "false"}, False),
+        ({"DROPOUT": "True"}, True),
+        ({"DATA_ROOT": "007"}, "007"),
+        ({"LAYERS": "[64]"}, [64]),
+        ({"LIMIT": "10"}, 10),
+        ({"LIMIT": "all"}, "all"),
+        ({"LIMIT": None}, None),
+    ],
+)
+def test_parameters_take_the_type_of_the_notebooks_own(notebook, given, expected):
+    (value,) = reproduce.check_parameters(notebook, given).values()
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"SEED": "seven"}, "SEED must be int, not 'seven'"),
+        ({"SEED": "0.5"}, "SEED must be int, not '0.5'"),
+        ({"SEED": 0.5}, "SEED must be int, not 0.5"),
+        ({"SEED": True}, "SEED must be int, not True"),
+        ({"SEED": ""}, "SEED must be int, not ''"),
+        ({"SEED": None}, "SEED must be int, not None"),
+        ({"LEARNING_RATE": "small"}, "LEARNING_RATE must be float, not 'small'"),
+        ({"DROPOUT": "no"}, "DROPOUT must be bool, not 'no'"),
+        ({"DROPOUT": 1}, "DROPOUT must be bool, not 1"),
+        ({"DATA_ROOT": 7}, "DATA_ROOT must be str, not 7"),
+        ({"LAYERS": "abc"}, "LAYERS must be list, not 'abc'"),
+        ({"LAYERS": "__import__('os')"}, "LAYERS must be list"),
+        ({"SEEDS": 1}, "11_one.ipynb has no parameter SEEDS; it has PROFILE, CORPUS, SEED, .* Name the notebooks"),
+    ],
+)
+def test_a_parameter_of_another_name_or_type_is_refused(notebook, given, message):
+    with pytest.raises(SelectionError, match=message):
+        reproduce.check_parameters(notebook, given)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (None, "has no cell tagged 'parameters'"),
+        ("SEED = 2 + SEEDS", "may hold `NAME = literal` only"),
+        ("import os", "may hold `NAME = literal` only"),
+        ("A = B = 1", "may hold `NAME = literal` only"),
+        ("SEED = ", "may hold `NAME = literal` only"),
+    ],
+)
+def test_a_parameters_cell_holds_literals(checkout, cell, message):
+    path = write_notebook(checkout / "notebooks", "11_one", parameters=cell)
+    with pytest.raises(SelectionError, match=message):
+        reproduce.default_parameters(path)
+
+
+def test_every_committed_notebook_can_be_given_its_own_parameters():
+    for path in reproduce.notebooks().values():
+        defaults = reproduce.default_parameters(path)
+        assert reproduce.check_parameters(path, {name: str(value) for name, value in defaults.items()}) == defaults
+
+
+# --- what is checked before anything runs -----------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    def fail(*_):
+        raise AssertionError("a notebook was run")
+
+    monkeypatch.setattr(reproduce, "_run", fail)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"corpus": "imagenet"}, "no corpus 'imagenet'; known: .*ferplus.*, none"),
+        ({"corpus": "ferplus"}, "corpus 'ferplus' is missing, or a part of it, in .*data/ferplus. .* data get ferplus"),
+        ({"root": "nowhere"}, "no data root .*/nowhere; it is the folder that holds one folder per corpus"),
+        ({"parameters": {"PROFILE": "fast"}}, "11_one.ipynb: PROFILE is 'fast'; it must be quick or full"),
+        ({"parameters": {"CORPUS": "ferplus"}}, "CORPUS: use --corpus"),
+        ({"parameters": {"DATA_ROOT": "/"}}, "DATA_ROOT: use --corpus and --data-root"),
+        ({"parameters": {"SEEDS": 1}}, "has no parameter SEEDS"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_runs(checkout, notebook, nothing_runs, asked, message):
+    with pytest.raises(SelectionError, match=message):
+        reproduce.reproduce([notebook], **asked)
+    assert not (checkout / "results" / "local").exists()
+
+
+def test_a_corpus_of_another_notebook_is_refused(checkout, nothing_runs, monkeypatch):
+    monkeypatch.setattr(reproduce.corpora, "KNOWN", ("ferplus", "meld"))
+    path = write_notebook(checkout / "notebooks", "11_one")
+    with pytest.raises(SelectionError, match=r"11_one.ipynb does not run on corpus 'meld'; it runs on ferplus"):
+        reproduce.reproduce([path], corpus="meld")
+
+
+def test_a_data_root_of_the_environment_that_is_not_there_is_refused(notebook, nothing_runs, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_DATA", "nowhere")
+    with pytest.raises(SelectionError, match=r"no data root .*/nowhere"):
+        reproduce.reproduce([notebook])
+
+
+def test_the_first_corpus_that_is_there_is_used_or_none(checkout, monkeypatch):
+    path = write_notebook(checkout / "notebooks", "11_one", corpora=["ferplus", "meld"])
+    audit = write_notebook(checkout / "notebooks", "92_audit", corpora=[])
+    there = {"meld"}
+    monkeypatch.setattr(reproduce.corpora, "is_available", lambda name, root: name in there)
+    assert reproduce.choose_corpus(path, None, checkout) == "meld"
+    assert reproduce.choose_corpus(path, "none", checkout) == "none"
+    assert reproduce.choose_corpus(audit, "meld", checkout) == "none"
+    there.add("ferplus")
+    assert reproduce.choose_corpus(path, None, checkout) == "ferplus"
+    there.clear()
+    assert reproduce.choose_corpus(path, None, checkout) == "none"
+
+
+def test_the_notebook_gets_its_corpus_and_a_data_root_that_names_no_home(checkout, notebook, monkeypatch):
+    (checkout.parent / "corpora").mkdir(exist_ok=True)
+    got = []
+    monkeypatch.setattr(reproduce, "_run", lambda *job: got.append(job) or reproduce.Outcome("11_one", "none", 0.0))
+    reproduce.reproduce([notebook], root="../corpora", corpus="none")
+    job, _ = got[0]
+    assert job.corpus == job.parameters["CORPUS"] == "none"
+    assert job.parameters["DATA_ROOT"] == "../corpora"
+
+
+def test_no_path_of_this_machine_is_left_in_an_executed_copy_even_where_folders_have_spaces(tmp_path):
+    folder = tmp_path / "my results" / f".11_one.{socket.gethostname()}.1.abc"
+    folder.mkdir(parents=True)
+    said = nbformat.v4.new_output("stream", text=f"wrote {folder}/quick/none/11_one\n")
+    shown = nbformat.v4.new_output("execute_result", {"text/plain": f"PosixPath('{folder}/quick')"}, execution_count=1)
+    cell = nbformat.v4.new_code_cell("pass", outputs=[said, shown], execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "11_one.ipynb")
+    reproduce._finish_copy(folder / "11_one.ipynb")
+    said, shown = nbformat.read(folder / "11_one.ipynb", as_version=4).cells[0].outputs
+    assert said.text == "wrote results/local/quick/none/11_one\n"
+    assert shown.data["text/plain"] == "PosixPath('results/local/quick')"

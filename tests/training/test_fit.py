@@ -1,0 +1,354 @@
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from uncertain_affect.losses import soft_label_cross_entropy
+from uncertain_affect.models.uncnet import UncNet, draw_kept
+from uncertain_affect.training import fit as training
+from uncertain_affect.training.fit import choose_device, evaluate, fit, generators, one_thread
+
+D, C = 6, 3
+
+
+def data(n, seed=0, dtype=torch.float64):
+    """Inputs (n, D) and soft labels (n, C) that a linear map explains."""
+    g = torch.Generator().manual_seed(1000 + seed)
+    x = torch.randn(n, D, generator=g, dtype=dtype)
+    to_logits = torch.randn(D, C, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return x, torch.softmax(2 * x @ to_logits, -1)
+
+
+TRAIN, VAL = data(50), data(30, seed=1)
+
+
+def network(seeds, dropout=0.2):
+    return UncNet(D, generators(seeds), hidden=(16, 16), n_classes=C, dropout=dropout).double()
+
+
+def fitted(seeds, loss=soft_label_cross_entropy, train=TRAIN, dropout=0.2, **options):
+    model = network(seeds, dropout)
+    settings = {"lr": 0.01, "batch_size": 16, "max_epochs": 8, "patience": 100, "clip_norm": 0.5} | options
+    return model, fit(model, loss, train, VAL, order=generators(seeds, 1), **settings)
+
+
+def parameters(model, member=0):
+    return torch.cat([p.detach()[member].flatten() for p in model.parameters()])
+
+
+# --- side by side -----------------------------------------------------------------------------------------
+
+
+def test_copies_side_by_side_are_copies_trained_one_after_another():
+    seeds = [3, 0, 7]
+    together, history = fitted(seeds)
+    for member, seed in enumerate(seeds):
+        alone, its_history = fitted([seed])
+        torch.testing.assert_close(parameters(together, member), parameters(alone), rtol=0, atol=1e-9)
+        torch.testing.assert_close(
+            torch.tensor(history.val)[:, member], torch.tensor(its_history.val)[:, 0], rtol=0, atol=1e-9
+        )
+        assert history.best_epoch[member] == its_history.best_epoch[0]
+
+
+def test_a_copy_is_a_plain_torch_network():
+    """nn.Linear, torch.optim.Adam and clip_grad_norm_ in the usual loop, with the copy's own draws."""
+    epochs, seed = 5, 4
+    initial = network([seed])
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            shapes = [w.shape[1:] for w in initial.weights]
+            self.layers = nn.ModuleList(nn.Linear(*shape, dtype=torch.float64) for shape in shapes)
+            with torch.no_grad():
+                for layer, weight, bias in zip(self.layers, initial.weights, initial.biases, strict=True):
+                    layer.weight.copy_(weight[0].T)
+                    layer.bias.copy_(bias[0, 0])
+
+        def forward(self, x, masks=None):
+            for layer in self.layers[:-1]:
+                x = torch.relu(layer(x))
+                if masks is not None:
+                    x = x * draw_kept(x.shape, 0.2, masks) / 0.8
+            return self.layers[-1](x)
+
+    plain, masks, order = Plain(), initial.generators[0], generators([seed], 1)[0]
+    optimiser = torch.optim.Adam(plain.parameters(), lr=0.01)
+    vals, clipped = [], 0
+    for _ in range(epochs):
+        for batch in torch.randperm(len(TRAIN[0]), generator=order).split(16):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(plain(TRAIN[0][batch], masks), TRAIN[1][batch]).backward()
+            clipped += nn.utils.clip_grad_norm_(plain.parameters(), 0.5) > 0.5
+            optimiser.step()
+        with torch.no_grad():
+            vals.append(nn.functional.cross_entropy(plain(VAL[0]), VAL[1]).item())
+    assert 0 < clipped < epochs * 4, "the case should have steps with and without clipping"
+
+    model, history = fitted([seed], max_epochs=epochs)
+    assert [v[0] for v in history.val] == pytest.approx(vals, abs=1e-5)
+    assert history.best_epoch == [epochs], "the last epoch should be the best for the weights to be compared"
+    ours = [w[0].T for w in model.weights] + [b[0, 0] for b in model.biases]
+    theirs = [layer.weight for layer in plain.layers] + [layer.bias for layer in plain.layers]
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_each_copy_is_clipped_by_its_own_norm():
+    model = network([0, 1])
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+        p.grad[1] *= 1e-6
+    before = [p.grad[1].clone() for p in model.parameters()]
+    training._clip_per_copy(model, 0.5)
+    assert torch.cat([p.grad[0].flatten() for p in model.parameters()]).norm() == pytest.approx(0.5)
+    assert all(torch.equal(p.grad[1], b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_losses_are_means_over_all_examples():
+    # without learning and dropout the training loss of an epoch is that of the whole set, last small batch included
+    model, history = fitted([0, 1], dropout=0.0, lr=0.0, max_epochs=1)
+    for losses, over in ((history.train[0], TRAIN), (history.val[0], VAL)):
+        expected = soft_label_cross_entropy(model(over[0]), over[1])
+        assert losses == pytest.approx(expected.tolist(), abs=1e-6)
+        torch.testing.assert_close(evaluate(model, soft_label_cross_entropy, over, batch_size=7), expected)
+
+
+def test_copies_and_generators_must_match():
+    with pytest.raises(ValueError, match="leading axis of 3 copies"):
+        fit(
+            network([0, 1]),
+            soft_label_cross_entropy,
+            TRAIN,
+            VAL,
+            order=generators([0, 1, 2]),
+            lr=0.1,
+            batch_size=16,
+            max_epochs=1,
+            patience=1,
+        )
+
+
+# --- when to stop, and where ------------------------------------------------------------------------------
+
+
+def scripted(values):
+    """A loss whose validation part follows a script, (epochs, S), whatever the network says."""
+    values = iter(torch.as_tensor(values, dtype=torch.float64))
+
+    def loss(logits, target):
+        true = soft_label_cross_entropy(logits, target)
+        return true if logits.requires_grad else next(values)
+
+    return loss
+
+
+def test_each_copy_ends_at_its_own_best_epoch():
+    script = [[3.0, 3.0], [2.0, 2.0], [2.5, 1.0], [2.0, 1.5]]  # a tie does not count as better
+    model, history = fitted([0, 1], scripted(script), max_epochs=4)
+    assert (history.best_epoch, history.best_val) == ([2, 3], [2.0, 1.0])
+    assert history.val == script
+    assert not model.training
+    for member, epoch in enumerate(history.best_epoch):
+        # the network as it stood: one that was stopped there
+        stopped, _ = fitted([0, 1], scripted(torch.arange(epoch, 0.0, -1)[:, None].expand(-1, 2)), max_epochs=epoch)
+        torch.testing.assert_close(parameters(model, member), parameters(stopped, member), rtol=0, atol=0)
+
+
+def test_training_ends_when_no_copy_has_improved_for_patience_epochs():
+    falling_then_flat = [[3.0, 3.0], [2.0, 3.0], [2.0, 3.0], [2.0, 2.0], [2.0, 2.0], [2.0, 2.0]] + 9 * [[2.0, 2.0]]
+    _, history = fitted([0, 1], scripted(falling_then_flat), max_epochs=15, patience=3)
+    assert len(history.val) == 4 + 3
+    assert history.best_epoch == [2, 4]
+
+
+def test_training_learns():
+    _, history = fitted([0, 1], max_epochs=30, dropout=0.0)
+    best_guess = torch.special.entr(VAL[1]).sum(-1).mean().item()
+    assert all(best_guess < best < first - 0.2 for best, first in zip(history.best_val, history.val[0], strict=True))
+
+
+@pytest.mark.parametrize("bad", ["train", "val"])
+def test_a_loss_that_is_not_a_number_ends_training(bad, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    epoch = 0
+
+    def loss(logits, target):
+        nonlocal epoch
+        is_val = not logits.requires_grad
+        epoch += is_val
+        good = soft_label_cross_entropy(logits, target)
+        if is_val:
+            return good * torch.tensor([1, float("inf") if bad == "val" and epoch == 3 else 1])
+        return good * torch.tensor([1, float("nan") if bad == "train" and epoch == 2 else 1])
+
+    what = {"train": "training loss of copy 1 is nan", "val": "validation loss of copy 1 is inf"}[bad]
+    with pytest.raises(FloatingPointError, match=f"my fit: the {what} in epoch 3"):
+        fitted([0, 1], loss, checkpoint=tmp_path / "fit", label="my fit")
+    assert len(torch.load(tmp_path / "fit", weights_only=True)["history"]["val"]) == 2
+
+
+# --- interruption -----------------------------------------------------------------------------------------
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupting(after_epochs):
+    seen = 0
+
+    def loss(logits, target):
+        nonlocal seen
+        seen += not logits.requires_grad
+        if seen == after_epochs and logits.requires_grad:
+            raise Interrupted
+        return soft_label_cross_entropy(logits, target)
+
+    return loss
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """The checkpoint of a fit that was interrupted in its fourth epoch."""
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    path = tmp_path / "folder" / "fit.checkpoint"
+    with pytest.raises(Interrupted):
+        fitted([0, 1], interrupting(after_epochs=3), checkpoint=path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    return path
+
+
+def test_a_resumed_fit_is_bit_for_bit_the_uninterrupted_one(checkpoint):
+    whole, history = fitted([0, 1])
+    epochs = 0
+
+    def counting(logits, target):
+        nonlocal epochs
+        epochs += not logits.requires_grad
+        return soft_label_cross_entropy(logits, target)
+
+    resumed, its_history = fitted([0, 1], counting, checkpoint=checkpoint)
+    assert epochs == 8 - 3
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for name in ("train", "val", "best_epoch", "best_val"):
+        assert getattr(history, name) == getattr(its_history, name)
+    assert its_history.seconds > 0
+    assert not checkpoint.exists()
+
+
+def test_seconds_add_up_over_an_interruption(checkpoint):
+    state = torch.load(checkpoint, weights_only=True)
+    state["history"]["seconds"] = 1000.0
+    torch.save(state, checkpoint)
+    _, history = fitted([0, 1], checkpoint=checkpoint)
+    assert 1000 < history.seconds < 1060
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def flip(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda content: b"", lambda content: pickle.dumps({"model": 1})])
+def test_a_damaged_checkpoint_starts_the_fit_anew(checkpoint, damage):
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.warns(UserWarning, match=r"fit\.checkpoint is damaged \(.+\); training starts anew"):
+        model, history = fitted([0, 1], checkpoint=checkpoint)
+    whole, _ = fitted([0, 1])
+    assert len(history.val) == 8
+    assert torch.equal(parameters(model), parameters(whole))
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_runs_no_code(checkpoint):
+    class Payload:
+        def __reduce__(self):
+            return (pytest.fail, ("the checkpoint ran code",))
+
+    torch.save({"model": Payload()}, checkpoint)
+    with pytest.warns(UserWarning, match="is damaged"):
+        fitted([0, 1], checkpoint=checkpoint, max_epochs=1)
+
+
+def test_a_checkpoint_of_another_network_is_refused(checkpoint):
+    with pytest.raises(ValueError, match="checkpoint of another network or fit: delete it"):
+        fitted([0, 1, 2], checkpoint=checkpoint)
+    assert checkpoint.exists()
+
+
+def test_without_a_checkpoint_file_nothing_is_said(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted([0], checkpoint=tmp_path / "none", max_epochs=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- generators and devices -------------------------------------------------------------------------------
+
+
+def test_generators_repeat_and_their_streams_are_unrelated():
+    seeds, streams, n = range(20), (0, 1, 10, 11, 20), 1000
+    draws = {
+        (seed, stream): torch.randn(n, generator=g)
+        for stream in streams
+        for seed, g in zip(seeds, generators(list(seeds), stream), strict=True)
+    }
+    assert torch.equal(draws[3, 10], torch.randn(n, generator=generators([3], 10)[0]))
+    correlation = torch.corrcoef(torch.stack(list(draws.values()))) - torch.eye(len(draws))
+    # 4,950 pairs of standard error 1 / sqrt(n): the largest stays below 5 of them (p = .003)
+    assert correlation.abs().max() < 5 / n**0.5
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == choose_device("cpu") == "cpu"
+    for wanted in ("cuda", "cuda:1"):
+        with pytest.raises(ValueError, match=f'DEVICE is {wanted!r}.*use "auto" or "cpu"'):
+            choose_device(wanted)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (choose_device(), choose_device("cuda:1"), choose_device("cpu")) == ("cuda", "cuda:1", "cpu")
+
+
+def test_copies_with_their_own_data_train_as_they_would_alone():
+    seeds, n = [3, 4], 50
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, n, 6, generator=generator)
+    y = torch.softmax(torch.randn(2, n, 4, generator=generator), -1)
+    settings = {"lr": 0.01, "batch_size": 16, "max_epochs": 4, "patience": 9}
+
+    def network(chosen):
+        return UncNet(6, generators(chosen), hidden=(8, 8), n_classes=4)
+
+    both = network(seeds)
+    history = fit(both, soft_label_cross_entropy, (x, y), (x, y), order=generators(seeds, 1), own_data=True, **settings)
+    for copy, seed in enumerate(seeds):
+        alone = network([seed])
+        data = (x[copy], y[copy])
+        by_itself = fit(alone, soft_label_cross_entropy, data, data, order=generators([seed], 1), **settings)
+        for ours, theirs in zip(both.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(ours[copy], theirs[0], rtol=1e-4, atol=1e-6)
+        for ours, theirs in zip(history.val, by_itself.val, strict=True):
+            assert ours[copy] == pytest.approx(theirs[0], rel=1e-4)
+
+
+def test_one_thread_is_for_a_block_or_a_function_and_ends_with_it():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        with pytest.raises(ZeroDivisionError), one_thread():
+            1 / 0  # noqa: B018
+        assert torch.get_num_threads() == 2
+        assert [one_thread()(torch.get_num_threads)() for _ in range(2)] == [1, 1]
+    finally:
+        torch.set_num_threads(before)
