@@ -15,7 +15,7 @@ from uncertain_affect.models.distill import TaskHeads
 from uncertain_affect.models.rock import TaskGRU
 from uncertain_affect.models.ugn import UncertainGraphLayer, UncertainGraphNetwork
 from uncertain_affect.models.uncnet import UncNet, draw_kept, mc_uncertainty
-from uncertain_affect.training.fit import fit, generators
+from uncertain_affect.training.fit import fit_tensors, generators
 
 FLOAT32 = 1e-5  # what is computed in float32 in another order
 
@@ -169,7 +169,7 @@ def training(n: int, n_seeds: int = 20, n_features: int = 900, batch_size: int =
 
     def ours(dropout: float = 0.2) -> list[float]:
         model, order = UncNet(n_features, generators(seeds), dropout=dropout), generators(seeds, 1)
-        return fit(model, soft_label_cross_entropy, (x, y), (x_val, y_val), order=order, **settings).val[-1]
+        return fit_tensors(model, soft_label_cross_entropy, (x, y), (x_val, y_val), order=order, **settings).val[-1]
 
     def one_by_one(dropout: float = 0.2) -> list[float]:
         return [alone(seed, dropout) for seed in seeds]

@@ -372,11 +372,11 @@ def test_labels_that_do_not_fit_are_refused(data, tunings):
 def test_a_network_is_trained_once(fold, empty_cache, monkeypatch):
     calls = []
 
-    def counted_fit(*args, fit=ugn.fit, **kwargs):
+    def counted_fit(*args, fit=ugn.fit_tensors, **kwargs):
         calls.append(kwargs["label"])
         return fit(*args, **kwargs)
 
-    monkeypatch.setattr(ugn, "fit", counted_fit)
+    monkeypatch.setattr(ugn, "fit_tensors", counted_fit)
     once = dataclasses.replace(SMALL, max_epochs=1)
     first, second = (ugn.train_branches(fold, once) for _ in range(2))
     assert calls == ["branches"]
@@ -414,7 +414,7 @@ def test_few_frames_are_passed_over_several_times(fold, empty_cache, monkeypatch
         sizes.append((len(train[0]), len(val[0])))
         return History()
 
-    monkeypatch.setattr(ugn, "fit", watched_fit)
+    monkeypatch.setattr(ugn, "fit_tensors", watched_fit)
     for least in (0, 49, 480):
         ugn.train_branches(fold, dataclasses.replace(SMALL, least_frames=least))
     assert sizes == [(48, 16), (96, 16), (480, 16)]
@@ -427,7 +427,7 @@ def test_the_settings_are_those_of_the_fits(fold, branches, empty_cache, monkeyp
         fits.append((model, options))
         return History(seconds=2.5 * len(fits))
 
-    monkeypatch.setattr(ugn, "fit", watched_fit)
+    monkeypatch.setattr(ugn, "fit_tensors", watched_fit)
     trained = [
         ugn.train_branches(fold, dataclasses.replace(SMALL, batch_branches=7)),
         ugn.train_graphs(fold, branches, SMALL),
@@ -485,7 +485,7 @@ def test_the_control_multiplies_the_loss_by_a_constant(fold, branches, empty_cac
         )
         return History()
 
-    monkeypatch.setattr(ugn, "fit", watched_fit)
+    monkeypatch.setattr(ugn, "fit_tensors", watched_fit)
     ugn.train_graphs(fold, branches, SMALL, ("UGN", CONSTANT, "UGN-B"))
     # the mean of Eq. 11's weights over a batch of 16
     torch.testing.assert_close(losses[0], torch.tensor([1, 1, 17 / 16, 17 / 16, 1, 1]))
@@ -737,7 +737,7 @@ def test_a_part_of_the_frames_and_other_labels_are_trained_on(data, monkeypatch)
 
 def test_an_interrupted_run_goes_on_where_it_stopped(data, tested, empty_cache, monkeypatch):
     """Interrupted in the tuning of the second fold."""
-    monkeypatch.setattr(finetuning, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     seen, loss = [], ugn.action_unit_cross_entropy
 
     def interrupting(logits, labels, *args, **options):

@@ -96,11 +96,11 @@ def test_faces_that_do_not_fit_are_refused():
 def test_a_network_is_trained_once(data, empty_cache, monkeypatch):
     calls = []
 
-    def counted_fit(*args, fit=uncnet.fit, **kwargs):
+    def counted_fit(*args, fit=uncnet.fit_tensors, **kwargs):
         calls.append(kwargs["label"])
         return fit(*args, **kwargs)
 
-    monkeypatch.setattr(uncnet, "fit", counted_fit)
+    monkeypatch.setattr(uncnet, "fit_tensors", counted_fit)
     first, second = (train(data, SMALL, "UncNet") for _ in range(2))
     # how the network is asked afterwards does not change it
     train(data, dataclasses.replace(SMALL, n_samples=1000, masks="per_network"), "UncNet")
@@ -118,11 +118,11 @@ def test_a_network_is_trained_once(data, empty_cache, monkeypatch):
 def test_every_seed_orders_its_own_minibatches(data, empty_cache, monkeypatch):
     states = {}
 
-    def watched_fit(*args, fit=uncnet.fit, **kwargs):
+    def watched_fit(*args, fit=uncnet.fit_tensors, **kwargs):
         states[kwargs["label"]] = [g.get_state() for g in kwargs["order"]]
         return fit(*args, **kwargs)
 
-    monkeypatch.setattr(uncnet, "fit", watched_fit)
+    monkeypatch.setattr(uncnet, "fit_tensors", watched_fit)
     for name, stream in (("Baseline", 1), ("UncNet", 11)):
         train(data, dataclasses.replace(SMALL, max_epochs=1), name)
         for state, g in zip(states[name], generators([0, 1, 2], stream), strict=True):
@@ -132,8 +132,9 @@ def test_every_seed_orders_its_own_minibatches(data, empty_cache, monkeypatch):
 def test_trained_networks_say_how_training_went(networks):
     for trained in networks.values():
         assert isinstance(trained.model, UncNet)
-        assert trained.epochs == 4 and trained.seconds > 0
-        assert len(trained.best_val) == 3 and all(1 <= epoch <= 4 for epoch in trained.best_epoch)
+        history = trained.history
+        assert len(history.train) == len(history.val) == 4 and history.seconds > 0
+        assert len(history.best_val) == 3 and all(1 <= epoch <= 4 for epoch in history.best_epoch)
 
 
 def test_the_two_networks_have_their_own_draws_and_rates(data):
@@ -153,8 +154,8 @@ def test_seeds_do_not_depend_on_which_others_run(data, networks, arms):
     alone = dataclasses.replace(SMALL, seeds=(2,))
     own = {name: train(data, alone, name) for name in networks}
     for name, trained in networks.items():
-        assert trained.best_epoch[2] == own[name].best_epoch[0]
-        assert trained.best_val[2] == pytest.approx(own[name].best_val[0], abs=1e-5)
+        assert trained.history.best_epoch[2] == own[name].history.best_epoch[0]
+        assert trained.history.best_val[2] == pytest.approx(own[name].history.best_val[0], abs=1e-5)
     for name, predictions in predict(data, own, alone).items():
         for ours, theirs in zip(dataclasses.astuple(arms[name]), dataclasses.astuple(predictions), strict=True):
             torch.testing.assert_close(ours[2], theirs[0], rtol=0, atol=1e-4)

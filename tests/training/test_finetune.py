@@ -11,6 +11,7 @@ from uncertain_affect.compute.cache import cache_dir
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.models.backbones import PUBLISHED_RESNETS, ResNet
 from uncertain_affect.training import finetune as finetuning
+from uncertain_affect.training import fit as training
 from uncertain_affect.training.finetune import Settings, finetune, starting_network
 from uncertain_affect.training.fit import generators
 
@@ -226,7 +227,7 @@ def checkpoints() -> list[Path]:
 def test_a_resumed_tuning_is_bit_for_bit_the_uninterrupted_one(epochs, tmp_path, monkeypatch):
     whole = tuned()
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "another"))
-    monkeypatch.setattr(finetuning, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     # two steps an epoch: it stops in the middle of one
     with pytest.raises(KeyboardInterrupt):
         tuned(Loss(last=2 * epochs + 1))
@@ -240,16 +241,16 @@ def test_a_resumed_tuning_is_bit_for_bit_the_uninterrupted_one(epochs, tmp_path,
 
 
 def test_seconds_add_up_over_an_interruption(monkeypatch):
-    monkeypatch.setattr(finetuning, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     with pytest.raises(KeyboardInterrupt):
         tuned(Loss(last=5))
     state = torch.load(checkpoints()[0], weights_only=True)
-    torch.save(state | {"seconds": 1000.0}, checkpoints()[0])
+    torch.save(state | {"history": state["history"] | {"seconds": 1000.0}}, checkpoints()[0])
     assert 1000 < tuned().seconds < 1060
 
 
 def test_a_damaged_checkpoint_starts_the_tuning_anew(monkeypatch):
-    monkeypatch.setattr(finetuning, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     with pytest.raises(KeyboardInterrupt):
         tuned(Loss(last=5))
     content = checkpoints()[0].read_bytes()
@@ -341,11 +342,12 @@ def test_without_published_weights_simulated_faces_start_from_others(simulated, 
     settings = dataclasses.replace(SMALL, epochs=10, lr=3e-3)
     losses = []
 
-    def counted(*args, train=finetuning._train):
-        losses.extend(train(*args)[0])
-        return losses, 0.0
+    def counted(*args, fit=finetuning.fit, **options):
+        history = fit(*args, **options)
+        losses.extend(loss for (loss,) in history.train)
+        return history
 
-    monkeypatch.setattr(finetuning, "_train", counted)
+    monkeypatch.setattr(finetuning, "fit", counted)
     network = starting_network(True, settings, "quick", tmp_path)
     assert simulated == [("simulated", {"view": "ferplus", "size": "quick", "seed": finetuning.PRETRAINING_SEED})]
     assert len(losses) == 10 and losses[-1] < 0.8 * losses[0]
@@ -364,7 +366,7 @@ def test_without_published_weights_simulated_faces_start_from_others(simulated, 
 def test_an_interrupted_pretraining_goes_on_where_it_stopped(simulated, tmp_path, monkeypatch):
     whole = starting_network(True, SMALL, "quick", tmp_path)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "another"))
-    monkeypatch.setattr(finetuning, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     crops = 0
 
     def interrupting(*args, crop=finetuning.random_crop_flip):
@@ -417,7 +419,7 @@ def test_no_training_image_is_refused():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_a_number_ends_tuning(value, monkeypatch):
-    monkeypatch.setattr(finetuning, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     calls = 0
 
     def loss(logits, targets):
@@ -425,10 +427,13 @@ def test_a_loss_that_is_not_a_number_ends_tuning(value, monkeypatch):
         calls += 1
         return F.binary_cross_entropy_with_logits(logits, targets) * (value if calls == 4 else 1)
 
-    with pytest.raises(FloatingPointError, match=f"my stage: the loss is {value} in epoch 2; lower the learning rate"):
+    with pytest.raises(
+        FloatingPointError,
+        match=f"my stage: the training loss of copy 0 is {value} in epoch 2",
+    ):
         tuned(loss, label="my stage")
     # the checkpoint is the last good one
-    assert len(torch.load(checkpoints()[0], weights_only=True)["losses"]) == 1
+    assert len(torch.load(checkpoints()[0], weights_only=True)["history"]["train"]) == 1
 
 
 def test_images_that_are_no_bytes_are_refused():

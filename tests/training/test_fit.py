@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from uncertain_affect.compute.devices import choose_device, one_thread
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, draw_kept
 from uncertain_affect.training import fit as training
-from uncertain_affect.training.fit import choose_device, evaluate, fit, generators, one_thread
+from uncertain_affect.training.fit import evaluate, fit, fit_tensors, generators, minibatches
 
 D, C = 6, 3
 
@@ -31,7 +32,7 @@ def network(seeds, dropout=0.2):
 def fitted(seeds, loss=soft_label_cross_entropy, train=TRAIN, dropout=0.2, **options):
     model = network(seeds, dropout)
     settings = {"lr": 0.01, "batch_size": 16, "max_epochs": 8, "patience": 100, "clip_norm": 0.5} | options
-    return model, fit(model, loss, train, VAL, order=generators(seeds, 1), **settings)
+    return model, fit_tensors(model, loss, train, VAL, order=generators(seeds, 1), **settings)
 
 
 def parameters(model, member=0):
@@ -103,7 +104,7 @@ def test_each_copy_is_clipped_by_its_own_norm():
         p.grad = torch.ones_like(p)
         p.grad[1] *= 1e-6
     before = [p.grad[1].clone() for p in model.parameters()]
-    training._clip_per_copy(model, 0.5)
+    training._clip_per_copy([p.grad for p in model.parameters()], 0.5)
     assert torch.cat([p.grad[0].flatten() for p in model.parameters()]).norm() == pytest.approx(0.5)
     assert all(torch.equal(p.grad[1], b) for p, b in zip(model.parameters(), before, strict=True))
 
@@ -119,7 +120,7 @@ def test_losses_are_means_over_all_examples():
 
 def test_copies_and_generators_must_match():
     with pytest.raises(ValueError, match="leading axis of 3 copies"):
-        fit(
+        fit_tensors(
             network([0, 1]),
             soft_label_cross_entropy,
             TRAIN,
@@ -329,11 +330,13 @@ def test_copies_with_their_own_data_train_as_they_would_alone():
         return UncNet(6, generators(chosen), hidden=(8, 8), n_classes=4)
 
     both = network(seeds)
-    history = fit(both, soft_label_cross_entropy, (x, y), (x, y), order=generators(seeds, 1), own_data=True, **settings)
+    history = fit_tensors(
+        both, soft_label_cross_entropy, (x, y), (x, y), order=generators(seeds, 1), own_data=True, **settings
+    )
     for copy, seed in enumerate(seeds):
         alone = network([seed])
         data = (x[copy], y[copy])
-        by_itself = fit(alone, soft_label_cross_entropy, data, data, order=generators([seed], 1), **settings)
+        by_itself = fit_tensors(alone, soft_label_cross_entropy, data, data, order=generators([seed], 1), **settings)
         for ours, theirs in zip(both.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(ours[copy], theirs[0], rtol=1e-4, atol=1e-6)
         for ours, theirs in zip(history.val, by_itself.val, strict=True):
@@ -352,3 +355,79 @@ def test_one_thread_is_for_a_block_or_a_function_and_ends_with_it():
         assert [one_thread()(torch.get_num_threads)() for _ in range(2)] == [1, 1]
     finally:
         torch.set_num_threads(before)
+
+
+# --- any network on any data --------------------------------------------------------------------------------
+
+
+def test_minibatches_pass_over_small_sets_until_an_epoch_is_full():
+    rows = [torch.tensor([5, 7, 9]), torch.arange(20, 28)]
+    epoch = minibatches(rows, generators([0, 1]), 3, length=8)
+    first, second = (torch.cat(list(epoch()), 1) for _ in range(2))
+    assert [b.shape for b in epoch()] == [(2, 3), (2, 3), (2, 2)]
+    small, large = first
+    assert sorted(small[:3].tolist()) == sorted(small[3:6].tolist()) == [5, 7, 9] and len(set(small[6:].tolist())) == 2
+    assert sorted(large.tolist()) == list(range(20, 28)) and not torch.equal(first, second)
+    (one,) = minibatches(torch.arange(4), generators([0])[0], 9)()
+    assert sorted(one.tolist()) == [0, 1, 2, 3]
+
+
+def line(steps, **options):
+    """One weight that a gradient of 1 moves by -1 a step, from 0; one step an epoch."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    settings = {"epochs": steps, "optimiser": lambda p: torch.optim.SGD(p, lr=1.0)} | options
+    history = fit(model, lambda rows: model.weight.sum(), lambda: [torch.arange(2)], **settings)
+    return model.weight.item(), history
+
+
+def test_without_validation_the_last_epoch_is_kept():
+    weight, history = line(4)
+    assert weight == -4 and history.best_epoch == [4] and history.val == []
+    assert history.train == [[0.0], [-1.0], [-2.0], [-3.0]]
+
+
+def test_the_best_epoch_is_kept_or_the_last_if_asked():
+    values = iter([3.0, 1.0, 2.0] * 2)
+    options = {"validate": lambda: torch.tensor(next(values))}
+    weight, history = line(3, **options)
+    assert weight == -2 and (history.best_epoch, history.best_val) == ([2], [1.0])
+    weight, history = line(3, keep_best=False, **options)
+    assert weight == -3 and history.best_epoch == [3] and history.val == [[3.0], [1.0], [2.0]]
+
+
+def test_a_caller_may_stop_it():
+    weight, history = line(9, stop=lambda history: len(history.train) == 2)
+    assert weight == -2 and len(history.train) == 2
+
+
+def test_the_schedule_moves_with_each_step():
+    schedule = lambda optimiser: torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5**step)  # noqa: E731
+    weight, _ = line(3, schedule=schedule)
+    assert weight == -1.75
+
+
+def test_what_is_not_to_be_trained_stays_as_it_is():
+    model = network([0, 1])
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    x, y = TRAIN
+    rows = minibatches([torch.arange(50)] * 2, generators([0, 1]), 10)
+    fit(
+        model,
+        lambda batch: soft_label_cross_entropy(model(x[batch]), y[batch]),
+        rows,
+        epochs=1,
+        optimiser=lambda p: torch.optim.SGD(p, lr=0.1),
+        trained=["weights.2", "biases.2"],
+    )
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, start[name])}
+    assert moved == {"weights.2", "biases.2"}
+
+
+def test_copies_may_have_epochs_of_their_own():
+    weight = nn.Parameter(torch.zeros(2))
+    model = nn.Module()
+    model.register_parameter("weight", weight)
+    batches = lambda: [torch.zeros(2, 1, dtype=torch.int64)]  # noqa: E731
+    history = fit(model, lambda _: weight * 1, batches, epochs=[1, 3], optimiser=lambda p: torch.optim.SGD(p, lr=1.0))
+    assert weight.tolist() == [-1, -3] and history.best_epoch == [1, 3]

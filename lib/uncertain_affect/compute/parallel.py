@@ -17,7 +17,7 @@ import torch
 from tqdm.auto import tqdm
 
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
-from uncertain_affect.training.fit import one_thread
+from uncertain_affect.compute.devices import one_thread
 
 # what a worker offers, and a task asks for
 NOTEBOOK, CORE, GPU = "notebook", "core", "gpu"

@@ -245,8 +245,8 @@ class UncertainGraphNetwork(nn.Module):
         self.readout_bias = nn.Parameter(torch.zeros(len(generators), 1, 1, n_au))
         # buffers follow the network to its device and into its file, and are not parameters
         weight, bias = self._choose_branches(branches, branch_copies)
-        self.register_buffer("branch_weight", weight)
-        self.register_buffer("branch_bias", bias)
+        self.register_buffer("branch_weight", weight, persistent=False)
+        self.register_buffer("branch_bias", bias, persistent=False)
 
     def forward(self, x: Tensor) -> Prediction:
         """What `training.fit` needs: logits (C, B, N) and example weights (C, B).

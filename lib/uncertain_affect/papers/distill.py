@@ -12,8 +12,9 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +24,13 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from tqdm.auto import tqdm
 
 from uncertain_affect import corpora, losses
 from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
+from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.corpora import ferplus
 from uncertain_affect.corpora.base import AffectVideos, Expressions
 from uncertain_affect.corpora.simulated.faces import landmarks, render
@@ -36,7 +40,7 @@ from uncertain_affect.evidence.resampling import Floats, Statistic, ccc_from_sum
 from uncertain_affect.metrics import EntropyDecomposition, bernoulli_entropy_decomposition, entropy_decomposition
 from uncertain_affect.models.distill import AUXILIARY, N_BINS, EMENet, MarbleNet, MobileFaceNet, TaskHeads, bin_values
 from uncertain_affect.training.features import frozen_features
-from uncertain_affect.training.fit import generators, one_thread
+from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -411,9 +415,8 @@ def starting_trunk(tuning: Tuning, side: int, device: str = "cpu") -> MobileFace
     """
     draw = generators([PRETRAINING_SEED])[0]
     network = MobileFaceNet(draw, tuning.width, side, tuning.repeats)
-    key = content_key(RECIPE, "start", asdict(tuning), side, torch.device(device).type, torch.__version__)
 
-    def build() -> dict[str, np.ndarray]:
+    def learn(_: Path) -> History:
         images, points, votes = [], [], []
         for start in range(0, tuning.pictures, 1000):
             people, intensities, nuisance = ferplus_pictures(min(1000, tuning.pictures - start), draw)
@@ -431,18 +434,15 @@ def starting_trunk(tuning: Tuning, side: int, device: str = "cpu") -> MobileFace
         def encode(batch: Tensor, mirrored: Tensor) -> Tensor:
             return network.encode(_augmented(images[batch].to(device), mirrored, draw))
 
-        network.to(device)
         linear = nn.Linear(network.n_features, n_points + votes.shape[1], device="meta").to_empty(device=device)
         with torch.no_grad():
             linear.weight.copy_(torch.randn(linear.weight.shape, generator=draw) / (10 * network.n_features**0.5))
             linear.bias.copy_(torch.cat([points.flatten(1).mean(0), torch.zeros(votes.shape[1])]))
         how = (tuning.start_lr, tuning.start_epochs, tuning.batch_size)
-        _learn(encode, [*network.parameters()], linear, loss, torch.arange(len(images)), how, draw)
-        return {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+        return _learn(encode, network, linear, loss, torch.arange(len(images)), how, draw)
 
-    stored = cached_arrays(key, build, kind="trunks")
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
-    return network.to(device)
+    cached_fit(network, learn, RECIPE, "start", asdict(tuning), side, kind="trunks", device=device)
+    return network.train()
 
 
 def _augmented(images: Tensor, mirrored: Tensor, draw: torch.Generator) -> Tensor:
@@ -553,52 +553,41 @@ def _tuned(
         network.load_state_dict(start.state_dict())
     known = None if corpus.truth is None else corpus.truth.get(auxiliary)
     begun = None if start is None else start.state_dict()
-    key = content_key(
-        RECIPE, kind, asdict(tuning), seed, inputs, videos.labels, videos.train, videos.weights, known, begun,
-        torch.device(device).type, torch.__version__,
-    )  # fmt: skip
+    decides = (kind, asdict(tuning), seed, inputs, videos.labels, videos.train, videos.weights, known, begun)
 
-    def build() -> dict[str, np.ndarray]:
-        network.to(device)
-        learning, late = [*network.parameters()], None
-        if start is not None:
-            late = network.layers[network.n_early :]
-            learning = [*late.parameters()]
+    def learn(_: Path) -> History:
+        learning = network if start is None else network.layers[network.n_early :]
 
         def encode(batch: Tensor, mirrored: Tensor) -> Tensor:
             if kind == "sound":
                 return network(inputs[batch].to(device))
-            if late is None:
+            if start is None:
                 return network.encode(_augmented(inputs[batch].to(device), mirrored, draw))
-            return late(maps.both[mirrored.long(), batch]).flatten(1)
+            return learning(maps.both[mirrored.long(), batch]).flatten(1)
 
         network.train()
-        _tune(encode, learning, network.n_features, videos, known, tuning, draw, device)
+        history = _tune(encode, learning, network.n_features, videos, known, tuning, draw, device)
         network.eval()
-        if late is None:
+        if start is None:
             features = _encode(network, inputs, device)
         else:
-            features = _encode(nn.Sequential(late, nn.Flatten()), maps.both[0], device)
-        return {name: value.cpu().numpy() for name, value in network.state_dict().items()} | {
-            "features": features.numpy()
-        }
+            features = _encode(nn.Sequential(learning, nn.Flatten()), maps.both[0], device)
+        return replace(history, traces={"features": features.numpy()})
 
-    stored = cached_arrays(key, build, kind="trunks")
-    features = torch.from_numpy(stored.pop("features"))
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
-    return network.to(device).eval(), features
+    history = cached_fit(network, learn, RECIPE, *decides, kind="trunks", device=device)
+    return network, torch.from_numpy(history.traces["features"])
 
 
 def _tune(
     encode: Callable[[Tensor, Tensor], Tensor],
-    learning: list[nn.Parameter],
+    learning: nn.Module,
     n_features: int,
     videos: Videos,
     known: Tensor | None,
     tuning: Tuning,
     draw: torch.Generator,
     device: str,
-) -> None:
+) -> History:
     """Tune an encoder on all tasks; ``known`` are landmarks (N, 68, 2) or voice activity bool (N,), or None."""
     outputs = videos.outputs
     if known is not None:
@@ -624,45 +613,46 @@ def _tune(
         linear.weight.copy_((2 * torch.rand(linear.weight.shape, generator=draw) - 1) * n_features**-0.5)
         linear.bias.zero_()
     rows = torch.stack(list(videos.train.values())).any(0).nonzero().squeeze(1)
-    _learn(encode, learning, linear, loss, rows, (tuning.lr, tuning.epochs, tuning.batch_size), draw)
+    return _learn(encode, learning, linear, loss, rows, (tuning.lr, tuning.epochs, tuning.batch_size), draw)
 
 
 def _learn(
     encode: Callable[[Tensor, Tensor], Tensor],
-    learning: list[nn.Parameter],
+    learning: nn.Module,
     linear: nn.Linear,
     loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     rows: Tensor,
     how: tuple[float, int, int],
     draw: torch.Generator,
-) -> None:
+) -> History:
     """Train an encoder and the linear layer on it; every other picture is mirrored, at random.
 
     Args:
         encode: gives features (n, D) of rows, and which of them are mirrored.
-        learning: parameters of the encoder that learn.
+        learning: what of the encoder learns.
         loss: of outputs (n, K), their rows, and which of them are mirrored.
         how: highest learning rate, epochs, and rows a step.
 
     Raises:
-        FloatingPointError: the last loss is NaN or infinite.
+        FloatingPointError: a loss is NaN or infinite.
     """
     lr, epochs, batch_size = how
-    steps = -(-len(rows) // batch_size)
-    optimiser = torch.optim.Adam([*learning, *linear.parameters()], lr=lr, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * steps)
-    value = torch.zeros(())
-    for _ in tqdm(range(epochs), desc="tuning", unit="epoch", disable=None, leave=False):
-        for batch in rows[torch.randperm(len(rows), generator=draw)].split(batch_size):
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in minibatches(rows, draw, batch_size)():
             mirrored = torch.rand(len(batch), generator=draw) < 0.5
             if len(batch) > 1:  # no batch normalisation of one
-                value = loss(linear(encode(batch, mirrored)), batch, mirrored)
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                optimiser.step()
-            schedule.step()
-    if not value.isfinite():
-        raise FloatingPointError(f"the loss of tuning is {value.item()}; lower its learning rate")
+                yield batch, mirrored
+
+    return fit(
+        nn.ModuleList([learning, linear]),
+        lambda batch, mirrored: loss(linear(encode(batch, mirrored)), batch, mirrored),
+        batches,
+        epochs=epochs,
+        optimiser=partial(Adam, lr=lr, fused=True),
+        schedule=partial(OneCycleLR, max_lr=lr, total_steps=epochs * -(-len(rows) // batch_size)),
+        label="tuning",
+    )
 
 
 @torch.inference_mode()
@@ -807,25 +797,27 @@ def train(
     generation = 0 if soft is None else soft.generation + 1
     fitting = {k: v for k, v in asdict(settings).items() if k not in ("n_samples", "side_by_side", "tuning")}
     told = [None if soft is None else soft.key, videos.clips, videos.union, videos.weights, videos.labels, videos.tune]
-    key = content_key(RECIPE, fitting, trunks.key, told, torch.device(device).type, torch.__version__)
+    decides = (fitting, trunks.key, told)
+    key = content_key(RECIPE, *decides, torch.device(device).type, torch.__version__)
     at_once = settings.side_by_side if isinstance(trunks, Trunks) else 1
-    parts, traces = [], []
+    parts, histories = [], []
     for start in range(0, len(copies), at_once):
         some = tuple(copies[start : start + at_once])
         seeds = [1000 * settings.seeds[c.seed] + c.member for c in some]
         source = _source(videos, trunks, settings, some, generators(seeds, 10 * generation), device)
 
-        def build(source=source, some=some, seeds=seeds) -> dict[str, np.ndarray]:
-            source.to(device)
-            trace = _fit(source, videos, settings, some, generators(seeds, 10 * generation + 1), soft, device)
-            return {name: value.cpu().numpy() for name, value in source.state_dict().items()} | trace
+        def learn(_: Path, source=source, some=some, seeds=seeds) -> History:
+            return _fit(source, videos, settings, some, generators(seeds, 10 * generation + 1), soft, device)
 
-        stored = cached_arrays(content_key(key, [list(c) for c in some]), build, kind="networks")
-        traces.append([torch.from_numpy(stored.pop(name)) for name in ("performance", "weights_trace", "best_epoch")])
-        source.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
-        source.to(device).eval()
+        histories.append(cached_fit(source, learn, RECIPE, *decides, [list(c) for c in some], device=device))
         parts.append(Part(some, source.heads, source.features_of, source.encode))
-    return Generation(tuple(parts), *(torch.cat(t) for t in zip(*traces, strict=True)), settings, generation, key)
+    traces = [torch.from_numpy(np.concatenate([h.traces[name] for h in histories])) for name in TRACES]
+    best_epoch = torch.tensor([epoch for h in histories for epoch in h.best_epoch])
+    return Generation(tuple(parts), *traces, best_epoch, settings, generation, key)
+
+
+# What is noted of a training beside its losses, by copy.
+TRACES = ("performance", "weights_trace")
 
 
 def _source(
@@ -958,8 +950,8 @@ def _fit(
     order: list[torch.Generator],
     soft: "SoftLabels | None",
     device: str,
-) -> dict[str, np.ndarray]:
-    """Train copies in place and leave each at its best epoch; performance, weights and best epochs."""
+) -> History:
+    """Train copies in place and leave each at its best epoch, and trace performance and weights."""
     tasks, metrics, heads = videos.tasks, Metrics.of(videos), source.heads
     balancer = losses.TaskBalancer(
         len(copies),
@@ -971,61 +963,53 @@ def _fit(
     loaders = [videos.union] if soft is not None else [videos.clips[task] for task in tasks]
     clips = min(settings.clips, *(len(loader) for loader in loaders))
     steps = max(1, min(len(loader) for loader in loaders) // clips)
-    optimiser = torch.optim.Adam(source.parameters(), lr=settings.lr, fused=True)
     labels = {task: videos.labels[task].to(device) for task in tasks}
     p_c = {task: w.to(device) for task, w in videos.weights.items()}
     told = None if soft is None else soft.of(copies, device)
-    best = {name: p.clone() for name, p in source.state_dict().items()}
-    best_total = torch.full((len(copies),), -torch.inf)
-    best_epoch = torch.zeros(len(copies), dtype=torch.int64)
     performance, weights = [], [balancer.weights]
-    label = "teachers" if soft is None else f"students {soft.generation + 1}"
-    for epoch in tqdm(range(settings.epochs), desc=label, unit="epoch", disable=None, leave=False):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.lr * 0.1 ** (epoch // settings.decay)
-        source.train()
-        lam = balancer.weights.to(device)
+
+    def batches() -> Iterator[tuple[Tensor, ...]]:
+        """Rows (K, B, T) of each loader."""
         shuffled = [torch.stack([torch.randperm(len(loader), generator=g) for g in order]) for loader in loaders]
         for step in range(steps):
             chosen = slice(step * clips, (step + 1) * clips)
-            rows = [loader[o[:, chosen]] for loader, o in zip(loaders, shuffled, strict=True)]  # (K, B, T) each
-            if soft is None:
-                # a minibatch for each task
-                out, _ = heads(source.batch(torch.stack(rows, 1)))
-                said = [
-                    TEACHING[task](out[task], labels[task][of_task.to(device)], p_c.get(task))
-                    for task, of_task in zip(tasks, rows, strict=True)
-                ]
-            else:
-                # one minibatch, with soft labels for all tasks
-                out, _ = heads(source.batch(rows[0]))
-                said = [DISTILLING[task](out[task], told(task, rows[0])) for task in tasks]
-            total = losses.multitask_loss([*said, *source.auxiliary(out, balancer.n_auxiliary)], lam)
-            optimiser.zero_grad(set_to_none=True)
-            total.sum().backward()
-            optimiser.step()
-        if not total.isfinite().all():
-            raise FloatingPointError(f"{label}: a loss is not finite in epoch {epoch + 1}; lower the learning rate")
-        source.eval()
+            yield tuple(loader[o[:, chosen]] for loader, o in zip(loaders, shuffled, strict=True))
+
+    def loss(*rows: Tensor) -> Tensor:
+        if soft is None:
+            # a minibatch for each task
+            out, _ = heads(source.batch(torch.stack(rows, 1)))
+            said = [
+                TEACHING[task](out[task], labels[task][of_task.to(device)], p_c.get(task))
+                for task, of_task in zip(tasks, rows, strict=True)
+            ]
+        else:
+            # one minibatch, with soft labels for all tasks
+            out, _ = heads(source.batch(rows[0]))
+            said = [DISTILLING[task](out[task], told(task, rows[0])) for task in tasks]
+        auxiliary = source.auxiliary(out, balancer.n_auxiliary)
+        return losses.multitask_loss([*said, *auxiliary], balancer.weights.to(device))
+
+    def validate() -> Tensor:
         part = Part(tuple(copies), heads, source.features_of, source.encode)
         sums = metrics.sums(_probabilities(_logits(part, videos, settings, videos.tune_rows)), videos, "tune")
-        scored = metrics.performance(sums.sum(1), tasks)
-        performance.append(scored)
-        balancer.update(scored)
+        performance.append(metrics.performance(sums.sum(1), tasks))
+        balancer.update(performance[-1])
         weights.append(balancer.weights)
-        value = scored.nan_to_num(-1).sum(1)
-        improved = value > best_total
-        best_total = torch.where(improved, value, best_total)
-        best_epoch[improved] = epoch + 1
-        for name, p in source.state_dict().items():
-            if len(copies) > 1:
-                best[name][improved] = p[improved]
-            elif improved:  # a single copy may have a trunk, with parameters and buffers of any shape
-                best[name] = p.clone()
-    source.load_state_dict(best)
-    source.eval()
-    traced = {"performance": torch.stack(performance, 1), "weights_trace": torch.stack(weights, 1)}
-    return {name: value.numpy() for name, value in traced.items()} | {"best_epoch": best_epoch.numpy()}
+        return -performance[-1].nan_to_num(-1).sum(1)
+
+    history = fit(
+        source,
+        loss,
+        batches,
+        epochs=settings.epochs,
+        optimiser=partial(Adam, lr=settings.lr, fused=True),
+        schedule=partial(LambdaLR, lr_lambda=lambda step: 0.1 ** (step // steps // settings.decay)),
+        validate=validate,
+        label="teachers" if soft is None else f"students {soft.generation + 1}",
+    )
+    traces = (torch.stack(trace, 1).numpy() for trace in (performance, weights))
+    return replace(history, traces=dict(zip(TRACES, traces, strict=True)))
 
 
 def _n_auxiliary(videos: Videos, settings: Settings) -> int:

@@ -2,29 +2,26 @@
 
 Source: sections 3.2 to 4 of the paper and its Algorithm 1, corrected: step 3 optimises (W^e, W^c) where (W^s, W^c) is
 printed, and inference is on target frames outside the adaptation set (the fixed other half), not on the intersection.
-
-The stages have a loop of their own, since `training.fit` has none of what they need: Adadelta, some parameters frozen,
-rows of one shared set of features for each copy (and not equally many), and no validation data in adaptation.
 """
 
 import itertools
 import math
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch.optim import Adadelta
 
 from uncertain_affect import corpora
-from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import code_key, content_key
 from uncertain_affect.corpora import ceap360vr
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.evidence.claims import Effect, effect_interval
@@ -34,13 +31,7 @@ from uncertain_affect.metrics import rmse_from_sums
 from uncertain_affect.models.backbones import ResNet
 from uncertain_affect.models.pen import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.training import finetune as finetuning
-from uncertain_affect.training.fit import (
-    SECONDS_BETWEEN_CHECKPOINTS,
-    generators,
-    one_thread,
-    read_checkpoint,
-    write_checkpoint,
-)
+from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -508,21 +499,6 @@ def _split(test: list[np.ndarray], pools: list[tuple[str, int, np.ndarray, float
 # --- training -------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class History:
-    """How a stage went: losses (E, C) per epoch and copy, best epoch and its loss (C,), and seconds.
-
-    Where a copy was left at its last epoch, that counts as its best and ``best_val`` is infinite; ``val`` is empty
-    without validation data.
-    """
-
-    train: list[list[float]] = field(default_factory=list)
-    val: list[list[float]] = field(default_factory=list)
-    best_epoch: list[int] = field(default_factory=list)
-    best_val: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-
 @dataclass(frozen=True)
 class Source:
     """Networks trained on the source people.
@@ -754,10 +730,8 @@ class _Stages:
     def __init__(self, frames: Frames, settings: Settings, device: str):
         self.x, self.y, self.settings = frames.features.to(device), frames.labels.to(device), settings
         optimiser = settings.batch_size, settings.lr, settings.rho, settings.eps
-        kind = torch.device(device).type
-        self.key = content_key(
-            RECIPE, frames.features, frames.labels, frames.person, optimiser, kind, torch.__version__
-        )
+        self.device = device
+        self.key = content_key(RECIPE, frames.features, frames.labels, frames.person, optimiser)
 
     def run(
         self,
@@ -790,115 +764,32 @@ class _Stages:
             trained: names of the parameters to train; by default all.
             depends_on: what else ``loss`` depends on.
         """
-        length = len(rows[0]) if length is None else length
-        epochs = [epochs] * len(rows) if isinstance(epochs, int) else epochs
+        settings, length = self.settings, len(rows[0]) if length is None else length
+        of_copies = [torch.from_numpy(r).to(self.x.device) for r in rows]
         states = [g.get_state() for g in orders]
-        key = content_key(
-            self.key,
-            label,
-            dict(model.named_parameters()),
-            rows,
-            val_rows,
-            states,
-            epochs,
-            length,
-            trained,
-            keep_last,
-            depends_on,
-        )
-        optimised = {name: p for name, p in model.named_parameters() if trained is None or name in trained}
-        checkpoint = cache_dir() / "networks" / f"{key}.checkpoint"
+        start = dict(model.named_parameters())
+        decides = (self.key, label, start, rows, val_rows, states, epochs, length, trained, keep_last, depends_on)
 
-        def build() -> dict[str, np.ndarray]:
-            history = self._train(
-                label, optimised, loss, val_loss, rows, orders, epochs, val_rows, length, keep_last, checkpoint
+        def validate() -> Tensor:
+            batches = torch.from_numpy(val_rows).to(self.x.device).split(1024, 1)
+            return sum(val_loss(batch) * batch.shape[1] for batch in batches) / val_rows.shape[1]
+
+        def learn(checkpoint: Path) -> History:
+            return fit(
+                model,
+                loss,
+                minibatches(of_copies, orders, settings.batch_size, length),
+                epochs=epochs,
+                optimiser=partial(Adadelta, lr=settings.lr, rho=settings.rho, eps=settings.eps),
+                validate=None if val_loss is None else validate,
+                keep_best=not keep_last,
+                trained=trained,
+                draws=orders,
+                checkpoint=checkpoint,
+                label=label,
             )
-            state = {name: p.detach().cpu().numpy() for name, p in optimised.items()}
-            return state | {name: np.asarray(value) for name, value in vars(history).items()}
 
-        stored = cached_arrays(key, build, kind="networks")
-        history = History(**{name: stored.pop(name).tolist() for name in vars(History())})
-        with torch.no_grad():
-            for name, p in optimised.items():
-                p.copy_(torch.from_numpy(stored[name]))
-        return history
-
-    @one_thread()
-    def _train(
-        self, label, parameters, loss, val_loss, rows, orders, epochs, val_rows, length, keep_last, checkpoint
-    ) -> History:
-        s, n_copies, device = self.settings, len(rows), self.x.device
-        rows = [torch.from_numpy(r) for r in rows]
-        val_rows = None if val_rows is None else torch.from_numpy(val_rows).to(device)
-        optimiser = torch.optim.Adadelta(parameters.values(), lr=s.lr, rho=s.rho, eps=s.eps)
-        history = History(best_epoch=[0] * n_copies, best_val=[math.inf] * n_copies)
-        best = {name: p.detach().clone() for name, p in parameters.items()}
-        if state := read_checkpoint(checkpoint):
-            history, best = History(**state["history"]), state["best"]
-            optimiser.load_state_dict(state["optimiser"])
-            with torch.no_grad():
-                for name, p in parameters.items():
-                    p.copy_(state["parameters"][name])
-            for generator, saved in zip(orders, state["orders"], strict=True):
-                generator.set_state(saved)
-        written = time.monotonic()
-        started = written - history.seconds
-        bar = tqdm(total=max(epochs), initial=len(history.train), desc=label, unit="epoch", leave=False, disable=None)
-        while len(history.train) < max(epochs):
-            drawn = torch.stack([_passes(r, length, g) for r, g in zip(rows, orders, strict=True)]).to(device)
-            history.train.append(_mean_loss(loss, drawn, s.batch_size, optimiser).tolist())
-            values = history.train[-1]
-            if val_loss is not None:
-                with torch.no_grad():
-                    history.val.append(_mean_loss(val_loss, val_rows, 1024).tolist())
-                values = values + history.val[-1]
-            if not np.isfinite(values).all():
-                copy = int(np.argwhere(~np.isfinite(values))[0, 0]) % n_copies
-                raise FloatingPointError(
-                    f"{label}: the loss of copy {copy} is not finite in epoch {len(history.train)}; "
-                    "check features and labels, or lower the learning rate"
-                )
-            for copy, last in enumerate(epochs):
-                if val_loss is None or keep_last:
-                    history.best_epoch[copy] = min(len(history.train), last)
-                elif history.val[-1][copy] < history.best_val[copy]:
-                    history.best_epoch[copy], history.best_val[copy] = len(history.train), history.val[-1][copy]
-            better = torch.tensor(history.best_epoch, device=device) == len(history.train)
-            for name, p in parameters.items():
-                best[name][better] = p.detach()[better]
-            history.seconds = time.monotonic() - started
-            bar.update()
-            if time.monotonic() - written > SECONDS_BETWEEN_CHECKPOINTS:
-                states = [g.get_state() for g in orders]
-                now = {name: p.detach() for name, p in parameters.items()}
-                state = {"parameters": now, "optimiser": optimiser.state_dict(), "orders": states}
-                write_checkpoint(checkpoint, state | {"history": vars(history), "best": best})
-                written = time.monotonic()
-        bar.close()
-        with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(best[name])
-        checkpoint.unlink(missing_ok=True)
-        return history
-
-
-def _passes(rows: Tensor, length: int, generator: torch.Generator) -> Tensor:
-    """The first ``length`` of as many shuffled passes over the rows as that takes."""
-    turns = [torch.randperm(len(rows), generator=generator) for _ in range(-(-length // len(rows)))]
-    return rows[torch.cat(turns)[:length]]
-
-
-def _mean_loss(loss, rows: Tensor, batch_size: int, optimiser: torch.optim.Optimizer | None = None) -> Tensor:
-    """Mean loss (C,) over rows (C, L), with a step after each batch where there is an optimiser."""
-    sums = 0
-    for batch in rows.split(batch_size, 1):
-        losses = loss(batch)
-        if optimiser is not None:
-            optimiser.zero_grad(set_to_none=True)
-            losses.sum().backward()
-            optimiser.step()
-        sums = sums + losses.detach() * batch.shape[1]
-    return sums / rows.shape[1]
+        return cached_fit(model, learn, *decides, device=self.device)
 
 
 def _check_one_per_seed(name: str, given: Sequence, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from uncertain_affect import corpora
 from uncertain_affect.compute import parallel as cluster
-from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import code_key
 from uncertain_affect.corpora.base import ActionUnits, Expressions
 from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums
 from uncertain_affect.losses import action_unit_cross_entropy, occurrence_weights
@@ -27,7 +27,7 @@ from uncertain_affect.metrics import bernoulli_entropy_decomposition
 from uncertain_affect.models.backbones import ResNet
 from uncertain_affect.models.ugn import ActionUnitBranches, UncertainGraphNetwork
 from uncertain_affect.training import finetune as finetuning
-from uncertain_affect.training.fit import fit, generators
+from uncertain_affect.training.fit import History, cached_fit, fit_tensors, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -336,30 +336,21 @@ def _fitted(model, loss, fold, settings, seeds, fitting, label, depends_on, devi
         name: (fold.features[rows], fold.labels[rows])
         for name, rows in (("train", fold.split.train.repeat(passes)), ("val", fold.split.val))
     }
-    kind = torch.device(device).type
-    key = content_key(
-        RECIPE, label, settings.seeds, settings.branch_width, fitting, depends_on, parts, kind, torch.__version__
-    )
 
-    def build() -> dict[str, np.ndarray]:
-        model.to(device)
-        history = fit(
+    def learn(checkpoint: Path) -> History:
+        return fit_tensors(
             model,
             loss,
             *((x.to(device), y.to(device)) for x, y in (parts["train"], parts["val"])),
             order=generators(seeds, 20),
-            checkpoint=cache_dir() / "networks" / f"{key}.checkpoint",
+            checkpoint=checkpoint,
             label=label,
             **fitting,
         )
-        state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
-        return state | {"seconds": np.array(history.seconds)}
 
-    stored = cached_arrays(key, build, kind="networks")
-    model.seconds = float(stored.pop("seconds"))
-    for name, value in stored.items():
-        model.get_parameter(name).data = torch.from_numpy(value)
-    return model.to(device).eval()
+    decides = (label, settings.seeds, settings.branch_width, fitting, depends_on, parts)
+    model.seconds = cached_fit(model, learn, RECIPE, *decides, device=device).seconds
+    return model
 
 
 # --- prediction ----------------------------------------------------------------------------------------------

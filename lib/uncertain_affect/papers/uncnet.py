@@ -5,6 +5,7 @@ Sources: sections 3 and 4 of the paper, and its published code (asmadotgh/unc-ne
 
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,12 +13,12 @@ from torch import Tensor
 
 from uncertain_affect import corpora
 from uncertain_affect.compute import parallel as cluster
-from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import code_key
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
 from uncertain_affect.training.features import frozen_features
-from uncertain_affect.training.fit import fit, generators
+from uncertain_affect.training.fit import History, cached_fit, fit_tensors, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -150,13 +151,10 @@ def side_by_side(worlds: list[Faces]) -> Faces:
 
 @dataclass(frozen=True)
 class Trained:
-    """One network of the paper, in S copies, and how its training went, as :class:`training.History` has it."""
+    """One network of the paper, in S copies, and how its training went."""
 
     model: UncNet
-    best_epoch: list[int]
-    best_val: list[float]
-    epochs: int
-    seconds: float
+    history: History
 
 
 def train(data: Faces, settings: Settings, network: str, device: str = "cpu") -> Trained:
@@ -174,14 +172,11 @@ def train(data: Faces, settings: Settings, network: str, device: str = "cpu") ->
     stream, lr = networks[network]
     seeds = list(settings.seeds)
     fitting = {k: v for k, v in asdict(settings).items() if k not in ("n_samples", "masks")}
-    kind = torch.device(device).type
-    key = content_key(RECIPE, network, fitting, data.features, data.targets, kind, torch.__version__)
     n_features, n_classes = data.features["train"].shape[-1], data.targets["train"].shape[-1]
     model = UncNet(n_features, generators(seeds, stream), n_classes=n_classes, dropout=settings.dropout)
 
-    def build() -> dict[str, np.ndarray]:
-        model.to(device)
-        history = fit(
+    def learn(checkpoint: Path) -> History:
+        return fit_tensors(
             model,
             soft_label_cross_entropy,
             *((data.features[s].to(device), data.targets[s].to(device)) for s in ("train", "val")),
@@ -192,18 +187,12 @@ def train(data: Faces, settings: Settings, network: str, device: str = "cpu") ->
             patience=settings.patience,
             clip_norm=settings.clip_norm,
             own_data=data.features["train"].ndim == 3,
-            checkpoint=cache_dir() / "networks" / f"{key}.checkpoint",
+            checkpoint=checkpoint,
             label=network,
         )
-        state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
-        went = {"best_epoch": history.best_epoch, "best_val": history.best_val}
-        went |= {"epochs": len(history.val), "seconds": history.seconds}
-        return state | {name: np.asarray(value) for name, value in went.items()}
 
-    stored = cached_arrays(key, build, kind="networks")
-    went = {name: stored.pop(name).tolist() for name in ("best_epoch", "best_val", "epochs", "seconds")}
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
-    return Trained(model.to(device).eval(), **went)
+    decides = (network, fitting, data.features, data.targets)
+    return Trained(model, cached_fit(model, learn, RECIPE, *decides, device=device))
 
 
 @dataclass(frozen=True)

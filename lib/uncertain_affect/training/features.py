@@ -10,6 +10,7 @@ from skimage.feature import hog
 from tqdm import tqdm
 
 from uncertain_affect.compute.cache import cached_arrays, code_key, content_key, file_checksum
+from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.compute.paths import data_root
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import (
@@ -19,7 +20,6 @@ from uncertain_affect.models.backbones import (
     WEIGHTS_URL,
     load_inception_resnet_v1,
 )
-from uncertain_affect.training.fit import one_thread
 
 # Kind of features -> identity corpus of the simulated world on which the small network is pre-trained.
 SIMULATED = {f"simulated-{corpus}": corpus for corpus in identity.CORPORA}

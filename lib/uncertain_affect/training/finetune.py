@@ -5,29 +5,25 @@ features. Tuning is by far the dearest step, so it is done once for a set of tra
 features of all images; what is repeated over seeds comes after it.
 """
 
-import math
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from torch.optim import Adam
+from torch.optim.lr_scheduler import OneCycleLR
 
 from uncertain_affect import corpora
 from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.compute.paths import data_root
 from uncertain_affect.models.backbones import PUBLISHED_RESNETS, ResNet, load_resnet
 from uncertain_affect.training.augment import center_crop, random_crop_flip
-from uncertain_affect.training.fit import (
-    SECONDS_BETWEEN_CHECKPOINTS,
-    generators,
-    one_thread,
-    read_checkpoint,
-    write_checkpoint,
-)
+from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
 
 # Channels of the first stage of the published networks.
 PUBLISHED_WIDTH = 64
@@ -108,9 +104,10 @@ def finetune(
 
     def build() -> dict[str, np.ndarray]:
         network = _network(images, n_outputs, settings, seed, start).to(device)
-        losses, seconds = _train(network, images, targets, rows, loss, settings, seed, key, label)
-        features = _features(network, images, settings)
-        return {"features": features.numpy(), "losses": np.array(losses), "seconds": np.array(seconds)}
+        checkpoint = cache_dir() / "backbones" / f"{key}.checkpoint"
+        history = _fit(network, images, targets, rows, loss, settings, seed, checkpoint, label)
+        losses, features = [losses[0] for losses in history.train], _features(network, images, settings)
+        return {"features": features.numpy(), "losses": np.array(losses), "seconds": np.array(history.seconds)}
 
     stored = cached_arrays(key, build, kind="backbones")
     return FineTuned(torch.from_numpy(stored["features"]), stored["losses"].tolist(), float(stored["seconds"]))
@@ -154,18 +151,14 @@ def starting_network(
         return None
     faces = corpora.load("simulated", view="ferplus", size=size, seed=PRETRAINING_SEED)
     shares = faces.votes / faces.votes.sum(1, keepdim=True)
-    kind = torch.device(device).type
-    key = content_key(RECIPE, "votes", faces.images, shares, asdict(settings), kind, torch.__version__)
     network = _network(faces.images, shares.shape[1], settings, PRETRAINING_SEED)
 
-    def build() -> dict[str, np.ndarray]:
-        network.to(device)
+    def learn(checkpoint: Path) -> History:
         rows, loss = torch.arange(len(faces)), torch.nn.functional.cross_entropy
-        _train(network, faces.images, shares, rows, loss, settings, PRETRAINING_SEED, key, "pre-training")
-        return {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+        return _fit(network, faces.images, shares, rows, loss, settings, PRETRAINING_SEED, checkpoint, "pre-training")
 
-    stored = cached_arrays(key, build, kind="backbones")
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
+    decides = ("votes", faces.images, shares, asdict(settings))
+    cached_fit(network, learn, RECIPE, *decides, kind="backbones", device=device)
     del network.fc
     return network.cpu()
 
@@ -182,49 +175,30 @@ def _network(images: Tensor, n_outputs: int, settings: Settings, seed: int, star
     return network
 
 
-def _train(network, images, targets, rows, loss, settings, seed, key, label) -> tuple[list[float], float]:
-    """Tune the network in place; the loss of each epoch, and seconds."""
+def _fit(network, images, targets, rows, loss, settings, seed, checkpoint, label) -> History:
+    """Tune the network in place."""
     if not len(rows):
         raise ValueError(f"{label}: there is no training image")
-    device, checkpoint = network.fc.weight.device, cache_dir() / "backbones" / f"{key}.checkpoint"
-    steps_an_epoch = -(-len(rows) // settings.batch_size)
-    n_epochs = max(settings.epochs, -(-settings.min_steps // steps_an_epoch))
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=n_epochs * steps_an_epoch)
+    device, side = network.fc.weight.device, _side(images, settings)
     order, augmentation = (generators([seed], stream)[0] for stream in (1, 2))
-    side = _side(images, settings)
-    losses, seconds = [], 0.0
-    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    if state := read_checkpoint(checkpoint):
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        order.set_state(state["order"])
-        augmentation.set_state(state["augmentation"])
-        losses, seconds = state["losses"], state["seconds"]
-    saved = time.monotonic()
-    started = saved - seconds
-    network.train()
-    for epoch in tqdm(range(len(losses), n_epochs), desc=label, unit="epoch", disable=None, leave=False):
-        total = torch.zeros((), device=device)
-        for batch in rows[torch.randperm(len(rows), generator=order)].split(settings.batch_size):
-            x = random_crop_flip(images[batch], side, augmentation)
-            value = loss(network(x.to(device)), targets[batch].to(device))
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            optimiser.step()
-            schedule.step()
-            total += value.detach() * len(batch)
-        losses.append(float(total) / len(rows))
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(f"{label}: the loss is {losses[-1]} in epoch {epoch + 1}; lower the learning rate")
-        seconds = time.monotonic() - started
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            state = {name: part.state_dict() for name, part in parts.items()}
-            state |= {"order": order.get_state(), "augmentation": augmentation.get_state()}
-            write_checkpoint(checkpoint, state | {"losses": losses, "seconds": seconds})
-            saved = time.monotonic()
-    checkpoint.unlink(missing_ok=True)
-    return losses, seconds
+    steps = -(-len(rows) // settings.batch_size)
+    epochs = max(settings.epochs, -(-settings.min_steps // steps))
+
+    def loss_of(batch: Tensor) -> Tensor:
+        x = random_crop_flip(images[batch], side, augmentation)
+        return loss(network(x.to(device)), targets[batch].to(device))
+
+    return fit(
+        network,
+        loss_of,
+        minibatches(rows, order, settings.batch_size),
+        epochs=epochs,
+        optimiser=partial(Adam, lr=settings.lr, fused=True),
+        schedule=partial(OneCycleLR, max_lr=settings.lr, total_steps=epochs * steps),
+        draws=[order, augmentation],
+        checkpoint=checkpoint,
+        label=label,
+    )
 
 
 @torch.inference_mode()

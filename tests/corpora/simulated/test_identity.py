@@ -19,6 +19,7 @@ from uncertain_affect.corpora.simulated.identity import (
     train,
 )
 from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
+from uncertain_affect.training.fit import History
 
 TINY = Settings(n_people=10, n_pictures=24, epochs=10, batch_size=32)
 
@@ -47,7 +48,7 @@ def pretrained(tiny) -> tuple[SmallResNet, list[float]]:
 
     def recorded(*args):
         network, measured = train(*args)
-        losses.extend(measured)
+        losses.extend(loss for (loss,) in measured.train)
         return network, measured
 
     with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +63,7 @@ def trainings(monkeypatch) -> list[int]:
 
     def recorded(images, person, settings, seed, device):
         seeds.append(seed)
-        return SmallResNet(settings.n_people, seeded(seed)), []
+        return SmallResNet(settings.n_people, seeded(seed)), History()
 
     monkeypatch.setattr(identity, "train", recorded)
     return seeds

@@ -7,19 +7,23 @@ and in nothing else: with one seed, the same people show the same expressions un
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm.auto import tqdm
+from torch.optim import SGD
+from torch.optim.lr_scheduler import OneCycleLR
 
 from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
+from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.corpora.simulated import feeling
 from uncertain_affect.corpora.simulated.faces import Nuisance, render
 from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
-from uncertain_affect.training.fit import generators, one_thread
+from uncertain_affect.training.fit import History, cached_fit, fit, generators
 
 CORPORA = ("skewed", "balanced")
 
@@ -102,10 +106,8 @@ def pictures(people: People, n_pictures: int, generator: torch.Generator) -> tup
 @one_thread()
 def train(
     images: Tensor, person: Tensor, settings: Settings, seed: int, device: str | torch.device = "cpu"
-) -> tuple[SmallResNet, list[float]]:
+) -> tuple[SmallResNet, History]:
     """Train a network to tell people apart: softmax cross-entropy, every picture mirrored with chance one half.
-
-    Convolutions do not train side by side, hence a loop of their own beside `training.fit`.
 
     Args:
         images: uint8 (N, 48, 48).
@@ -115,37 +117,33 @@ def train(
         device: where to compute.
 
     Returns:
-        The network, frozen, and the mean loss of each epoch in nats.
+        The network, frozen, and how its training went, losses in nats.
     """
     weights, order = (generators([seed], stream)[0] for stream in (WEIGHTS, ORDER))
     network = SmallResNet(int(person.max()) + 1, weights).to(device).train()
     images, person = images.to(device), person.to(device)
-    optimiser = torch.optim.SGD(
-        network.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=True,
-    )
     steps = settings.epochs * -(-len(images) // settings.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.lr, total_steps=steps, pct_start=0.2, cycle_momentum=False
-    )
-    losses = []
-    for _ in tqdm(range(settings.epochs), desc="pre-training", unit="epoch", leave=False, disable=None):
+
+    def batches() -> Iterable[tuple[Tensor, Tensor]]:
         shuffled = torch.randperm(len(images), generator=order).to(device)
         mirrored = (torch.rand(len(images), 1, 1, generator=order) < 0.5).to(device)
-        total = torch.zeros((), device=device)
-        for batch in shuffled.split(settings.batch_size):
-            x = torch.where(mirrored[batch], images[batch].flip(2), images[batch])
-            loss = functional.cross_entropy(network(x), person[batch])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.detach() * len(batch)
-        losses.append(total.item() / len(images))
-    return network.eval().requires_grad_(False), losses
+        return ((batch, mirrored[batch]) for batch in shuffled.split(settings.batch_size))
+
+    def loss(batch: Tensor, mirrored: Tensor) -> Tensor:
+        x = torch.where(mirrored, images[batch].flip(2), images[batch])
+        return functional.cross_entropy(network(x), person[batch])
+
+    momentum = {"momentum": settings.momentum, "nesterov": True}
+    history = fit(
+        network,
+        loss,
+        batches,
+        epochs=settings.epochs,
+        optimiser=partial(SGD, lr=settings.lr, weight_decay=settings.weight_decay, **momentum),
+        schedule=partial(OneCycleLR, max_lr=settings.lr, total_steps=steps, pct_start=0.2, cycle_momentum=False),
+        label="pre-training",
+    )
+    return network.requires_grad_(False), history
 
 
 def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torch.device = "cpu") -> SmallResNet:
@@ -160,21 +158,21 @@ def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torc
     Raises:
         ValueError: an unknown corpus or size.
     """
-    known, device = people(corpus, size, seed), torch.device(device)
+    known = people(corpus, size, seed)
     settings = SIZES[size]
 
-    def build() -> dict[str, np.ndarray]:
+    network = SmallResNet(settings.n_people, generators([seed], WEIGHTS)[0])
+
+    def learn(_: Path) -> History:
         images, person = pictures(known, settings.n_pictures, *generators([seed], PICTURES))
-        network, _ = train(images, person, settings, seed, device)
-        return {name: values.cpu().numpy() for name, values in network.state_dict().items()}
+        trained, history = train(images, person, settings, seed, device)
+        network.load_state_dict(trained.state_dict())
+        return history
 
     # A few pictures stand for all that draws them: constants, people, feeling and renderer.
     sample, _ = pictures(known[:8], 2, *generators([seed], PICTURES))
-    key = content_key(RECIPE, corpus, asdict(settings), seed, device.type, torch.__version__, sample)
-    state = cached_arrays(key, build, kind="backbones")
-    network = SmallResNet(settings.n_people, generators([seed], WEIGHTS)[0])
-    network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
-    return network.to(device).eval().requires_grad_(False)
+    cached_fit(network, learn, RECIPE, corpus, asdict(settings), seed, sample, kind="backbones", device=device)
+    return network.requires_grad_(False)
 
 
 @one_thread()

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
+from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.corpora.simulated import raters, views
 from uncertain_affect.corpora.simulated.faces import Nuisance, render
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet
 from uncertain_affect.training.features import hog_features
-from uncertain_affect.training.fit import fit, generators, one_thread
+from uncertain_affect.training.fit import fit_tensors, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -153,7 +154,7 @@ def train_ensemble(
     rows = torch.stack([torch.randint(size, (size,), generator=g) for g in generators(seeds, 301)])
     x, y = train.inputs[reader][:size], shares(train.votes[:size])
     model = UncNet(x.shape[1], generators(seeds, 302), hidden=(64, 64), dropout=dropout)
-    fit(
+    fit_tensors(
         model,
         soft_label_cross_entropy,
         (x[rows], y[rows]),

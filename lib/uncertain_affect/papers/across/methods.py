@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import code_key
 from uncertain_affect.evidence.claims import Part, effect_interval, holm
 from uncertain_affect.evidence.evaluate import MEASURES, Cases, measure
 from uncertain_affect.losses import soft_label_cross_entropy
@@ -32,7 +33,7 @@ from uncertain_affect.metrics._inputs import check_probabilities
 from uncertain_affect.models.pen import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.models.uncnet import UncNet, draw_kept
 from uncertain_affect.papers import ugn
-from uncertain_affect.training.fit import fit, generators
+from uncertain_affect.training.fit import History, cached_fit, fit_tensors, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -207,8 +208,7 @@ def train(
         torch.cat([part] * passes, dim=-axes) for part, axes in zip(data["train"], (2, 3), strict=True)
     )
     n_outputs = math.prod(task.shape)
-    decides = (kind, asdict(settings), members, n_outputs, stream, data, depends_on, torch.device(device).type)
-    key = content_key(RECIPE, *decides, torch.__version__)
+    decides = (kind, asdict(settings), members, n_outputs, stream, data, depends_on)
 
     def fresh(of_seeds: Sequence[int], n: int) -> nn.Module:
         of_copies = generators([seed * settings.members + m for seed in of_seeds for m in range(n)], stream)
@@ -216,16 +216,15 @@ def train(
             return network(of_copies, [seeds.index(seed) for seed in of_seeds for _ in range(n)])
         return UncNet(task.inputs["train"].shape[-1], of_copies, settings.hidden, n_outputs, settings.dropout)
 
-    def fitted(of_seeds: Sequence[int], n: int, rate: float):
+    def fitted(model: nn.Module, of_seeds: Sequence[int], n: int, rate: float, checkpoint: Path | None = None):
         copies = [seed * settings.members + m for seed in of_seeds for m in range(n)]
-        model = fresh(of_seeds, n).to(device)
         own = any(x.ndim > 2 or y.ndim > 3 for x, y in data.values())
         rows = torch.tensor([seeds.index(seed) for seed in of_seeds]).repeat_interleave(n)
         parts = [
             tuple(_of_copies(part, rows, axes).to(device) if own else part.to(device) for part, axes in of_split)
             for of_split in (zip(data[split], (2, 3), strict=True) for split in ("train", "val"))
         ]
-        history = fit(
+        return fit_tensors(
             model,
             loss,
             *parts,
@@ -236,25 +235,23 @@ def train(
             patience=settings.patience,
             clip_norm=settings.clip_norm,
             own_data=own,
-            checkpoint=cache_dir() / "networks" / f"{key}.checkpoint" if n == members and len(rows) > 1 else None,
-            label=None,  # one of very many
+            checkpoint=checkpoint,
+            progress=False,  # one of very many
         )
-        return model, history
 
-    def build() -> dict[str, np.ndarray]:
-        searched = [fitted(seeds[:1], 1, rate)[1] for rate in settings.rates]
+    model = fresh(seeds, members)
+
+    def learn(checkpoint: Path) -> History:
+        searched = [fitted(fresh(seeds[:1], 1).to(device), seeds[:1], 1, rate) for rate in settings.rates]
         tried = [history.best_val[0] for history in searched]
         rate = settings.rates[int(np.argmin(tried))]
-        model, history = fitted(seeds, members, rate)
-        state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
+        history = fitted(model, seeds, members, rate, checkpoint)
         seconds = history.seconds + sum(h.seconds for h in searched)
-        return state | {"rate": np.array(rate), "tried": np.array(tried), "seconds": np.array(seconds)}
+        return replace(history, seconds=seconds, traces={"rate": np.array(rate), "tried": np.array(tried)})
 
-    stored = cached_arrays(key, build, kind="networks")
-    rate, tried, seconds = (stored.pop(name).tolist() for name in ("rate", "tried", "seconds"))
-    model = fresh(seeds, members)
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
-    return Networks(model.to(device).eval(), members, rate, dict(zip(settings.rates, tried, strict=True)), seconds)
+    history = cached_fit(model, learn, RECIPE, *decides, device=device)
+    rate, tried = (history.traces[name].tolist() for name in ("rate", "tried"))
+    return Networks(model, members, rate, dict(zip(settings.rates, tried, strict=True)), history.seconds)
 
 
 def _of_copies(part: Tensor, rows: Tensor, axes: int) -> Tensor:

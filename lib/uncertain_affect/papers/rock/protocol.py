@@ -33,6 +33,7 @@ from torch import Tensor
 from uncertain_affect import corpora
 from uncertain_affect.compute import parallel as cluster
 from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.compute.paths import data_root
 from uncertain_affect.corpora import meld, turns
 from uncertain_affect.corpora.base import SPLITS, Dialogues
@@ -52,7 +53,7 @@ from uncertain_affect.papers.rock import text
 from uncertain_affect.papers.rock.monah import narrate
 from uncertain_affect.papers.rock.search import MedianStopping, random_search
 from uncertain_affect.papers.rock.targets import neighbouring_labels, percentile_ranks
-from uncertain_affect.training.fit import generators, one_thread
+from uncertain_affect.training.fit import History, fit, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -470,39 +471,40 @@ def train(
     others = [p for name, p in net.named_parameters() if "weight" not in name or "embedding" in name]
     # the gradient of l2 ||W||^2 is 2 l2 W
     groups = [{"params": decayed, "weight_decay": 2 * trial.l2}, {"params": [p for p in others if p.requires_grad]}]
-    optimiser = torch.optim.Adam(groups, lr=trial.lr, fused=True)
-    curve, losses, best = [], [], {}
     stopped = False
-    for epoch in range(1, 1 + (epochs or settings.max_epochs)):
-        net.train()
-        total, order = 0.0, _order(problem, settings.run_length, draw[1]).to(device)
-        for batch in order.split(trial.batch_size):
-            said = net(tokens, context[batch])
-            loss = multi_task_loss(said.values, said.logits, targets[batch], weights, categorical, settings.regression)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            total += float(loss.detach()) * len(batch)
-        losses.append(total / len(order))
-        if not np.isfinite(losses[-1]):
-            raise FloatingPointError(f"{problem.name}, {cell}: the loss is {losses[-1]} in epoch {epoch} at {trial}")
-        val = predict(net, problem, tokens, context, "val")
-        curve.append(score(problem, val, "val"))
-        if curve[-1] > max(curve[:-1], default=-np.inf):
-            best = {"epoch": epoch, "state": {k: v.detach().clone() for k, v in net.state_dict().items()}}
-        if stop(epoch, curve[-1]):
-            stopped = True
-            break
-    net.load_state_dict(best["state"])
+
+    def loss(rows: Tensor) -> Tensor:
+        said = net(tokens, context[rows])
+        return multi_task_loss(said.values, said.logits, targets[rows], weights, categorical, settings.regression)
+
+    def validate() -> Tensor:
+        return -torch.tensor(score(problem, predict(net, problem, tokens, context, "val"), "val"), dtype=torch.float64)
+
+    def asked(history: History) -> bool:
+        nonlocal stopped
+        stopped = stop(len(history.val), -history.val[-1][0])
+        return stopped
+
+    history = fit(
+        net,
+        loss,
+        lambda: _order(problem, settings.run_length, draw[1]).to(device).split(trial.batch_size),
+        epochs=epochs or settings.max_epochs,
+        optimiser=lambda _: torch.optim.Adam(groups, lr=trial.lr, fused=True),
+        validate=validate,
+        stop=asked,
+        label=f"{problem.name}, {cell}, {trial}",
+        progress=False,
+    )
     test = predict(net, problem, tokens, context, "test")
-    return net.eval(), {
-        "curve": np.array(curve),
-        "losses": np.array(losses),
-        "epoch": np.array([best["epoch"]]),
+    return net, {
+        "curve": -np.array(history.val)[:, 0],
+        "losses": np.array(history.train)[:, 0],
+        "epoch": np.array(history.best_epoch),
         "stopped": np.array([stopped]),
         "val": predict(net, problem, tokens, context, "val"),
         "test": test,
-        "dev": np.array([max(curve)]),
+        "dev": -np.array(history.best_val),
         "score": np.array([score(problem, test, "test")]),
         "seconds": np.array([time.perf_counter() - started]),
         "parameters": np.array([sum(p.numel() for p in net.parameters())]),
