@@ -7,8 +7,7 @@ import trees
 import trees_iemocap
 
 from uncertain_affect import corpora
-from uncertain_affect.corpora import CorpusError, iemocap, tones
-from uncertain_affect.papers.rock import monah
+from uncertain_affect.corpora import CorpusError, iemocap, talkturns, tones
 from uncertain_affect.papers.rock import protocol as rock
 
 PLACE = "iemocap/Session1/dialog"
@@ -85,15 +84,15 @@ def test_without_tools_timing_is_auxiliary(root):
 def test_both_tools_give_actions_and_tones(root):
     trees.write(root, trees_iemocap.tones(skip=(3,)) | trees_iemocap.faces())
     corpus = corpora.load("iemocap", root)
-    assert set(corpus.auxiliary) == {"AU05", "AU17", "AU20", "AU25", "actions", *monah.TONES}
+    assert set(corpus.auxiliary) == {"AU05", "AU17", "AU20", "AU25", "actions", *talkturns.TONES}
     here = np.flatnonzero(corpus.dialogue == "Ses02M_script01_1")
     happy = corpus.auxiliary["happy"][here]
     assert happy.isnan().nonzero().flatten().tolist() == [2]  # the third turn's voice could not be judged
     np.testing.assert_allclose(happy[[0, 1, 3]], [0.15, 0.20, 0.30])
     actions = corpus.auxiliary["actions"][here]
-    assert actions[:, monah.ACTIONS.index("dropped jaw")].all()
+    assert actions[:, talkturns.ACTIONS.index("dropped jaw")].all()
     # each speaker smiles in every second turn of theirs
-    assert actions[:, monah.ACTIONS.index("smiled")].tolist() == [False, False, True, True] * 2
+    assert actions[:, talkturns.ACTIONS.index("smiled")].tolist() == [False, False, True, True] * 2
     assert ((corpus.auxiliary["AU25"][here] > 2.2) & (corpus.auxiliary["AU25"][here] < 2.8)).all()
     problem = rock.targets(corpus, "iemocap", "valence")
     assert "".join(dict.fromkeys(task.family for task in problem.tasks[1:])) == "aphf"

@@ -108,8 +108,8 @@ def test_what_is_no_talk_is_counted(root):
 
 
 def test_the_recording_that_is_printed_twice_is_reported(root):
-    assert semaine.partition()[semaine.TWICE] == "val"
-    assert len(semaine.partition()) == 21
+    assert semaine.PARTITION[semaine.TWICE] == "val"
+    assert len(semaine.PARTITION) == 21
     table = corpora.check("semaine", root)
     row = table.loc[f"turns of {semaine.TWICE} (printed in two partitions)"]
     assert row.tolist() == ["404 in Dev or 440 in Test in Table 5", "14 in val", True]

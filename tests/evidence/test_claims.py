@@ -19,6 +19,7 @@ from uncertain_affect.evidence.claims import (
     holm,
     judge,
 )
+from uncertain_affect.metrics import sums as metric_sums
 
 # --- calibration: 2,000 claims at each of the sizes really used ---------------------------------------------
 
@@ -198,11 +199,11 @@ def summed(of, labels, a, b):
 
 
 STATISTICS = {
-    "accuracy": (lambda y, x: rs.ratio_sums(y == (x > 1)), rs.ratio),
-    "brier": (lambda y, x: rs.ratio_sums((y - 1 / (1 + np.exp(1 - x))) ** 2), rs.ratio),
-    "f1": (lambda y, x: rs.f1_sums(y, x > 1), rs.f1_from_sums),
-    "pearson": (rs.moment_sums, rs.pearson_from_sums),
-    "ccc": (rs.moment_sums, rs.ccc_from_sums),
+    "accuracy": (lambda y, x: metric_sums.ratio_sums(y == (x > 1)), metric_sums.ratio),
+    "brier": (lambda y, x: metric_sums.ratio_sums((y - 1 / (1 + np.exp(1 - x))) ** 2), metric_sums.ratio),
+    "f1": (lambda y, x: metric_sums.f1_sums(y, x > 1), metric_sums.f1_from_sums),
+    "pearson": (metric_sums.moment_sums, metric_sums.pearson_from_sums),
+    "ccc": (metric_sums.moment_sums, metric_sums.ccc_from_sums),
 }
 
 
@@ -343,7 +344,7 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="at least two seeds or clusters, got 1 × 1"):
         effect_interval(np.ones((1, 1)))
     with pytest.raises(ValueError, match=r"\(seeds, clusters, sums\), got shape \(5, 2\)"):
-        effect_interval(np.ones((5, 2)), rs.ratio)
+        effect_interval(np.ones((5, 2)), metric_sums.ratio)
     y = np.ones((2, 3))
     y[1, 2] = np.nan
     with pytest.raises(ValueError, match="seed 1, cluster 2 is not finite"):
@@ -351,15 +352,15 @@ def test_bad_input_is_refused():
     # F1 is undefined once the only cluster with positives is left out.
     sums = np.array([[[0.0, 0, 0], [3, 1, 1], [0, 0, 0]]])
     with pytest.raises(ValueError, match="seed 0, cluster 0 is not finite"):
-        effect_interval(sums, rs.f1_from_sums)
+        effect_interval(sums, metric_sums.f1_from_sums)
 
 
 def test_effect_of_a_statistic():
     generator = np.random.default_rng(2)
     sums = np.stack([generator.integers(5, 9, size=(4, 6)), np.full((4, 6), 10)], axis=-1).astype(float)
-    effect = effect_interval(sums, rs.ratio)
+    effect = effect_interval(sums, metric_sums.ratio)
     plain = effect_interval(sums[..., 0] / 10)
-    assert effect.estimate == pytest.approx(rs.ratio(sums.sum(axis=1)).mean())
+    assert effect.estimate == pytest.approx(metric_sums.ratio(sums.sum(axis=1)).mean())
     assert dataclasses.astuple(effect) == pytest.approx(dataclasses.astuple(plain))
     assert (effect.n_seeds, effect.n_clusters) == (4, 6)
     again = effect.at(0.99).at(0.95)

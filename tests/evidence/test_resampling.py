@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from uncertain_affect.evidence import resampling as rs
+from uncertain_affect.metrics import sums as metric_sums
 from uncertain_affect.metrics.calibration import calibration_sums, ece_from_sums
 
 
@@ -44,37 +45,37 @@ def test_statistics_agree_with_independent_libraries():
     generator = np.random.default_rng(1)
     x = generator.normal(size=200)
     y = 0.6 * x + 0.3 + 0.5 * generator.normal(size=200)
-    sums = rs.moment_sums(x, y).sum(axis=0)
-    assert rs.pearson_from_sums(sums) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-13)
+    sums = metric_sums.moment_sums(x, y).sum(axis=0)
+    assert metric_sums.pearson_from_sums(sums) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-13)
     # Lin (1989) through Pearson's r and the bias correction factor
     scale, shift = x.std() / y.std(), (x.mean() - y.mean()) / np.sqrt(x.std() * y.std())
     lin = stats.pearsonr(x, y).statistic * 2 / (scale + 1 / scale + shift**2)
-    assert rs.ccc_from_sums(sums) == pytest.approx(lin, abs=1e-13)
+    assert metric_sums.ccc_from_sums(sums) == pytest.approx(lin, abs=1e-13)
     labels, predictions = x > 0.5, y > 0.4
-    f1 = rs.f1_from_sums(rs.f1_sums(labels, predictions).sum(axis=0))
+    f1 = metric_sums.f1_from_sums(metric_sums.f1_sums(labels, predictions).sum(axis=0))
     assert f1 == pytest.approx(f1_score(labels, predictions), abs=1e-15)
     weights = generator.integers(1, 10, size=200)
-    mean = rs.ratio(rs.ratio_sums(x, weights).sum(axis=0))
+    mean = metric_sums.ratio(metric_sums.ratio_sums(x, weights).sum(axis=0))
     assert mean == pytest.approx(np.average(x, weights=weights), abs=1e-15)
 
 
 def test_statistics_by_hand_and_where_undefined():
     # x = 0, 1, 2 and y = 1, 2, 3: r = 1; CCC = 2·(2/3) / (2/3 + 2/3 + 1) = 4/7
-    sums = rs.moment_sums([0, 1, 2], [1, 2, 3]).sum(axis=0)
-    assert rs.pearson_from_sums(sums) == pytest.approx(1)
-    assert rs.ccc_from_sums(sums) == pytest.approx(4 / 7)
-    constant = rs.moment_sums([1, 1], [1, 1]).sum(axis=0)
-    assert np.isnan(rs.pearson_from_sums(constant)) and np.isnan(rs.ccc_from_sums(constant))
+    sums = metric_sums.moment_sums([0, 1, 2], [1, 2, 3]).sum(axis=0)
+    assert metric_sums.pearson_from_sums(sums) == pytest.approx(1)
+    assert metric_sums.ccc_from_sums(sums) == pytest.approx(4 / 7)
+    constant = metric_sums.moment_sums([1, 1], [1, 1]).sum(axis=0)
+    assert np.isnan(metric_sums.pearson_from_sums(constant)) and np.isnan(metric_sums.ccc_from_sums(constant))
     # 2 tp, 1 fp, 1 fn: 4/6; nothing positive: undefined
-    counts = rs.f1_sums([1, 1, 0, 1, 0], [1, 1, 1, 0, 0]).sum(axis=0)
+    counts = metric_sums.f1_sums([1, 1, 0, 1, 0], [1, 1, 1, 0, 0]).sum(axis=0)
     assert counts.tolist() == [2, 1, 1]
-    assert rs.f1_from_sums(counts) == pytest.approx(2 / 3)
-    assert np.isnan(rs.f1_from_sums(np.zeros(3)))
+    assert metric_sums.f1_from_sums(counts) == pytest.approx(2 / 3)
+    assert np.isnan(metric_sums.f1_from_sums(np.zeros(3)))
 
 
 def test_difference_subtracts_the_second_method():
     sums = np.array([[3.0, 4.0, 1.0, 4.0], [1.0, 2.0, 2.0, 2.0]])
-    assert rs.difference(rs.ratio)(sums).tolist() == [0.5, -0.5]
+    assert rs.difference(metric_sums.ratio)(sums).tolist() == [0.5, -0.5]
 
 
 def test_bootstrap_weights_are_multinomial():
@@ -91,7 +92,7 @@ def test_resample_equals_a_loop_over_the_same_draws(monkeypatch):
     # Small blocks: drawing in several must equal drawing those blocks one after another.
     monkeypatch.setattr(rs, "BLOCK_WEIGHTS", 7 * 13)
     sums = np.random.default_rng(3).random((3, 13, 2)) + 0.5
-    values = rs.resample(sums, rs.ratio, 20, np.random.default_rng(4))
+    values = rs.resample(sums, metric_sums.ratio, 20, np.random.default_rng(4))
     generator = np.random.default_rng(4)
     weights = np.concatenate([rs.bootstrap_weights(13, n, generator) for n in (7, 7, 6)])
     for r in range(20):
@@ -135,37 +136,37 @@ def test_ten_thousand_resamples_are_one_product():
 @settings(max_examples=20, deadline=None)
 def test_pseudo_values_average_to_the_statistic(seed):
     sums = np.random.default_rng(seed).random((2, 7, 3)) + 0.1
-    y = rs.pseudo_values(sums, rs.f1_from_sums)
-    np.testing.assert_allclose(y.mean(axis=-1), rs.f1_from_sums(sums.sum(axis=1)), atol=1e-12)
+    y = rs.pseudo_values(sums, metric_sums.f1_from_sums)
+    np.testing.assert_allclose(y.mean(axis=-1), metric_sums.f1_from_sums(sums.sum(axis=1)), atol=1e-12)
 
 
 def test_pseudo_values_of_a_mean_are_the_cluster_means():
     means = np.random.default_rng(8).normal(size=(2, 5))
     sums = np.stack([6 * means, np.full((2, 5), 6.0)], axis=-1)
-    np.testing.assert_allclose(rs.pseudo_values(sums, rs.ratio), means, atol=1e-12)
-    assert rs.pseudo_values(sums[:, :1], rs.ratio) == pytest.approx(means[:, :1])
+    np.testing.assert_allclose(rs.pseudo_values(sums, metric_sums.ratio), means, atol=1e-12)
+    assert rs.pseudo_values(sums[:, :1], metric_sums.ratio) == pytest.approx(means[:, :1])
 
 
-@pytest.mark.parametrize("f", [rs.pearson_from_sums, rs.ccc_from_sums])
+@pytest.mark.parametrize("f", [metric_sums.pearson_from_sums, metric_sums.ccc_from_sums])
 def test_jackknife_and_bootstrap_agree_on_the_standard_error(f):
     generator = np.random.default_rng(9)
     groups = np.repeat(np.arange(200), 10)
     shared = generator.normal(size=200)[groups]
     x, y = shared + generator.normal(size=2000), shared + generator.normal(size=2000)
-    sums = rs.cluster_sums(rs.moment_sums(x, y)[None], groups)
+    sums = rs.cluster_sums(metric_sums.moment_sums(x, y)[None], groups)
     jackknife = rs.pseudo_values(sums, f)[0].std(ddof=1) / np.sqrt(200)
     bootstrap = rs.resample(sums, f, 20_000, generator).std()
     assert bootstrap == pytest.approx(jackknife, rel=0.05)
     # Taking examples for the unit would claim far more precision.
-    examples = rs.cluster_sums(rs.moment_sums(x, y)[None], np.arange(2000))
+    examples = rs.cluster_sums(metric_sums.moment_sums(x, y)[None], np.arange(2000))
     assert rs.pseudo_values(examples, f)[0].std(ddof=1) / np.sqrt(2000) < 0.75 * jackknife
 
 
 def test_leaving_out_by_weights_is_leaving_out_by_sums(monkeypatch):
     rng = np.random.default_rng(3)
     values, groups = rng.random(60), rng.integers(0, 7, 60)
-    sums = rs.cluster_sums(rs.ratio_sums(values)[None], groups)
-    expected = rs.pseudo_values(sums, rs.ratio)[0]
+    sums = rs.cluster_sums(metric_sums.ratio_sums(values)[None], groups)
+    expected = rs.pseudo_values(sums, metric_sums.ratio)[0]
     monkeypatch.setattr(rs, "BLOCK_WEIGHTS", 130)  # two sets of 60 a block
     found = rs.leave_one_out(lambda weights: (weights * values).sum(-1) / weights.sum(-1), groups)
     assert found == pytest.approx(expected)

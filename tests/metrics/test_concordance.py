@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from uncertain_affect.evidence.resampling import ccc_from_sums, moment_sums
 from uncertain_affect.metrics import ccc, rmse, rmse_from_sums
+from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums
 
 VALUES = st.integers(-20, 20).map(lambda i: i / 8)
 

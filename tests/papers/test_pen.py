@@ -9,8 +9,9 @@ import torch
 from uncertain_affect import corpora
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.evidence.claims import effect_interval
-from uncertain_affect.evidence.resampling import ccc_from_sums, difference
+from uncertain_affect.evidence.resampling import difference
 from uncertain_affect.metrics import ccc, rmse, rmse_from_sums
+from uncertain_affect.metrics.sums import ccc_from_sums
 from uncertain_affect.models.pen import PersonalizedExpertNetwork, SharedNetwork
 from uncertain_affect.papers import pen
 from uncertain_affect.training import finetune as finetuning

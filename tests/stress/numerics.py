@@ -20,8 +20,8 @@ import torch
 
 from uncertain_affect import losses, metrics
 from uncertain_affect.compute.paths import project_root
-from uncertain_affect.evidence import resampling
 from uncertain_affect.losses import rock as auxiliary
+from uncertain_affect.metrics import sums as metric_sums
 from uncertain_affect.models.pen import Mixture
 
 FOLDER = project_root() / "results" / "stress"
@@ -139,7 +139,7 @@ def _calibration_sums(p: Problem, n_bins: int = 10) -> np.ndarray:
 
 
 def _moment_sums(p: Problem) -> np.ndarray:
-    return resampling.moment_sums(p.x[:, 0], p.y[:, 0]).sum(-2)
+    return metric_sums.moment_sums(p.x[:, 0], p.y[:, 0]).sum(-2)
 
 
 def _tensor(values: np.ndarray, gradient: bool = False) -> torch.Tensor:
@@ -254,7 +254,7 @@ CASES: dict[str, Callable[[Problem], object]] = {
     ),
     "metrics.concordance.ccc": lambda p: metrics.ccc(p.x[:, 0], p.y[:, 0]),
     "metrics.concordance.rmse": lambda p: metrics.rmse(p.x[:, 0], p.y[:, 0]),
-    "metrics.concordance.rmse_from_sums": lambda p: metrics.rmse_from_sums(_moment_sums(p)),
+    "metrics.sums.rmse_from_sums": lambda p: metrics.rmse_from_sums(_moment_sums(p)),
     "metrics.disagreement.annotator_disagreement": lambda p: metrics.annotator_disagreement(p.votes),
     "metrics.disagreement.split_half_reliability": lambda p: metrics.split_half_reliability(p.votes, _rng(), _few(p)),
     "metrics.divergence.jensen_shannon_distance": lambda p: metrics.jensen_shannon_distance(*_samples(p)),

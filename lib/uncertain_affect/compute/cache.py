@@ -52,7 +52,7 @@ def content_key(*parts) -> str:
 # What decides what is learnt, by its place in the library. The rest says where things lie, what is printed and how
 # results are judged and shown. What a corpus holds enters a key as content; the simulated world is drawn from while
 # something is made, and counts.
-RECIPES = ("corpora.simulated", "losses", "metrics", "models", "papers", "training")
+RECIPES = ("corpora.simulated", "corpora.talkturns", "losses", "metrics", "models", "papers", "training")
 LIBRARY = Path(__file__).parents[1]
 
 

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 
 from uncertain_affect.corpora.base import SPLITS, About, CorpusError, Dialogues
+from uncertain_affect.corpora.talkturns import Talkturns, spoken_text
 from uncertain_affect.corpora.turns import LONGEST_S, timing
-from uncertain_affect.papers.rock import monah
 
 FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 HEADER = (
@@ -149,7 +149,7 @@ def irregular(corpus: Dialogues) -> dict[str, Tensor]:
     overlaps[1:] = same & (corpus.start[1:] < corpus.end[:-1])
     return {
         "no target: context alone": corpus.targets["emotion"] < 0,
-        "no words": torch.tensor([not monah.spoken_text(text) for text in corpus.turns]),
+        "no words": torch.tensor([not spoken_text(text) for text in corpus.turns]),
         "ends before it starts": torch.from_numpy(duration < 0),
         "no length": torch.from_numpy(duration == 0),
         f"longer than {LONGEST_S} s": torch.from_numpy(duration > LONGEST_S),
@@ -280,7 +280,7 @@ def leave_one_lead_out(corpus: Dialogues) -> dict[str, Dialogues]:
 # --- narratives ---------------------------------------------------------------------------------------------------
 
 
-def talkturns(corpus: Dialogues, dialogue: str) -> monah.Talkturns:
+def talkturns(corpus: Dialogues, dialogue: str) -> Talkturns:
     """One dialogue as MONAH reads it, without actions and tones.
 
     A turn longer than `LONGEST_S` has an unknown end. A delay after turns that are in no file runs over them.
@@ -292,7 +292,7 @@ def talkturns(corpus: Dialogues, dialogue: str) -> monah.Talkturns:
     if not here.any():
         raise ValueError(f"no dialogue is called {dialogue!r}; the first is {str(corpus.dialogue[0])!r}")
     start, end = corpus.start[here].numpy(), corpus.end[here].numpy()
-    return monah.Talkturns(
+    return Talkturns(
         speaker=corpus.speaker[here],
         start=start,
         end=np.where(end - start > LONGEST_S, np.nan, end),

@@ -23,7 +23,6 @@ must be another, unknown one, or the partitions share a speaker. Here it is deve
 import os
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,6 @@ import torch
 from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora import turns as talk
 from uncertain_affect.corpora.base import About, CorpusError, Dialogues
-from uncertain_affect.evidence import printed as papers
 
 DIMENSIONS = {"A": "activation", "I": "intensity", "P": "power", "V": "valence"}
 CHARACTERS = {"Po": "poppy", "Sp": "spike", "Pr": "prudence", "Ob": "obadiah"}
@@ -59,16 +57,24 @@ ABOUT = About(
 )
 
 
-@cache
-def partition() -> dict[str, str]:
-    """The split of each recording of Table 5; the one that is printed twice has the first."""
-    table = papers.load("rock").table("table5")
-    split = {}
-    for name, row in table.iterrows():
-        corpus, _, recording = str(name).partition(" ")
-        if corpus == "SEMAINE":
-            split[recording] = {"Train": "train", "Dev": "val", "Test": "test"}[row.first_valid_index()]
-    return split
+SPLITS = {"train": "Train", "val": "Dev", "test": "Test"}  # as printed
+# HAN-ROCK's Table 5: how many talkturns each recording has, by split; one is printed twice, and the first one counts.
+PRINTED = {
+    "train": {
+        "2008.12.05.16.03.15": 424, "2009.01.30.12.00.35": 404, "2009.02.12.10.49.45": 686, "2009.05.15.15.04.29": 436,
+        "2009.05.29.14.30.05": 760, "2009.05.22.15.17.45": 668, "2009.05.25.11.23.09": 928, "2009.05.26.10.19.53": 790,
+        "2009.06.05.10.14.28": 732, "2009.06.15.12.13.06": 958, "2009.06.19.14.01.24": 586, "2009.10.27.16.17.38": 440,
+    },
+    "val": {
+        "2008.12.19.11.03.11": 188, "2009.01.06.14.53.49": 472, "2009.05.12.15.02.01": 448, "2009.05.08.11.28.48": 752,
+        TWICE: 404,
+    },
+    "test": {
+        TWICE: 440, "2008.12.14.14.47.07": 372, "2009.01.06.12.41.42": 264, "2009.01.28.15.35.20": 364,
+        "2009.06.26.14.09.45": 448,
+    },
+}  # fmt: skip
+PARTITION = {name: split for split in ("test", "val", "train") for name in PRINTED[split]}
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def load(root: str | os.PathLike) -> Dialogues:
         CorpusError: a file is missing or malformed, or folders contradict each other.
     """
     folder = _folder(root)
-    split = partition()
+    split = PARTITION
     left_out = dict.fromkeys(
         (
             "folder: no talk with a character", "folder: no words of the user", "folder: nobody traced the user",
@@ -177,11 +183,10 @@ def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
         CorpusError: as `load`.
     """
     corpus = load(root)
-    table = papers.load("rock").table("table5")
     recording = np.array([name.split("_")[0] for name in corpus.dialogue.tolist()])
     rows = []
-    for name, split in partition().items():
-        printed = " or ".join(f"{int(n)} in {part}" for part, n in table.loc[f"SEMAINE {name}"].dropna().items())
+    for name, split in PARTITION.items():
+        printed = " or ".join(f"{turns[name]} in {SPLITS[part]}" for part, turns in PRINTED.items() if name in turns)
         here = recording == name
         what = f"turns of {name}" + (" (printed in two partitions)" if name == TWICE else "")
         rows.append((what, f"{printed} in Table 5", f"{int(here.sum())} in {split}", bool(here.any())))

@@ -15,7 +15,7 @@ import numpy as np
 
 from uncertain_affect.corpora import lines, reading
 from uncertain_affect.corpora.base import CorpusError
-from uncertain_affect.papers.rock.monah import TONES
+from uncertain_affect.corpora.talkturns import TONES
 
 FILE = "talkturn_vokaturi.csv"
 SCORES = {"happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear"}
@@ -26,7 +26,7 @@ GET = "Write it anew with MONAH and Vokaturi, one row for each turn whose voice 
 
 
 def read(path: Path, dialogue: np.ndarray, speaker: np.ndarray) -> np.ndarray:
-    """The scores float64 (N, 4) of N turns in the order of `monah.TONES`; NaN where the file has no row.
+    """The scores float64 (N, 4) of N turns in the order of `talkturns.TONES`; NaN where the file has no row.
 
     Args:
         dialogue, speaker: str (N,), of each turn; the turns of a dialogue in order.

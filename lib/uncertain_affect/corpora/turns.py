@@ -13,7 +13,14 @@ from torch import Tensor
 
 from uncertain_affect.corpora import openface, tones
 from uncertain_affect.corpora.base import CorpusError
-from uncertain_affect.papers.rock import monah
+from uncertain_affect.corpora.talkturns import (
+    ACTION_UNITS,
+    ACTIONS,
+    TONES,
+    shown_actions,
+    spoken_text,
+    words_per_minute,
+)
 
 # MELD's longest turns that are what they seem last 41 s; two last minutes, with a handful of words. Pauses beyond a
 # minute (either way) are cuts to another scene, or times from elsewhere.
@@ -29,7 +36,7 @@ def auxiliary(
     """Auxiliary targets of N turns: actions and tones where the reader has both tools' output in `folder`, else timing.
 
     - actions: `AU05`, `AU17`, `AU20`, `AU25`, the mean intensities over the valid frames of a turn, NaN without one;
-      and `actions`, bool (N, 6), which of `monah.ACTIONS` were shown.
+      and `actions`, bool (N, 6), which of `ACTIONS` were shown.
     - tones: `happy`, `sad`, `angry`, `fear`, NaN where the voice could not be judged.
     - timing: see :func:`timing`.
 
@@ -45,9 +52,7 @@ def auxiliary(
         follows = np.r_[False, dialogue[1:] == dialogue[:-1]]
         return timing(turns, start, end, follows)
     scores = torch.from_numpy(tones.read(folder / tones.FILE, dialogue, speaker)).float()
-    return actions(folder / FACES, dialogue, speaker, start, end) | dict(
-        zip(monah.TONES, scores.unbind(1), strict=True)
-    )
+    return actions(folder / FACES, dialogue, speaker, start, end) | dict(zip(TONES, scores.unbind(1), strict=True))
 
 
 def actions(
@@ -55,9 +60,9 @@ def actions(
 ) -> dict[str, Tensor]:
     """What the faces did in N turns, from the tables `<dialogue>/<speaker>.csv` in `folder`, see :func:`auxiliary`."""
     units = np.full((len(start), len(UNITS)), np.nan)
-    shown = np.zeros((len(start), len(monah.ACTIONS)), bool)
+    shown = np.zeros((len(start), len(ACTIONS)), bool)
     wanted = [openface.INTENSITIES.index(f"{unit}_r") for unit in UNITS]
-    of_actions = [openface.PRESENCES.index(f"AU{int(unit[2:]):02}_c") for unit in monah.ACTION_UNITS]
+    of_actions = [openface.PRESENCES.index(f"AU{int(unit[2:]):02}_c") for unit in ACTION_UNITS]
     found = False
     for name, who in sorted(set(zip(dialogue.tolist(), speaker.tolist(), strict=True))):
         path = folder / name / f"{who}.csv"
@@ -70,7 +75,7 @@ def actions(
             line = int(np.argmin(np.diff(table.time) > 0)) + 3
             raise CorpusError("the times of a face do not ascend", path=path, line=line, cure=openface.GET)
         rows = np.flatnonzero((dialogue == name) & (speaker == who))
-        shown[rows] = monah.shown_actions(start[rows], end[rows], table.time, table.presence[:, of_actions])
+        shown[rows] = shown_actions(start[rows], end[rows], table.time, table.presence[:, of_actions])
         for row in rows:
             here = table.valid & (table.time >= start[row]) & (table.time <= end[row])
             if here.any():
@@ -93,12 +98,12 @@ def timing(turns: np.ndarray, start: np.ndarray, end: np.ndarray, follows: np.nd
         follows: bool (N,), the turn before is the one before it in the same dialogue.
     """
     known = (end > start) & (end - start <= LONGEST_S)
-    n_words = np.array([len(monah.spoken_text(text).split()) for text in turns.tolist()])
+    n_words = np.array([len(spoken_text(text).split()) for text in turns.tolist()])
     delay = np.full(len(start), np.nan)
     delay[1:] = np.round(start[1:] - end[:-1], 3)
     follows = follows & known & np.r_[False, known[:-1]] & (np.abs(delay) <= LONGEST_S)
     values = (
-        np.where(known, monah.words_per_minute(n_words, start, end), np.nan),
+        np.where(known, words_per_minute(n_words, start, end), np.nan),
         np.where(known, np.round(end - start, 3), np.nan),
         np.where(follows, delay, np.nan),
     )

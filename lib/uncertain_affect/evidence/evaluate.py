@@ -15,16 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from uncertain_affect.evidence.claims import effect_interval
-from uncertain_affect.evidence.resampling import (
-    Floats,
-    cluster_sums,
-    leave_one_out,
-    moment_sums,
-    pearson_from_sums,
-    pseudo_values,
-    ratio,
-    ratio_sums,
-)
+from uncertain_affect.evidence.resampling import Floats, cluster_sums, leave_one_out, pseudo_values
 from uncertain_affect.metrics import (
     annotator_disagreement,
     area_under_risk_coverage,
@@ -35,7 +26,8 @@ from uncertain_affect.metrics import (
     entropy_decomposition,
     jensen_shannon_distance,
 )
-from uncertain_affect.metrics._inputs import Values, as_numpy, check_probabilities, set_votes
+from uncertain_affect.metrics.inputs import Values, as_numpy, check_probabilities, set_votes
+from uncertain_affect.metrics.sums import moment_sums, pearson_from_sums, ratio, ratio_sums
 
 
 class Measure(NamedTuple):

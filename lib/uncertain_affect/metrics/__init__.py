@@ -20,7 +20,7 @@ from uncertain_affect.metrics.calibration import (
     static_calibration_error,
     thresholded_adaptive_calibration_error,
 )
-from uncertain_affect.metrics.concordance import ccc, rmse, rmse_from_sums
+from uncertain_affect.metrics.concordance import ccc, rmse
 from uncertain_affect.metrics.disagreement import (
     SplitHalfReliability,
     annotator_disagreement,
@@ -29,6 +29,7 @@ from uncertain_affect.metrics.disagreement import (
 from uncertain_affect.metrics.divergence import jensen_shannon_distance, jensen_shannon_divergence
 from uncertain_affect.metrics.ranking import area_under_risk_coverage, auroc
 from uncertain_affect.metrics.rejection import accuracy_at_coverage, accuracy_rejection_curve, rejection_order
+from uncertain_affect.metrics.sums import rmse_from_sums
 from uncertain_affect.metrics.uncertainty import (
     EntropyDecomposition,
     bernoulli_entropy_decomposition,

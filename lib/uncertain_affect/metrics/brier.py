@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from uncertain_affect.metrics._inputs import Values, restore_dtype, set_probabilities, set_votes
+from uncertain_affect.metrics.inputs import Values, restore_dtype, set_probabilities, set_votes
 
 
 class BrierDecomposition(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from uncertain_affect.metrics._inputs import Values, as_numpy, set_probabilities, set_target, set_votes
+from uncertain_affect.metrics.inputs import Values, as_numpy, set_probabilities, set_target, set_votes
 
 Edges = Literal["left", "right"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from uncertain_affect.evidence.resampling import ccc_from_sums
-from uncertain_affect.metrics._inputs import Values, as_numpy
+from uncertain_affect.metrics.inputs import Values, as_numpy
+from uncertain_affect.metrics.sums import ccc_from_sums
 
 
 def ccc(predictions: Values, labels: Values) -> float | np.ndarray:
@@ -36,14 +36,6 @@ def rmse(predictions: Values, labels: Values) -> float | np.ndarray:
     """
     x, y = _pair(predictions, labels)
     return _value(np.sqrt(np.square(x - y).mean(-1)))
-
-
-def rmse_from_sums(sums: np.ndarray) -> np.ndarray:
-    """Root mean squared error from `resampling.moment_sums`, `(..., 6) -> (...)`; NaN without a pair, or of NaN."""
-    n, _, _, xx, yy, xy = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
-    # sum (x - y)^2 = sum x^2 + sum y^2 - 2 sum x y, at 0 up to rounding of either sign
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sqrt(np.maximum(xx + yy - 2 * xy, 0) / n)
 
 
 def _pair(predictions: Values, labels: Values) -> tuple[np.ndarray, np.ndarray]:

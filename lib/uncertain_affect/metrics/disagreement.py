@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from uncertain_affect.metrics._inputs import (
+from uncertain_affect.metrics.inputs import (
     Values,
     as_float64,
     as_numpy,

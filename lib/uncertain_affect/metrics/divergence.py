@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from uncertain_affect.metrics._entropy import entropy_nats
-from uncertain_affect.metrics._inputs import Values, as_float64, check_probabilities, restore_dtype
+from uncertain_affect.metrics.inputs import Values, as_float64, check_probabilities, restore_dtype
 
 
 def _divergence(p: Values, q: Values) -> np.ndarray | torch.Tensor:

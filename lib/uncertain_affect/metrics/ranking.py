@@ -7,7 +7,7 @@ order of them gives on average.
 
 import numpy as np
 
-from uncertain_affect.metrics._inputs import Values, as_numpy
+from uncertain_affect.metrics.inputs import Values, as_numpy
 
 
 def area_under_risk_coverage(uncertainty: Values, loss: Values, weights: Values | None = None) -> float | np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from uncertain_affect.metrics._inputs import Values, as_numpy, set_probabilities, set_target
+from uncertain_affect.metrics.inputs import Values, as_numpy, set_probabilities, set_target
 
 
 def rejection_order(uncertainty: Values) -> np.ndarray | torch.Tensor:

@@ -36,8 +36,9 @@ from uncertain_affect.corpora.base import AffectVideos, Expressions
 from uncertain_affect.corpora.simulated.faces import landmarks, render
 from uncertain_affect.corpora.simulated.raters import label_distribution as label_shares
 from uncertain_affect.corpora.simulated.views import ferplus_pictures, out_of_distribution
-from uncertain_affect.evidence.resampling import Floats, Statistic, ccc_from_sums, cluster_sums, moment_sums
+from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums
 from uncertain_affect.metrics import EntropyDecomposition, bernoulli_entropy_decomposition, entropy_decomposition
+from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums
 from uncertain_affect.models.distill import AUXILIARY, N_BINS, EMENet, MarbleNet, MobileFaceNet, TaskHeads, bin_values
 from uncertain_affect.training.features import frozen_features
 from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
@@ -1366,7 +1367,7 @@ class Metrics:
 
     A frame's sums are W numbers: of each action unit true and false positives, false negatives, true negatives and
     NLL; of each expression true and false positives and false negatives, and NLL; of valence and of arousal the
-    `resampling.moment_sums`. A frame without a task's label adds nothing to it.
+    `sums.moment_sums`. A frame without a task's label adds nothing to it.
 
     Attributes:
         n_au, n_classes: action units and expressions; 0 where the corpus has none.

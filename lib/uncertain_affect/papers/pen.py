@@ -25,9 +25,10 @@ from uncertain_affect.compute.cache import code_key, content_key
 from uncertain_affect.corpora import ceap360vr
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.evidence.claims import Effect, effect_interval
-from uncertain_affect.evidence.resampling import Statistic, ccc_from_sums, cluster_sums, moment_sums
+from uncertain_affect.evidence.resampling import Statistic, cluster_sums
 from uncertain_affect.losses import affect_squared_error, pen_adaptation_loss, pen_gate_loss, pen_source_loss
 from uncertain_affect.metrics import rmse_from_sums
+from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums
 from uncertain_affect.models.backbones import ResNet
 from uncertain_affect.models.pen import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.training import finetune as finetuning
@@ -926,7 +927,7 @@ def baselines(frames: Frames, splits: Sequence[Split]) -> dict[str, Tensor]:
 def person_sums(predictions: Tensor, frames: Frames, splits: Sequence[Split]) -> np.ndarray:
     """Sums over each target person's test frames for CCC and RMSE: (S, ..., N_t, 2) to (S, ..., P, 2, 6).
 
-    The sums are those of `resampling.moment_sums` (predictions first), people in the order of ``frames.target``:
+    The sums are those of `sums.moment_sums` (predictions first), people in the order of ``frames.target``:
     added over people they give the pooled values, and seed by seed one of them, (S, P, 6), goes into
     `claims.effect_interval` with people as clusters. Where all predictions are NaN (t-SN and t-PEN at n = 0) so are
     the sums.

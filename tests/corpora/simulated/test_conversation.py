@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from uncertain_affect.corpora import CorpusError, Dialogues
+from uncertain_affect.corpora import CorpusError, Dialogues, talkturns
 from uncertain_affect.corpora.simulated import conversation
 from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.papers.rock import monah
@@ -104,7 +104,7 @@ def test_words_come_as_often_as_their_probability_says():
     felt = torch.tensor([[-0.7, 0.6, 0.5]]).expand(4000, 3)
     topic = torch.zeros(4000, dtype=torch.long)
     texts = conversation.say(felt, topic, torch.full((4000,), 10), seeded())
-    words, counts = np.unique(monah.spoken_text(" ".join(texts)).split(), return_counts=True)
+    words, counts = np.unique(talkturns.spoken_text(" ".join(texts)).split(), return_counts=True)
     p = conversation.word_probabilities(felt[:1], topic[:1])[0]
     at = {word: i for i, word in enumerate(conversation.vocabulary())}
     expected = 40_000 * p[[at[word] for word in words]].numpy()
@@ -117,7 +117,7 @@ def test_words_come_as_often_as_their_probability_says():
 def test_texts_have_the_number_of_words_asked_for(lengths, seed):
     felt = torch.rand(len(lengths), 3, generator=seeded(seed)) * 1.8 - 0.9
     texts = conversation.say(felt, torch.zeros(len(lengths), dtype=torch.long), torch.tensor(lengths), seeded(seed))
-    assert [len(monah.spoken_text(text).split()) for text in texts] == lengths
+    assert [len(talkturns.spoken_text(text).split()) for text in texts] == lengths
 
 
 # --- timing ---------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_times_of_a_case_worked_by_hand():
 
 
 def test_arousal_makes_talk_fast_long_and_prompt(talk):
-    rate = monah.words_per_minute([len(text.split()) for text in talk.text], talk.start, talk.end)
+    rate = talkturns.words_per_minute([len(text.split()) for text in talk.text], talk.start, talk.end)
     arousal = talk.felt[:, 1]
     assert correlation(arousal, rate) > 0.15
     assert correlation(arousal, [len(text.split()) for text in talk.text]) > 0.05
@@ -180,7 +180,7 @@ def test_actions_of_a_still_face_are_those_that_monah_finds(seed):
     for row in range(5):
         time = np.arange(int(seconds[row] * conversation.FPS) + 1) / conversation.FPS
         presence = np.tile((activity[row] >= conversation.PRESENT).int().numpy(), (len(time), 1))
-        assert actions[row].tolist() == monah.shown_actions([0.0], [seconds[row]], time, presence)[0].tolist()
+        assert actions[row].tolist() == talkturns.shown_actions([0.0], [seconds[row]], time, presence)[0].tolist()
 
 
 def test_fewer_actions_last_through_a_long_turn():
@@ -333,13 +333,13 @@ def test_labels_follow_the_truth_that_is_kept(iemocap, semaine):
 
 def test_auxiliary_targets_are_what_han_rock_reuses(iemocap, semaine):
     for corpus in (iemocap[0], semaine):
-        assert {"AU05", "AU17", "AU20", "AU25", *monah.TONES, "actions"} <= set(corpus.auxiliary)
+        assert {"AU05", "AU17", "AU20", "AU25", *talkturns.TONES, "actions"} <= set(corpus.auxiliary)
         invalid = corpus.auxiliary["happy"].isnan().float().mean().item()
         assert invalid == pytest.approx(0.1, abs=0.03)
         assert corpus.auxiliary["actions"].dtype == torch.bool
         shown = corpus.auxiliary["actions"].float().mean(0)
         assert ((shown > 0.005) & (shown < 0.5)).all()
-        assert corpus.auxiliary["actions"].shape == (len(corpus), len(monah.ACTIONS))
+        assert corpus.auxiliary["actions"].shape == (len(corpus), len(talkturns.ACTIONS))
 
 
 def test_labels_carry_over_within_a_dialogue(iemocap):
@@ -387,7 +387,7 @@ def test_monah_tells_every_dialogue_looking_only_back(form):
     for name in list(names)[:5]:
         turns = conversation.talkturns(corpus, name)
         half = len(turns) // 2
-        cut = monah.Talkturns(
+        cut = talkturns.Talkturns(
             turns.speaker[:half],
             turns.start[:half],
             turns.end[:half],

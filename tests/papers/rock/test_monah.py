@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from uncertain_affect.corpora import talkturns
 from uncertain_affect.papers.rock import monah
 from uncertain_affect.papers.rock.monah import Talkturns, narrate
 
@@ -236,7 +237,7 @@ def test_delays_of_200_ms_are_told_wherever_they_lie():
 
 
 def test_words_per_minute():
-    rates = monah.words_per_minute([3, 3, 3, 3, 0, 3], [0, 0, 0, 5, 0, 0], [1.5, 60, 0, 4, 1, np.nan])
+    rates = talkturns.words_per_minute([3, 3, 3, 3, 0, 3], [0, 0, 0, 5, 0, 0], [1.5, 60, 0, 4, 1, np.nan])
     np.testing.assert_array_equal(rates, [120, 3, np.nan, np.nan, np.nan, np.nan])
 
 
@@ -257,14 +258,14 @@ def presence_of(n_frames, **units):
     presence = np.zeros((n_frames, 6), int)
     for unit, frames in units.items():
         for some in frames if isinstance(frames, list) else [frames]:
-            presence[some, monah.ACTION_UNITS.index(unit)] = 1
+            presence[some, talkturns.ACTION_UNITS.index(unit)] = 1
     return presence
 
 
 def shown(start, end, presence, rate=FRAMES_PER_S):
     time = np.round(np.arange(len(presence)) / rate, 3)  # OpenFace writes three decimals
-    rows = monah.shown_actions(np.atleast_1d(start), np.atleast_1d(end), time, presence)
-    return [[action for action, on in zip(monah.ACTIONS, row, strict=True) if on] for row in rows]
+    rows = talkturns.shown_actions(np.atleast_1d(start), np.atleast_1d(end), time, presence)
+    return [[action for action, on in zip(talkturns.ACTIONS, row, strict=True) if on] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -300,8 +301,8 @@ def test_a_smile_of_half_a_second_counts_wherever_it_lies():
     k = np.arange(200)
     assert (k / 30 + 0.5 > (k + 15) / 30).any()
     time, presence = np.arange(220) / 30, presence_of(220, AU6=slice(None), AU12=slice(None))
-    assert monah.shown_actions(k / 30, (k + 15) / 30, time, presence)[:, 0].all()
-    assert not monah.shown_actions(k / 30, (k + 14) / 30, time, presence)[:, 0].any()
+    assert talkturns.shown_actions(k / 30, (k + 15) / 30, time, presence)[:, 0].all()
+    assert not talkturns.shown_actions(k / 30, (k + 14) / 30, time, presence)[:, 0].any()
 
 
 def test_a_smile_is_inside_its_turn():
@@ -325,7 +326,7 @@ def test_turns_without_frames_show_nothing():
     #                      after the video, between frames, reversed, unknown; a turn of no length on a frame has one
     starts, ends = [2, 0.01, 0.9, np.nan, 0.1, 0.5], [3, 0.02, 0.1, 1, np.nan, 0.5]
     assert shown(starts, ends, presence) == [[], [], [], [], [], ["raised upper lid"]]
-    assert not monah.shown_actions([0.0], [1.0], [], np.zeros((0, 6))).any()
+    assert not talkturns.shown_actions([0.0], [1.0], [], np.zeros((0, 6))).any()
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -350,7 +351,7 @@ def test_shown_actions_equal_a_loop(seed):
         return [smiled] + [len(known[k]) > 0 and bool((known[k] == 1).all()) for k in (2, 0, 3, 4, 5)]
 
     expected = [of_turn(a, b) for a, b in zip(start, end, strict=True)]
-    assert monah.shown_actions(start, end, time, presence).tolist() == expected
+    assert talkturns.shown_actions(start, end, time, presence).tolist() == expected
 
 
 # --- z-scores -----------------------------------------------------------------------------------------------
@@ -499,7 +500,7 @@ def test_no_action_depends_on_frames_after_its_turn(seed):
     start = generator.uniform(0, 2, size=30)
     end = generator.uniform(start, 2)
     np.testing.assert_array_equal(
-        monah.shown_actions(start, end, time, presence), monah.shown_actions(start, end, time, changed)
+        talkturns.shown_actions(start, end, time, presence), talkturns.shown_actions(start, end, time, changed)
     )
 
 
@@ -565,11 +566,11 @@ def test_bad_options_are_refused():
 
 def test_bad_frames_are_refused():
     with pytest.raises(ValueError, match=r"presence must have shape \(2, 6\), not \(2, 5\)"):
-        monah.shown_actions([0], [1], [0, 1], np.zeros((2, 5)))
+        talkturns.shown_actions([0], [1], [0, 1], np.zeros((2, 5)))
     with pytest.raises(ValueError, match=r"1 \(present\), 0 \(absent\) or -1"):
-        monah.shown_actions([0], [1], [0, 1], np.full((2, 6), 5))
+        talkturns.shown_actions([0], [1], [0, 1], np.full((2, 6), 5))
     with pytest.raises(ValueError, match=r"0\.5 s follows 0\.5 s; sort the frames"):
-        monah.shown_actions([0], [1], [0, 0.5, 0.5], np.zeros((3, 6)))
+        talkturns.shown_actions([0], [1], [0, 0.5, 0.5], np.zeros((3, 6)))
 
 
 # --- cost and real turns ------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import feeling, voice
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
 from uncertain_affect.corpora.simulated.people import People
-from uncertain_affect.papers.rock import monah
+from uncertain_affect.corpora.talkturns import ACTION_UNITS as SHOWN_UNITS
+from uncertain_affect.corpora.talkturns import SMILE_S, TONES, Talkturns
 
 # --- feelings over turns, all in z --------------------------------------------------------------------------------
 # Feelings carry over from turn to turn [published, direction only: Kuppens, Allen and Sheeber 2010, Psychol. Sci.
@@ -141,8 +142,8 @@ GOES_ON = {"iemocap": 0.22, "semaine": 0.0}
 
 # --- face ----------------------------------------------------------------------------------------------------------
 FPS = 10  # [chosen] frames a second at which action units are looked at: enough for a smile of half a second
-UNIT_NAMES = tuple(f"AU{int(name.removeprefix('AU')):02d}" for name in monah.ACTION_UNITS)  # as OpenFace writes them
-UNITS = tuple(int(name.removeprefix("AU")) for name in monah.ACTION_UNITS)
+UNIT_NAMES = tuple(f"AU{int(name.removeprefix('AU')):02d}" for name in SHOWN_UNITS)  # as in OpenFace
+UNITS = tuple(int(name.removeprefix("AU")) for name in SHOWN_UNITS)
 FRAME_SD, FRAME_AUTOCORRELATION = 0.4, 0.9  # [chosen] intensity steps within a turn; a movement lasts about a second
 # [chosen] steps of intensity against posed faces: faces in talk are calmer, so that few actions last a whole turn, but
 # talking parts the lips.
@@ -261,10 +262,10 @@ def say(felt: Tensor, topic: Tensor, n_words: Tensor, generator: torch.Generator
 
 
 def facial_actions(activity: Tensor, seconds: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What the face does in N turns: mean intensities (N, 6) of `UNITS`, and bool (N, 6), `monah.ACTIONS` shown.
+    """What the face does in N turns: mean intensities (N, 6) of `UNITS`, and bool (N, 6), `talkturns.ACTIONS` shown.
 
     Intensities wander about the activity of the turn, from frame to frame; an action is shown by the rules of
-    `monah.shown_actions`.
+    `talkturns.shown_actions`.
 
     Args:
         activity: (N, 6), intensities of `UNITS` before they are clipped to [0, 5].
@@ -288,7 +289,7 @@ def facial_actions(activity: Tensor, seconds: Tensor, generator: torch.Generator
         smile = (smile + 1) * (present[:, six] & present[:, twelve] & during)
         longest = torch.maximum(longest, smile)
     # A smile of n frames spans n - 1 steps.
-    smiled = longest - 1 >= monah.SMILE_S * FPS
+    smiled = longest - 1 >= SMILE_S * FPS
     throughout = [always[:, UNITS.index(unit)] for unit in (12, 5, 17, 20, 25)]
     return total / n_frames[:, None], torch.stack([smiled, *throughout], dim=1)
 
@@ -307,8 +308,8 @@ class Turns:
         text: N strings.
         start, end: float64 (N,), seconds to the millisecond.
         units: (N, 6), mean intensities of `UNITS`.
-        actions: bool (N, 6), which of `monah.ACTIONS` the speaker showed.
-        tones: (N, 4), scores of `monah.TONES`, NaN where the voice could not be judged.
+        actions: bool (N, 6), which of `talkturns.ACTIONS` the speaker showed.
+        tones: (N, 4), scores of `talkturns.TONES`, NaN where the voice could not be judged.
     """
 
     dialogue: Tensor
@@ -472,7 +473,7 @@ def dialogues(form: str, size: str, generator: torch.Generator) -> Dialogues:
       the user and the operator of a recording, F or M by their pitch.
 
     Auxiliary, for both: `AU05` ... `AU25`, mean intensities of the action units; `happy`, `sad`, `angry`, `fear`,
-    scores of the voice, NaN where it could not be judged; `actions`, bool (N, 6), which of `monah.ACTIONS` were shown.
+    scores of the voice, NaN where it could not be judged; `actions`, bool (N, 6), `talkturns.ACTIONS`.
 
     Truth: `felt` (N, 3), valence, arousal and dominance; `voice` (N, 3), that of the speaker; each target by its name
     as it would be without error (`emotion`: the likeliest of `CATEGORIES`). Over the population of raters, for
@@ -599,7 +600,7 @@ def _corpus(
         start=turns.start,
         end=turns.end,
         targets=targets,
-        auxiliary=_columns(UNIT_NAMES, turns.units) | _columns(monah.TONES, turns.tones) | {"actions": turns.actions},
+        auxiliary=_columns(UNIT_NAMES, turns.units) | _columns(TONES, turns.tones) | {"actions": turns.actions},
         split=split[turns.dialogue],
         truth={"felt": turns.felt, "voice": people.voice[turns.speaker]} | truth,
     )
@@ -608,7 +609,7 @@ def _corpus(
 # --- narratives ----------------------------------------------------------------------------------------------------
 
 
-def talkturns(corpus: Dialogues, dialogue: str) -> monah.Talkturns:
+def talkturns(corpus: Dialogues, dialogue: str) -> Talkturns:
     """One dialogue as MONAH reads it, with the tones and actions that the corpus has: this one, IEMOCAP or SEMAINE.
 
     Raises:
@@ -617,13 +618,13 @@ def talkturns(corpus: Dialogues, dialogue: str) -> monah.Talkturns:
     here = corpus.dialogue == dialogue
     if not here.any():
         raise ValueError(f"no dialogue is called {dialogue!r}; the first is {corpus.dialogue[0]!r}")
-    missing = set(monah.TONES) - set(corpus.auxiliary)
-    return monah.Talkturns(
+    missing = set(TONES) - set(corpus.auxiliary)
+    return Talkturns(
         speaker=corpus.speaker[here],
         start=corpus.start[here].numpy(),
         end=corpus.end[here].numpy(),
         text=corpus.turns[here].tolist(),
-        tones=None if missing else torch.stack([corpus.auxiliary[tone] for tone in monah.TONES], dim=1)[here].numpy(),
+        tones=None if missing else torch.stack([corpus.auxiliary[tone] for tone in TONES], dim=1)[here].numpy(),
         actions=corpus.auxiliary["actions"][here].numpy() if "actions" in corpus.auxiliary else None,
     )
 

@@ -87,7 +87,7 @@ REFERENCE_DB = -10.0
 FLOOR = 1e-9  # keeps the logarithm of a silent band finite
 
 # --- tone of voice, scored as by Vokaturi: what the scorer hears is feeling through the voice, with errors
-# Where each of monah.TONES lies in valence and arousal, neutral in the middle [published, direction only: Russell 1980,
+# Where each of TONES lies in valence and arousal, neutral in the middle [published, direction only: Russell 1980,
 # J. Pers. Soc. Psychol. 39:1161].
 TONE_CENTRES = ((0.6, 0.5), (-0.6, -0.5), (-0.6, 0.6), (-0.4, 0.8))
 TONE_WIDTH = 0.45  # [chosen]
@@ -270,7 +270,7 @@ def _formants(scale: Tensor, beat: Tensor, generator: torch.Generator) -> Tensor
 def tone_scores(
     valence_arousal: Tensor, voice: Tensor, generator: torch.Generator, *, seconds: Tensor | None = None
 ) -> Tensor:
-    """Scores (N, 4) in [0, 1] of the tones `monah.TONES`, which sum to one with neutral; NaN rows where there are none.
+    """Scores (N, 4) in [0, 1] of the tones `TONES`, which sum to one with neutral; NaN rows where there are none.
 
     The scorer judges arousal by pitch, tilt and level against the average voice, so that people whose voice is high
     or flat by nature seem aroused; valence it hears through the formants, badly.

@@ -6,7 +6,7 @@ from ipywidgets import Checkbox, FloatSlider, VBox
 from matplotlib.figure import Figure
 
 from uncertain_affect.losses.distill import balancing_trace
-from uncertain_affect.metrics._inputs import Values, as_float64, as_numpy
+from uncertain_affect.metrics.inputs import Values, as_float64, as_numpy
 from uncertain_affect.notebook import plots
 from uncertain_affect.notebook.widgets import axes, explore, title
 

@@ -6,7 +6,7 @@ from ipywidgets import Dropdown, FloatLogSlider, IntSlider, SelectionSlider, VBo
 from matplotlib.figure import Figure
 
 from uncertain_affect import metrics
-from uncertain_affect.metrics._inputs import Values, as_float64, as_numpy, check_probabilities
+from uncertain_affect.metrics.inputs import Values, as_float64, as_numpy, check_probabilities
 from uncertain_affect.notebook import plots
 from uncertain_affect.notebook.widgets import axes, explore, title
 

@@ -5,7 +5,7 @@ from ipywidgets import Dropdown, FloatSlider, VBox
 from matplotlib.figure import Figure
 
 from uncertain_affect import metrics
-from uncertain_affect.metrics._inputs import Values, as_numpy
+from uncertain_affect.metrics.inputs import Values, as_numpy
 from uncertain_affect.notebook import plots
 from uncertain_affect.notebook.widgets import axes, explore, title
 

@@ -29,7 +29,7 @@ from uncertain_affect.evidence.claims import Part, effect_interval, holm
 from uncertain_affect.evidence.evaluate import MEASURES, Cases, measure
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.metrics import EntropyDecomposition, auroc, entropy_decomposition
-from uncertain_affect.metrics._inputs import check_probabilities
+from uncertain_affect.metrics.inputs import check_probabilities
 from uncertain_affect.models.pen import PersonalizedExpertNetwork, SharedNetwork, select_copies
 from uncertain_affect.models.uncnet import UncNet, draw_kept
 from uncertain_affect.papers import ugn

@@ -33,30 +33,16 @@ Where the rules stop or the released code fails, these readings hold:
 AU25 is worded "dropped jaw", as released, although FACS calls it "lips part" and AU26 "jaw drop".
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from uncertain_affect.corpora.talkturns import ACTIONS, TONES, Floats, Talkturns, spoken_text, words_per_minute
 
 # What a sentence can tell beside the words, in the order of its pieces.
 FAMILIES = ("actions", "delay", "tone", "rate")
 
-TONES = ("happy", "sad", "angry", "fear")
-ACTION_UNITS = ("AU5", "AU6", "AU12", "AU17", "AU20", "AU25")
-ACTIONS = (
-    "smiled",
-    "displayed a positive expression",
-    "raised upper lid",
-    "raised chin",
-    "stretched lip",
-    "dropped jaw",
-)
-
-SMILE_S = 0.5
 SHORTEST_DELAY_MS = 200
 TONE_Z = 2
 
@@ -68,57 +54,6 @@ HUNDREDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "te
 
 # Later ones override earlier ones; fear is never worded.
 TONE_WORDS = {"happy": "happily", "angry": "angrily", "sad": "sadly"}
-
-_PUNCTUATION = re.compile(r"[^\w\s]+")
-
-
-@dataclass(frozen=True, eq=False)
-class Talkturns:
-    """The N talkturns of one recording, in the order in which they were taken.
-
-    Attributes:
-        speaker: (N,), who speaks; any labels.
-        start, end: float (N,), seconds; NaN where unknown. They may overlap, have no length or be reversed.
-        text: N strings, the words as transcribed.
-        tones: float (N, 4), scores of the voice in the order of `TONES`, such as Vokaturi's; NaN where the
-            voice could not be judged. None if the corpus has no such scores.
-        actions: bool (N, 6), which of `ACTIONS` the speaker showed, from `shown_actions` or elsewhere. None if
-            the corpus has no action units.
-
-    Raises:
-        ValueError: a field has another length or shape, a number is infinite, or a text is not a string.
-    """
-
-    speaker: np.ndarray
-    start: Floats
-    end: Floats
-    text: Sequence[str]
-    tones: Floats | None = None
-    actions: np.ndarray | None = None
-
-    def __post_init__(self):
-        n = len(self.text)
-        for i, text in enumerate(self.text):
-            if not isinstance(text, str):
-                raise ValueError(f"text[{i}] is {text!r}, not a string; a turn without words is ''")
-        self._hold("speaker", (n,), None)
-        self._hold("start", (n,), np.float64)
-        self._hold("end", (n,), np.float64)
-        if self.tones is not None:
-            self._hold("tones", (n, len(TONES)), np.float64)
-        if self.actions is not None:
-            self._hold("actions", (n, len(ACTIONS)), np.bool_)
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    def _hold(self, name: str, shape: tuple[int, ...], dtype) -> None:
-        values = np.asarray(getattr(self, name), dtype=dtype)
-        if values.shape != shape:
-            raise ValueError(f"{name} must have shape {shape}, one row for each of the texts, not {values.shape}")
-        if dtype is np.float64 and np.isinf(values).any():
-            raise ValueError(f"{name}[{np.argwhere(np.isinf(values))[0, 0]}] is infinite; NaN marks what is unknown")
-        object.__setattr__(self, name, values)
 
 
 def narrate(
@@ -178,11 +113,6 @@ def _sentence(person: str, actions: list[str], delay: str, tone: str, rate: str,
 # --- what is measured ---------------------------------------------------------------------------------------
 
 
-def spoken_text(text: str) -> str:
-    """The words alone: lower case, single spaces, punctuation deleted (not replaced: "don't" gives "dont")."""
-    return " ".join(_PUNCTUATION.sub("", text).lower().split())
-
-
 def delays_ms(speaker: ArrayLike, start: ArrayLike, end: ArrayLike) -> Floats:
     """Silence before each of N turns in milliseconds, (N,), from speakers and times in seconds, (N,) each.
 
@@ -196,76 +126,6 @@ def delays_ms(speaker: ArrayLike, start: ArrayLike, end: ArrayLike) -> Floats:
     answers = np.zeros(len(start), bool)
     answers[1:] = (speaker[1:] != speaker[:-1]) & (end[:-1] >= start[:-1])
     return np.where(answers & (gap > 0), gap, np.nan)
-
-
-def words_per_minute(n_words: ArrayLike, start: ArrayLike, end: ArrayLike) -> Floats:
-    """Rate of speech of N turns, (N,), from words and times in seconds, (N,) each.
-
-    NaN where it is undefined: no words, or a turn that does not end after it starts.
-    """
-    n_words = np.asarray(n_words, np.float64)
-    # Whole microseconds: turns of one length have one rate, and not a spread of rounding errors to be z-scored.
-    minutes = np.round(np.asarray(end, np.float64) - np.asarray(start, np.float64), 6) / 60
-    return np.divide(n_words, minutes, out=np.full(len(n_words), np.nan), where=(minutes > 0) & (n_words > 0))
-
-
-def shown_actions(start: ArrayLike, end: ArrayLike, time: ArrayLike, presence: ArrayLike) -> NDArray[np.bool_]:
-    """Which of `ACTIONS` one person showed in each of their N turns, bool (N, 6).
-
-    - *smiled*: AU6 and AU12 present in consecutive frames that span at least half a second inside the turn,
-      from the first frame's time to the last one's.
-    - the other five: AU12, AU5, AU17, AU20, AU25 present in every frame of the turn.
-
-    The frames of a turn are those from `start` to `end`, both included. Unknown frames interrupt a smile and
-    are passed over otherwise. A turn without (known) frames shows nothing.
-
-    Args:
-        start, end: (N,), seconds.
-        time: (F,), when the frames of this person were taken, in seconds, ascending.
-        presence: (F, 6), 1 present, 0 absent, −1 unknown (no face found), in the order of `ACTION_UNITS`.
-
-    Raises:
-        ValueError: presence is not (F, 6) of these values, or the times do not ascend.
-    """
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
-    time, presence = np.asarray(time, np.float64), np.asarray(presence)
-    if presence.shape != (len(time), len(ACTION_UNITS)):
-        raise ValueError(f"presence must have shape {(len(time), len(ACTION_UNITS))}, not {presence.shape}")
-    if not np.isin(presence, (-1, 0, 1)).all():
-        raise ValueError("presence must be 1 (present), 0 (absent) or -1 (unknown)")
-    if not (np.diff(time) > 0).all():
-        frame = int(np.argmin(np.diff(time) > 0)) + 1
-        raise ValueError(f"frame times must ascend, but {time[frame]} s follows {time[frame - 1]} s; sort the frames")
-
-    # The frames of a turn are first ≤ f < stop; none if the turn is reversed or has an unknown time.
-    first = np.searchsorted(time, start, side="left")
-    stop = np.where(end >= start, np.searchsorted(time, end, side="right"), first)
-
-    def count(frames: NDArray[np.bool_]) -> NDArray[np.intp]:
-        running = np.concatenate([np.zeros((1, frames.shape[1]), np.intp), np.cumsum(frames, axis=0)])
-        return running[stop] - running[first]
-
-    n_known, n_present = count(presence >= 0), count(presence == 1)
-    throughout = dict(zip(ACTION_UNITS, ((n_known > 0) & (n_present == n_known)).T, strict=True))
-    smiled = _enough_smile(time, (presence[:, [ACTION_UNITS.index("AU6"), ACTION_UNITS.index("AU12")]] == 1).all(1))
-    return np.stack(
-        [smiled[first] < stop, *(throughout[unit] for unit in ("AU12", "AU5", "AU17", "AU20", "AU25"))], axis=1
-    )
-
-
-def _enough_smile(time: Floats, smiles: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For each frame, (F + 1,): the first frame by which, starting no earlier, a smile has lasted; F if none.
-
-    The last entry stands for starting after all frames.
-    """
-    n = len(time)
-    # A microsecond is forgiven, for rounding in the times.
-    lasted = np.searchsorted(time, time + SMILE_S - 1e-6)
-    # f to lasted[f] is one smile if no frame in it is without.
-    without = np.concatenate([[0], np.cumsum(~smiles)])
-    unbroken = (lasted < n) & (without[np.minimum(lasted, n - 1) + 1] == without[:n])
-    reached = np.append(np.where(unbroken, lasted, n), n)
-    return np.minimum.accumulate(reached[::-1])[::-1]
 
 
 # --- how it compares ----------------------------------------------------------------------------------------

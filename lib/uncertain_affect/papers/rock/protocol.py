@@ -39,7 +39,7 @@ from uncertain_affect.corpora import meld, turns
 from uncertain_affect.corpora.base import SPLITS, Dialogues
 from uncertain_affect.corpora.simulated import conversation
 from uncertain_affect.evidence.claims import Effect, effect_interval
-from uncertain_affect.evidence.resampling import cluster_sums, difference, f1_from_sums, f1_sums, ratio, ratio_sums
+from uncertain_affect.evidence.resampling import cluster_sums, difference
 from uncertain_affect.losses.rock import (
     SCHEMES,
     draw_primary_weight,
@@ -48,6 +48,7 @@ from uncertain_affect.losses.rock import (
     mutual_information,
     without_families,
 )
+from uncertain_affect.metrics.sums import f1_from_sums, f1_sums, ratio, ratio_sums
 from uncertain_affect.models.rock import FAMILIES, FlatHan, HanRock, Task, contexts
 from uncertain_affect.papers.rock import text
 from uncertain_affect.papers.rock.monah import narrate
