@@ -40,13 +40,13 @@ class SharedNetwork(nn.Module):
 
 
 class Mixture(NamedTuple):
-    """What a mixture of n_s experts says of N inputs, for each of C copies.
+    """Outputs of a mixture of n_s experts for N inputs, of each of C copies.
 
     Attributes:
         mean: (C, N, K), the output y~ of equation 1.
         gate: (C, N, n_s), the weights c~ of the experts, which sum to one.
         logits: (C, N, n_s), the gate's activations h before the softmax.
-        experts: (C, N, n_s, K), what each expert says.
+        experts: (C, N, n_s, K), each expert's own prediction.
     """
 
     mean: Tensor
@@ -54,20 +54,9 @@ class Mixture(NamedTuple):
     logits: Tensor
     experts: Tensor
 
-    @property
-    def spread(self) -> Tensor:
-        """Gate-weighted standard deviation (C, N, K) of the experts about their mean, in the units of the labels.
-
-        How far the experts that count disagree: a measure of epistemic uncertainty, 0 where they agree or where
-        the gate asks one alone. The paper does not use it.
-        """
-        # s^2 = sum_i c~_i (y~_i^e - y~)^2
-        deviation = self.experts - self.mean.unsqueeze(-2)
-        return torch.einsum("cni,cnik->cnk", self.gate, deviation.square()).sqrt()
-
 
 class PersonalizedExpertNetwork(nn.Module):
-    """PEN: n_s linear experts, one per source person, weighted by a gate (CN) that tells who the input is.
+    """PEN: n_s linear experts, one per source person, weighted by a gate (CN) that tells who is seen.
 
     C independent copies along a leading axis; all experts of all copies are one batched product.
 
@@ -114,7 +103,7 @@ class PersonalizedExpertNetwork(nn.Module):
         return _linear(z, self.gate_weight, self.gate_bias)
 
     def expert_predictions(self, z: Tensor) -> Tensor:
-        """What each expert says, (C, N, n_s, K), of features (N, D) or (C, N, D)."""
+        """Each expert's own predictions (C, N, n_s, K) for features (N, D) or (C, N, D)."""
         # y~_i^e = z W_i^e + b_i^e; equation 3 leaves out the bias, which the paper's parameter counts have
         return _linear(z, self.expert_weight, self.expert_bias).unflatten(-1, (self.n_experts, -1))
 
