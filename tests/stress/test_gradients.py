@@ -265,10 +265,7 @@ LOSSES = {
     "distill.va_distillation": (lambda z: losses.va_distillation(z, soft(2, 3, 2, 20)), (2, 3, 40)),
     "distill.va_loss": (lambda z: losses.va_loss(z, normal(2, 3, 2, seed=1)), (2, 3, 40)),
     "pen.affect_squared_error": (losses.affect_squared_error, (2, 3, 2), (2, 3, 2)),
-    "pen.gate_activation_l1": (
-        lambda z: torch.stack([losses.gate_activation_l1(z), losses.gate_activation_l1(z, "sum")]),
-        (2, 3, 4),
-    ),
+    "pen.gate_activation_l1": (losses.gate_activation_l1, (2, 3, 4)),
     "pen.gate_cross_entropy": (lambda z: losses.gate_cross_entropy(z, LABELS), (2, 3, 4)),
     "pen.pen_adaptation_loss": (
         lambda y, z: losses.pen_adaptation_loss(mixture(y, z), normal(2, 3, 2, seed=9), 0.3),

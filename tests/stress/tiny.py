@@ -122,7 +122,7 @@ def traces() -> AffectTraces:
 
 def of_pen():
     trunk = finetuning.Settings(width=4, lr=1e-2, epochs=1)
-    settings = pen.Settings(
+    settings = pen.PenSettings(
         (0, 1), trunk, trunk, grid=(0.0, 1e-2), sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
         min_steps=20, shares=(10, 50), gap=2.0, batch_size=8,
     )  # fmt: skip

@@ -3,8 +3,6 @@
 Each takes a batch of B frames with any leading axes and gives one value for each of these: (..., B, K) -> (...).
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -19,6 +17,9 @@ def affect_squared_error(predictions: Tensor, labels: Tensor) -> Tensor:
 
     Raises:
         ValueError: no frame.
+
+    >>> affect_squared_error(torch.tensor([[0.5, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    tensor(1.2500)
     """
     check_not_empty(predictions, 2, "predictions")
     # alpha^y = 1/N sum_j (y_j - y~_j)(y_j - y~_j)^T
@@ -48,42 +49,36 @@ def gate_cross_entropy(logits: Tensor, person: Tensor) -> Tensor:
     return -torch.log_softmax(logits, -1).gather(-1, person.unsqueeze(-1)).squeeze(-1).mean(-1)
 
 
-def gate_activation_l1(logits: Tensor, form: Literal["mean", "sum"] = "mean") -> Tensor:
-    """alpha_r: mean over frames of the L1 norm of the gate's activations (..., B, n_s) before the softmax (equation 7).
+def gate_activation_l1(logits: Tensor) -> Tensor:
+    """alpha_r: mean over frames and experts of the gate's absolute activations (..., B, n_s) before the softmax.
 
-    Meant to make the gate sparse. It pulls every activation to zero, where the gate is uniform.
+    Meant to make the gate sparse. It pulls every activation to zero, where the gate is uniform. Equation 7 prints the
+    sum over the n_s activations, n_s times as much; the paper's implementation takes their mean.
 
     Args:
         logits: h, the activations of the gate's linear layer (CN; the text has SN in one place).
-        form: ``"mean"`` over the n_s activations, as in the paper's implementation, or their ``"sum"``, as equation 7
-            has it: n_s times as much.
 
     Raises:
-        ValueError: no frame, or another form.
+        ValueError: no frame.
+
+    >>> gate_activation_l1(torch.tensor([[3.0, -1.0]]))
+    tensor(2.)
     """
     check_not_empty(logits, 2, "logits")
-    if form not in ("mean", "sum"):
-        raise ValueError(f'form must be "mean" or "sum", not {form!r}')
-    # alpha_r = 1/N sum_j |h_j|_1, in the mean form divided by n_s
-    size = logits.abs()
-    return (size.mean(-1) if form == "mean" else size.sum(-1)).mean(-1)
+    # alpha_r = 1/N sum_j |h_j|_1, divided by n_s
+    return logits.abs().mean(-1).mean(-1)
 
 
-def pen_gate_loss(logits: Tensor, person: Tensor, lambda_1: float | Tensor, form: str = "mean") -> Tensor:
+def pen_gate_loss(logits: Tensor, person: Tensor, lambda_1: float | Tensor) -> Tensor:
     """alpha_c + lambda_1 alpha_r: what the gate is trained with on its own (section 3.5).
 
     Arguments and errors are those of the two parts; ``lambda_1`` is one number or one for each leading index (...).
     """
-    return gate_cross_entropy(logits, person) + lambda_1 * gate_activation_l1(logits, form)
+    return gate_cross_entropy(logits, person) + lambda_1 * gate_activation_l1(logits)
 
 
 def pen_source_loss(
-    mixture: Mixture,
-    labels: Tensor,
-    person: Tensor,
-    lambda_0: float | Tensor,
-    lambda_1: float | Tensor,
-    form: str = "mean",
+    mixture: Mixture, labels: Tensor, person: Tensor, lambda_0: float | Tensor, lambda_1: float | Tensor
 ) -> Tensor:
     """alpha^y + lambda_0 alpha_c + lambda_1 alpha_r: joint training on the source people (equation 4).
 
@@ -94,13 +89,12 @@ def pen_source_loss(
         labels: (..., B, K).
         person: int (..., B), the index of the person's expert.
         lambda_0, lambda_1: one number, or one for each leading index (...); 1e-3 in the paper.
-        form: of alpha_r, see :func:`gate_activation_l1`.
     """
     # alpha = alpha^y + lambda_0 alpha_c + lambda_1 alpha_r
-    return pen_adaptation_loss(mixture, labels, lambda_1, form) + lambda_0 * gate_cross_entropy(mixture.logits, person)
+    return pen_adaptation_loss(mixture, labels, lambda_1) + lambda_0 * gate_cross_entropy(mixture.logits, person)
 
 
-def pen_adaptation_loss(mixture: Mixture, labels: Tensor, lambda_1: float | Tensor, form: str = "mean") -> Tensor:
+def pen_adaptation_loss(mixture: Mixture, labels: Tensor, lambda_1: float | Tensor) -> Tensor:
     """alpha^y + lambda_1 alpha_r: adaptation to target people whose identities are not known (equation 8)."""
     # alpha_ad = alpha^y + lambda_1 alpha_r
-    return affect_squared_error(mixture.mean, labels) + lambda_1 * gate_activation_l1(mixture.logits, form)
+    return affect_squared_error(mixture.mean, labels) + lambda_1 * gate_activation_l1(mixture.logits)

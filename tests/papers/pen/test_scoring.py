@@ -1,0 +1,148 @@
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from uncertain_affect.corpora.base import AffectTraces
+from uncertain_affect.evidence.claims import effect_interval
+from uncertain_affect.evidence.resampling import difference
+from uncertain_affect.metrics import ccc, rmse, rmse_from_sums
+from uncertain_affect.metrics.sums import ccc_from_sums
+from uncertain_affect.papers import pen
+from uncertain_affect.papers.pen import scoring, splits
+
+from .conftest import SMALL, frames, generator
+
+
+@pytest.fixture
+def worked():
+    """Two source people and one target person in two videos of five seconds; labels tell person, video and time."""
+    rows = [(p, v, t) for p in "abx" for v in ("v0", "v1") for t in range(5)]
+    person, video, time = zip(*rows, strict=True)
+    labels = torch.tensor([[0.01 * t + 0.1 * (v == "v1") + 0.2 * (p == "b"), "abx".index(p) / 2] for p, v, t in rows])
+    made = AffectTraces(torch.zeros(30, 1), labels, np.array(person), np.array(video), torch.tensor(time).double())
+    # of x, rows 20 to 24 are v0 and 25 to 29 v1
+    return pen.frames(made, made.inputs, ["a", "b"], ["x"])
+
+
+def test_nearest_adapted_frame_worked_by_hand(worked):
+    nearest = scoring.nearest_adapted(worked, np.array([21]))
+    assert (nearest[:5] == worked.labels[21]).all() and nearest[5:].isnan().all()
+    # second 2 is as near to 1 as second 3 is to 4; of equally near ones the earlier counts
+    nearest = scoring.nearest_adapted(worked, np.array([20, 21, 24]))
+    assert torch.equal(nearest[:5], worked.labels[[20, 21, 21, 24, 24]])
+    nearest = scoring.nearest_adapted(worked, np.array([24, 22]))
+    assert torch.equal(nearest[:5], worked.labels[[22, 22, 22, 22, 24]])
+
+
+def test_nearest_adapted_frame_agrees_with_a_search():
+    f = frames(n_videos=3, seconds=20)
+    for rows in splits.random_split(f, generator(3), SMALL).adapt:
+        nearest = scoring.nearest_adapted(f, rows)
+        for place, row in enumerate(f.target_rows):
+            own = rows[(f.person[rows] == f.person[row]) & (f.video[rows] == f.video[row])]
+            if not len(own):
+                assert nearest[place].isnan().all()
+                continue
+            best = min(own, key=lambda r: (abs(f.time[r] - f.time[row]), f.time[r]))
+            assert torch.equal(nearest[place], f.labels[best])
+
+
+def test_mean_trace_and_video_mean_worked_by_hand(worked):
+    seconds = torch.arange(5) * 0.01
+    # a and b lie at 0 and .2, and v1 lies .1 above v0
+    torch.testing.assert_close(scoring.mean_trace(worked)[:, 0], torch.cat([0.1 + seconds, 0.2 + seconds]))
+    torch.testing.assert_close(scoring.mean_trace(worked)[:, 1], torch.full((10,), 0.25))
+    # five seconds rise to .04
+    torch.testing.assert_close(scoring.video_mean(worked)[:, 0], torch.tensor([0.12] * 5 + [0.22] * 5))
+    # without v1 the same second of v0 stands in for it, or the mean of the others
+    torch.testing.assert_close(scoring.mean_trace(worked, [1])[:, 0], torch.cat([0.1 + seconds, 0.1 + seconds]))
+    torch.testing.assert_close(scoring.video_mean(worked, [1])[:, 0], torch.full((10,), 0.12))
+
+
+def test_mean_trace_where_everyone_has_a_recording_of_their_own():
+    f = frames(seconds=6, fps=5.0)
+    # no source person has the last two seconds
+    f = replace(f, person=np.where((f.person < 3) & (f.time >= 4), -1, f.person))
+    trace, rows = scoring.mean_trace(f), f.source_rows()
+    for place, row in enumerate(f.target_rows):
+        same = rows[np.floor(f.time[rows]) == np.floor(f.time[row])]
+        assert len(same) == (15 if f.time[row] < 4 else 0)
+        torch.testing.assert_close(trace[place], f.labels[same if len(same) else rows].mean(0))
+
+
+def test_baselines_fall_back_on_means(worked):
+    split = splits.TargetSplit(np.array([22, 28]), (np.array([21]), np.array([20, 21, 24])))
+    predicted = pen.baselines(worked, [split, split])
+    assert tuple(predicted) == pen.BASELINES and all(p.shape == (2, 3, 10, 2) for p in predicted.values())
+    source_mean, of_x = worked.labels[:20].mean(0), worked.labels[[20, 21, 24]].mean(0)
+    torch.testing.assert_close(predicted["source mean"][1, 2], source_mean.expand(10, 2))
+    torch.testing.assert_close(predicted["person mean"][0, 2], of_x.expand(10, 2))
+    for name in ("nearest adapted frame", "person mean"):
+        torch.testing.assert_close(predicted[name][0, 0], source_mean.expand(10, 2))
+    torch.testing.assert_close(predicted["nearest adapted frame"][0, 2, 5:], of_x.expand(5, 2))
+    torch.testing.assert_close(predicted["mean trace"][0, 1], scoring.mean_trace(worked))
+    torch.testing.assert_close(predicted["video mean"][1, 0], scoring.video_mean(worked))
+    without = pen.baselines(worked, [split._replace(held_out=(1,))])["source mean"][0, 0, 0]
+    torch.testing.assert_close(without, worked.labels[[*range(5), *range(10, 15)]].mean(0))
+
+
+@pytest.fixture(scope="module")
+def sums(data, drawn, predictions):
+    """Sums (S, 1 + A, P, 2, 6) of each model on the random split."""
+    return {m: pen.person_sums(p, data, drawn[1]["random"]) for m, p in predictions["random"].items()}
+
+
+def test_scores_are_those_of_the_test_frames(data, drawn, predictions, sums):
+    predicted, errors = predictions["random"]["s-SN"], rmse_from_sums(sums["s-SN"])
+    assert sums["s-SN"].shape == (2, 3, 2, 2, 6)
+    result = pen.scores(sums["s-SN"])
+    for seed, n, d in itertools.product(range(2), range(3), range(2)):
+        test = np.isin(data.target_rows, drawn[1]["random"][seed].test)
+        x, y = predicted[seed, n, test, d], data.labels[data.target_rows][test, d]
+        assert result.ccc[seed, n, d] == pytest.approx(ccc(x, y), abs=1e-9)
+        for p in range(2):
+            own = data.target_person[test] == p
+            assert result.person_ccc[seed, n, p, d] == pytest.approx(ccc(x[own], y[own]), abs=1e-9)
+            assert errors[seed, n, p, d] == pytest.approx(rmse(x[own], y[own]), abs=1e-9)
+    assert not result.constant.any()
+
+
+def test_contrasts_weigh_ccc_of_the_same_people(sums):
+    last = {m: s[:, 2, :, 1] for m, s in sums.items()}
+    one = pen.ccc_contrast([1, -1], [last["s-PEN"], last["s-SN"]])
+    same = effect_interval(np.concatenate([last["s-PEN"], last["s-SN"]], -1), difference(ccc_from_sums))
+    assert (one.estimate, one.low, one.high) == pytest.approx((same.estimate, same.low, same.high))
+    assert (one.n_seeds, one.n_clusters) == (2, 2)  # people are the clusters of a claim
+    of = {m: pen.scores(s).ccc[:, 2, 1].mean() for m, s in sums.items()}
+    four = pen.ccc_contrast([1, -1, -1, 0.5], [last[m] for m in ("s-PEN", "t-PEN", "s-SN", "t-SN")])
+    assert four.estimate == pytest.approx(of["s-PEN"] - of["t-PEN"] - of["s-SN"] + 0.5 * of["t-SN"])
+
+
+def test_constant_labels_and_missing_predictions_have_no_ccc(data, drawn, predictions, sums):
+    of_seeds, predicted, labels = drawn[1]["random"], predictions["random"]["s-SN"].clone(), data.labels.clone()
+    labels[data.person == 4, 1] = 0.3
+    constant = pen.person_sums(predicted, replace(data, labels=labels), of_seeds)
+    result = pen.scores(constant)
+    assert result.constant.sum((0, 1)).tolist() == [[0, 0], [0, 6]]
+    assert (np.isnan(result.person_ccc) == result.constant).all()
+    assert np.isfinite(result.ccc).all() and np.isfinite(rmse_from_sums(constant)).all()
+    of_t = sums["t-PEN"]
+    assert np.isnan(of_t[:, 0]).all() and np.isnan(pen.scores(of_t).ccc[:, 0]).all() and np.isfinite(of_t[:, 1:]).all()
+    predicted[0, 1, data.target_rows == of_seeds[0].test[0]] = math.nan  # one frame alone
+    with pytest.raises(ValueError, match="is not finite"):
+        pen.person_sums(predicted, data, of_seeds)
+    with pytest.raises(ValueError, match="zip"):  # not one split per seed
+        pen.person_sums(predicted[1:], data, of_seeds)
+
+
+def test_table_has_a_row_for_each_dimension_and_model(sums):
+    shown = pen.table(sums, SMALL.shares)
+    assert shown.columns.tolist() == [0, 10, 50]
+    assert shown.index.tolist() == [(d, m) for d in pen.DIMENSIONS for m in pen.MODELS]
+    assert shown.loc[("arousal", "s-PEN"), 50] == pytest.approx(pen.scores(sums["s-PEN"]).ccc[:, 2, 1].mean())
+    errors, expected = pen.table(sums, SMALL.shares, rmse_from_sums), rmse_from_sums(sums["t-SN"].sum(2))
+    assert errors.loc[("valence", "t-SN"), 10] == pytest.approx(expected[:, 1, 0].mean())
