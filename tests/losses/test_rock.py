@@ -88,9 +88,6 @@ def test_bad_input_of_the_losses_is_named(change, message):
         task_losses(**valid | change)
 
 
-# --- weights ----------------------------------------------------------------------------------------------
-
-
 def test_mutual_information_of_known_pairs():
     n, g = 2000, rng()
     x, noise = g.normal(size=(2, n))

@@ -111,9 +111,6 @@ def test_turns_without_words_and_without_length():
     assert narrate(Talkturns([], [], [], []), {}) == []
 
 
-# --- words from z-scores ------------------------------------------------------------------------------------
-
-
 def below(x):
     return np.nextafter(x, -np.inf)
 

@@ -18,7 +18,7 @@ def chosen(searches: Sequence[Search]) -> np.ndarray:
 
 
 def common(found: Mapping, problem: str, *cells: Cell) -> list[list[Search]]:
-    """The searches of each cell, for the seeds that all these cells have, in the order of seeds; empty lists if none.
+    """The searches of each cell for the seeds that all of these cells have, ascending; empty lists if there are none.
 
     Args:
         found: searches by problem's name, cell and seed, see :func:`search_all`.
@@ -31,7 +31,7 @@ def common(found: Mapping, problem: str, *cells: Cell) -> list[list[Search]]:
 
 def better_of(*cells: Sequence[Search]) -> list[Search]:
     """For each seed the search with the best development score among those of several cells."""
-    return [max(of_seed, key=lambda found: found.table["dev"].max()) for of_seed in zip(*cells, strict=True)]
+    return [max(searches, key=lambda found: found.table["dev"].max()) for searches in zip(*cells, strict=True)]
 
 
 def improvement(problem: Problem, challenger: np.ndarray, baseline: np.ndarray) -> Effect:
@@ -49,7 +49,7 @@ def mean_gain(problem: Problem, gain: np.ndarray) -> Effect:
 
 
 def _f1_sums(problem: Problem, challenger: np.ndarray, baseline: np.ndarray) -> list[np.ndarray]:
-    """Of each class the sums (S, dialogues, 6) of its F1 on the test set, the challenger's before the baseline's."""
+    """The sums (S, dialogues, 6) for the test F1 of each class, the challenger's before the baseline's."""
     truth, groups = problem.truth("test"), problem.dialogue[problem.rows["test"]]
     predicted = [probabilities.argmax(-1) for probabilities in (challenger, baseline)]
     return [
@@ -60,8 +60,8 @@ def _f1_sums(problem: Problem, challenger: np.ndarray, baseline: np.ndarray) -> 
 
 def class_gains(problem: Problem, challenger: np.ndarray, baseline: np.ndarray) -> dict[str, Effect]:
     """Improvement of the F1 of each class on the test set, over seeds and dialogues."""
-    sums = dict(zip(problem.classes, _f1_sums(problem, challenger, baseline), strict=True))
-    return {name: effect_interval(of_class, difference(f1_from_sums)) for name, of_class in sums.items()}
+    by_class = dict(zip(problem.classes, _f1_sums(problem, challenger, baseline), strict=True))
+    return {name: effect_interval(sums, difference(f1_from_sums)) for name, sums in by_class.items()}
 
 
 def low_resource_gain(

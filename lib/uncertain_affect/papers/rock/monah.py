@@ -95,9 +95,9 @@ def narrate(
         "tone": nothing if turns.tones is None else tone_words(z(turns.tones)),
         "rate": bucket_words(z(rate), RATE_EDGES, RATE_WORDS),
     }
-    told = [pieces[family] if family in families else nothing for family in FAMILIES]
+    columns = [pieces[family] if family in families else nothing for family in FAMILIES]
     return [
-        _sentence(f"the {nouns[speaker]}", *of_turn) for speaker, *of_turn in zip(speakers, *told, spoken, strict=True)
+        _sentence(f"the {nouns[speaker]}", *parts) for speaker, *parts in zip(speakers, *columns, spoken, strict=True)
     ]
 
 
@@ -125,7 +125,7 @@ def delays_ms(speaker: ArrayLike, start: ArrayLike, end: ArrayLike) -> Floats:
     return delays
 
 
-# --- comparisons ----------------------------------------------------------------------------------------------
+# --- comparisons --------------------------------------------------------------------------------------------
 
 
 def z_against_earlier(values: ArrayLike, speaker: ArrayLike, *, zero_filled: bool = False) -> Floats:

@@ -37,12 +37,12 @@ class Search:
     """The trials of one seed in one cell.
 
     Attributes:
-        cell, seed: which.
+        cell, seed: what was searched.
         table: one row for each trial: hyper-parameters, scheme, `dev` and `test` score (accuracy, or minus the mean
             absolute error), best `epoch`, `epochs` trained, `stopped`, `seconds`, `parameters`.
-        trials: the hyper-parameters of each of the K trials.
+        trials: the hyper-parameters of the K trials.
         curves: the development score of each trial by epoch.
-        test: test predictions of each trial, (K, n[, C]).
+        test: (K, n[, C]), the test predictions of each trial.
     """
 
     cell: Cell
@@ -70,14 +70,16 @@ class _DeadlinePassed(Exception):
 def search(
     problem: Problem, cell: Cell, settings: RockSettings, seed: int, device: str = "cpu", deadline: float = np.inf
 ) -> Search | None:
-    """The trials of one seed in one cell, those from the cache that are there.
+    """Run the trials of one seed in one cell; what the cache holds of them is not trained again.
 
-    Trial i draws from (seed, i) alone, and whether it is stopped depends on the trials before it alone. So a search
-    that was interrupted, or that lost an entry of the cache, ends as one that was not.
+    Trial i draws its hyper-parameters from (seed, i) alone, and whether it is stopped depends on the trials before it
+    alone. So a search that was interrupted, or whose cache was damaged, ends with the same trials.
 
     Args:
-        deadline: on `time.time`, which machines share; no trial is trained after it. None comes back if trials are
-            left.
+        deadline: in seconds of `time.time`, which machines share. No training starts after it.
+
+    Returns:
+        None if trials are left at the deadline.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", pruner=MedianStopping())
@@ -129,7 +131,7 @@ def search_all(
 
     Args:
         jobs: in the order in which they are begun.
-        budget_s: no trial is trained after so many seconds; searches that are not finished then are left out.
+        budget_s: no training starts after so many seconds; searches that are unfinished then are left out.
     """
     deadline = time.time() + budget_s
     named = {(problem.name, cell, seed): (problem, cell, settings, seed, device) for problem, cell, seed in jobs}
@@ -138,7 +140,7 @@ def search_all(
         found = {name: search(*arguments, deadline=-np.inf) for name, arguments in named.items()}
     left = {name: (*arguments, deadline) for name, arguments in named.items() if found[name] is None}
     found |= run_all(search, left, device)
-    return {name: of_job for name, of_job in found.items() if of_job is not None}
+    return {name: result for name, result in found.items() if result is not None}
 
 
 def in_order(jobs: Iterable[Job], settings: RockSettings, block: int = 5) -> list[Job]:
@@ -171,11 +173,12 @@ def retrain(problem: Problem, found: Search, settings: RockSettings, device: str
 
 
 def retrain_all(jobs: Mapping, settings: RockSettings, device: str = "cpu") -> dict:
-    """:func:`retrain` for many pairs of a problem and a search, by any name."""
+    """:func:`retrain` for many pairs of a problem and a search, by name."""
     return run_all(retrain, {name: (*job, settings, device) for name, job in jobs.items()}, device)
 
 
-def _train_best(problem: Problem, found: Search, settings: RockSettings, device: str):
+def _train_best(problem: Problem, found: Search, settings: RockSettings, device: str) -> tuple[torch.nn.Module, dict]:
+    """What :func:`train` returns for the best trial of a search, trained up to the epoch that was best there."""
     until = dataclasses.replace(settings, max_epochs=found.best_epoch)
     return train(problem, found.cell, until, found.trials[found.best], (found.seed, found.best), device=device)
 

@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-FIRST_ASKED, EVERY = 5, 2  # epochs after which the rule is applied (HAN-ROCK, section 4.4)
+FIRST, EVERY = 5, 2  # epochs after which the rule is applied (HAN-ROCK, section 4.4)
 
 
 def falls_behind(curve: Sequence[float], completed: Sequence[Sequence[float]]) -> bool:
@@ -27,14 +27,14 @@ def falls_behind(curve: Sequence[float], completed: Sequence[Sequence[float]]) -
 
 
 class MedianStopping(optuna.pruners.BasePruner):
-    """:func:`falls_behind`, asked after epochs 5, 7, 9, ...
+    """:func:`falls_behind`, applied after epochs 5, 7, 9, ...
 
     Optuna's own `MedianPruner` compares with the median of the others' objective *at* the step, not of their averages
     up to it.
     """
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        if trial.last_step < FIRST_ASKED or (trial.last_step - FIRST_ASKED) % EVERY:
+        if trial.last_step < FIRST or (trial.last_step - FIRST) % EVERY:
             return False
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         own, *others = ([values for _, values in sorted(t.intermediate_values.items())] for t in (trial, *completed))

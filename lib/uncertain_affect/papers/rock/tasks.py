@@ -107,7 +107,7 @@ def targets(corpus: Dialogues, form: str, target: str, *, leak: bool = True) -> 
     if is_class:
         primary = np.where(primary < 0, np.nan, primary)
     rows = {split: np.flatnonzero((corpus.split == split) & ~np.isnan(primary)) for split in SPLITS}
-    if empty := [split for split, of_split in rows.items() if not len(of_split)]:
+    if empty := [split for split in SPLITS if not len(rows[split])]:
         raise ValueError(f"no turn of the {empty[0]} split has a target {target!r}")
     low, high = (0.0, 1.0) if is_class else SCALES[form]
     classes = CLASSES[form] if is_class else ()
@@ -131,7 +131,7 @@ def targets(corpus: Dialogues, form: str, target: str, *, leak: bool = True) -> 
 
 @dataclass(frozen=True, eq=False)
 class Problem(Targets):
-    """One primary task of a corpus with its auxiliary ones, ready for networks.
+    """One primary task of a corpus with its auxiliary ones, ready for networks: targets and inputs.
 
     Attributes:
         name: as in the paper's tables, "SEMAINE valence".

@@ -49,7 +49,7 @@ class Trial:
 
 
 def suggest(trial: optuna.Trial, problem: Problem, cell: Cell, settings: RockSettings, seed: int) -> Trial:
-    """Draw from Table 6, and the loss weights as section 4.4 does; the schemes take turns."""
+    """Draw hyper-parameters from Table 6, and loss weights as section 4.4 does; the schemes take turns."""
     scheme, rng = SCHEMES[trial.number % len(SCHEMES)], np.random.default_rng([seed, trial.number, 62])
     weights = loss_weights(scheme, draw_primary_weight(rng), rng, problem.information)
     removed = set(problem.families) - set(cell.families)
@@ -69,7 +69,8 @@ def suggest(trial: optuna.Trial, problem: Problem, cell: Cell, settings: RockSet
 def network(problem: Problem, cell: Cell, settings: RockSettings, trial: Trial, generator: torch.Generator):
     """The untrained network of a cell, with the dropout of a trial; heads of numbers start at their training means."""
     size = settings.pri_gru[cell.pri_gru]
-    kind, sizes = {"flat": (FlatHan, [size]), "rock": (HanRock, [size, settings.total - size])}[cell.architecture]
+    networks = {"flat": (FlatHan, [size]), "rock": (HanRock, [size, settings.total - size])}
+    kind, sizes = networks[cell.architecture]
     options = {name: getattr(settings, name) for name in ("word_gru", "attention", "attend", "freeze")}
     options |= {name: getattr(trial, name) for name in ("gru_dropout", "recurrent_dropout")}
     net = kind(problem.tasks, problem.embedding, *sizes, generator, **options)
@@ -92,7 +93,7 @@ def train(
 
     Args:
         seed: numbers that decide initial weights, dropout masks and the order of examples.
-        stop: asked after each epoch, with its number from 1 and the development score.
+        stop: called after each epoch with its number, from 1, and the development score; True ends the training.
 
     Returns:
         The network, and arrays: `curve` and `losses` (E,), development score and training loss of each epoch; `epoch`,
