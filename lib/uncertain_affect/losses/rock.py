@@ -51,7 +51,10 @@ def task_losses(values: Tensor, logits: Tensor, targets: Tensor, categorical: Se
 def multi_task_loss(
     values: Tensor, logits: Tensor, targets: Tensor, weights: Tensor, categorical: Sequence[bool]
 ) -> Tensor:
-    """Weighted sum of the losses of all tasks, weights (T,); arguments and errors are those of :func:`task_losses`."""
+    """Weighted sum of the losses of all tasks, weights (T,); arguments and errors are those of :func:`task_losses`.
+
+    Missing targets, NaN, leave their task with fewer examples, as there.
+    """
     # L = sum_b w_b L_b,  sum_b w_b = 1
     return weights @ task_losses(values, logits, targets, categorical)
 
