@@ -8,7 +8,7 @@ import trees_iemocap
 
 from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, iemocap, talkturns, tones
-from uncertain_affect.papers.rock import protocol as rock
+from uncertain_affect.papers import rock
 
 PLACE = "iemocap/Session1/dialog"
 EVALUATION = f"{PLACE}/EmoEvaluation/Ses01F_impro05a.txt"

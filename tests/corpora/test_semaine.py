@@ -9,7 +9,7 @@ from trees_semaine import RECORDINGS
 
 from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, reading, semaine
-from uncertain_affect.papers.rock import protocol as rock
+from uncertain_affect.papers import rock
 
 PLACE = "semaine/Sessions/2"  # Poppy of the first recording
 XML = f"{PLACE}/session.xml"

@@ -1,7 +1,6 @@
 """A bit flipped in a cache entry, wherever it falls: what was flipped is made anew, never used.
 
-The entries are of every kind that the library keeps: arrays, an array in blocks, the checkpoint of a training, and the
-journal of a search.
+The entries are of every kind that the library keeps: arrays, an array in blocks, and the checkpoint of a training.
 """
 
 import os
@@ -17,7 +16,6 @@ import torch
 from rows import Row, judged
 
 from uncertain_affect.compute import cache
-from uncertain_affect.papers.rock.search import curve, random_search
 from uncertain_affect.training import fit as training
 
 FLIPS = 50
@@ -47,19 +45,7 @@ def _checkpoint(root: Path) -> list:
     return [state["model"]["weight"].tolist(), state["history"]]
 
 
-def _search(root: Path) -> list:
-    def run(trial):
-        x = trial.suggest_float("x", 0.0, 1.0)
-        trial.report(x, 1)
-        return x
-
-    trials = random_search(root / "search", run, n_trials=3, seed=0)
-    return [(trial.params, trial.value, curve(trial)) for trial in trials]
-
-
-KINDS: dict[str, Callable[[Path], list]] = {
-    "arrays": _arrays, "blocks": _blocks, "checkpoint": _checkpoint, "search": _search,
-}  # fmt: skip
+KINDS: dict[str, Callable[[Path], list]] = {"arrays": _arrays, "blocks": _blocks, "checkpoint": _checkpoint}
 
 
 def flip(kind: str, rng: np.random.Generator, bit: int | None = None) -> str | None:

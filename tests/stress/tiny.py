@@ -16,9 +16,8 @@ import torch
 from uncertain_affect import corpora
 from uncertain_affect.corpora.base import ActionUnits, AffectTraces, AffectVideos, Dialogues
 from uncertain_affect.corpora.simulated import identity
-from uncertain_affect.papers import distill, pen, ugn, uncnet
+from uncertain_affect.papers import distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.across import methods as across
-from uncertain_affect.papers.rock import protocol as rock
 from uncertain_affect.training import finetune as finetuning
 
 
@@ -231,9 +230,10 @@ def of_rock():
             name = f"{form} {cell.architecture}"
             yield f"{name} test", found.test
             yield f"{name} curves", np.concatenate(found.curves)
-            yield f"{name} again", rock.retrain(problem, cell, settings, 0, found)
-        net = rock.best_network(problem, rock.Cell("rock", 256, "aphf"), settings, 0, found)
-        yield f"{form} attention", rock.attention(net, problem, found.trials[found.best], problem.rows["test"]).turns
+            yield f"{name} again", rock.retrain(problem, found, settings)
+        net = rock.best_network(problem, dataclasses.replace(found, cell=rock.Cell("rock", 256, "aphf")), settings)
+        best = found.trials[found.best]
+        yield f"{form} attention", rock.attention_weights(net, problem, best, problem.rows["test"]).turns
 
 
 def of_across():

@@ -9,17 +9,14 @@ from sklearn.feature_selection import mutual_info_classif, mutual_info_regressio
 from torch import Tensor
 
 SCHEMES = ("random", "linear", "softmax")
-REGRESSION = {"squared": torch.square, "absolute": torch.abs}
 PRIMARY_WEIGHT = (0.50, 0.99)
 
 
-def task_losses(
-    values: Tensor, logits: Tensor, targets: Tensor, categorical: Sequence[bool], regression: str = "squared"
-) -> Tensor:
+def task_losses(values: Tensor, logits: Tensor, targets: Tensor, categorical: Sequence[bool]) -> Tensor:
     """Loss (T,) of each task, a mean over the B examples that have its target; zero where none has.
 
-    Cross-entropy in nats for classes. For numbers the paper names no loss, only its metric: mean squared error, in
-    squared units of the target, or with `regression="absolute"` mean absolute error.
+    Cross-entropy in nats for classes, and squared error, in squared units of the target, for numbers. For these the
+    paper names no loss, only its metric, the absolute error.
 
     Args:
         values: (B, R), predicted numbers of the tasks that are not categorical, in the order of the tasks.
@@ -28,10 +25,8 @@ def task_losses(
         categorical: (T,), whose targets are classes.
 
     Raises:
-        ValueError: shapes do not fit, a class is C or more, or `regression` is unknown.
+        ValueError: shapes do not fit, or a class is C or more.
     """
-    if regression not in REGRESSION:
-        raise ValueError(f"regression must be one of {', '.join(REGRESSION)}, not {regression!r}")
     categorical = torch.as_tensor(categorical, device=targets.device)
     n, n_categorical, n_tasks = len(targets), int(categorical.sum()), len(categorical)
     shapes = [tuple(x.shape[:2]) for x in (targets, values, logits)]
@@ -48,25 +43,20 @@ def task_losses(
     # missing targets are replaced before they are used, so that no NaN reaches a gradient
     numbers = torch.where(numbers.isnan(), values.detach(), numbers)
     labels = classes.nan_to_num(0).clamp(min=0).long()
-    losses[:, ~categorical] = REGRESSION[regression](values - numbers)
+    losses[:, ~categorical] = torch.square(values - numbers)
     losses[:, categorical] = -logits.log_softmax(2).gather(2, labels[..., None]).squeeze(2)
     return torch.where(there, losses, 0).sum(0) / there.sum(0).clamp(min=1)
 
 
 def multi_task_loss(
-    values: Tensor,
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    categorical: Sequence[bool],
-    regression: str = "squared",
+    values: Tensor, logits: Tensor, targets: Tensor, weights: Tensor, categorical: Sequence[bool]
 ) -> Tensor:
-    """Weighted sum of the losses of all tasks, weights (T,); takes and raises what :func:`task_losses` does.
+    """Weighted sum of the losses of all tasks, weights (T,); arguments and errors are those of :func:`task_losses`.
 
-    Targets that are missing, NaN, leave their task with fewer examples, as there.
+    Missing targets, NaN, leave their task with fewer examples, as there.
     """
     # L = sum_b w_b L_b,  sum_b w_b = 1
-    return weights @ task_losses(values, logits, targets, categorical, regression)
+    return weights @ task_losses(values, logits, targets, categorical)
 
 
 def mutual_information(
@@ -86,10 +76,10 @@ def mutual_information(
     Args:
         primary: (N,), targets of the training set. Missing are NaN, and negative classes.
         auxiliary: (N, K).
-        generator: draws the small noise that parts equal numbers.
+        generator: draws the small noise that separates equal numbers.
         primary_is_class: the primary target is a class.
         categorical: (K,), which auxiliary targets are classes; none if None.
-        names: (K,), what errors call the auxiliary targets.
+        names: (K,), of the auxiliary targets, for errors.
 
     Raises:
         ValueError: lengths differ, or fewer than five examples have both targets.
@@ -120,12 +110,12 @@ def draw_primary_weight(generator: np.random.Generator) -> float:
 
 
 def loss_weights(
-    scheme: str,
-    primary_weight: float,
-    generator: np.random.Generator,
-    information: ArrayLike,
+    scheme: str, primary_weight: float, generator: np.random.Generator, information: ArrayLike
 ) -> NDArray[np.float64]:
     """Weights (1 + K,) of the losses, the primary one first; they sum to one.
+
+    >>> loss_weights("linear", 0.8, np.random.default_rng(0), information=[1, 3]).round(2).tolist()
+    [0.8, 0.05, 0.15]
 
     The auxiliary tasks share 1 - `primary_weight`:
 
@@ -157,7 +147,10 @@ def loss_weights(
 
 
 def without_families(weights: ArrayLike, families: Sequence[str], removed: Collection[str]) -> NDArray[np.float64]:
-    """Weights (1 + K,) with those of some families zero, and the rest of the auxiliary ones scaled to the old sum.
+    """Weights (1 + K,) with those of some families zero, and the other auxiliary weights scaled to the old sum.
+
+    >>> without_families([0.8, 0.1, 0.1], ["primary", "a", "p"], removed="p").round(2).tolist()
+    [0.8, 0.2, 0.0]
 
     The paper says only that weights are set to zero; that the rest is scaled agrees with its Table 7, where the
     columns with only two families sum to one. If no auxiliary weight is left, the primary one is one.

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from uncertain_affect.models.uncnet import draw_kept
 
@@ -74,9 +74,12 @@ def seventeen_tasks(primary: str, n_classes: int | None = None) -> tuple[Task, .
 
 
 def contexts(dialogue: Sequence | np.ndarray, content_size: int) -> Tensor:
-    """The rows that each of N talkturns is read with, int64 (N, L): itself last, those before it oldest first.
+    """The rows read for each of N talkturns, int64 (N, L): those before it, oldest first, then the talkturn itself.
 
-    Where a dialogue has fewer, -1 fills the end of the row.
+    If the dialogue has fewer than L so far, -1 fills the end of the row.
+
+    >>> contexts(["a", "a", "b"], content_size=2).tolist()
+    [[0, -1], [0, 1], [2, -1]]
 
     Args:
         dialogue: (N,), any labels; the turns of a dialogue follow one another.
@@ -106,7 +109,7 @@ class TaskGRU(nn.Module):
     """T bidirectional GRUs, run as one recurrence over steps.
 
     Each is `nn.GRU(input_size, hidden_size, batch_first=True, bidirectional=True)`, with its layout of gates (reset,
-    update, new), beside dropout:
+    update, new), apart from dropout:
 
         r, z = sigmoid(W_r x_t + b_r + U_r h_{t-1} + c_r), and so on with z
         n = tanh(W_n x_t + b_n + r * (U_n h_{t-1} + c_n)),  h_t = (1 - z) n + z h_{t-1}
@@ -118,9 +121,6 @@ class TaskGRU(nn.Module):
             shared input.
         recurrent_dropout: chance that a unit of the state h_{t-1} in the equations of the gates is dropped at all
             steps.
-
-    Raises:
-        ValueError: a dropout outside [0, 1).
     """
 
     def __init__(
@@ -128,14 +128,11 @@ class TaskGRU(nn.Module):
         n_tasks: int,
         input_size: int,
         hidden_size: int,
-        generator: torch.Generator,
+        generator: Generator,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
     ):
         super().__init__()
-        for name, p in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not 0 <= p < 1:
-                raise ValueError(f"{name} is a probability in [0, 1), not {p}")
         self.generator, self.dropout, self.recurrent_dropout = generator, dropout, recurrent_dropout
         self.weight_ih = nn.Parameter(_glorot((n_tasks, 2, 3 * hidden_size, input_size), generator))
         self.weight_hh = nn.Parameter(torch.empty(n_tasks, 2, 3 * hidden_size, hidden_size))
@@ -151,21 +148,11 @@ class TaskGRU(nn.Module):
             x: (B, L, D), the same for all tasks, or (T, B, L, D).
             lengths: int (B,), from 1 to L; all L if None. What follows the end of a sequence is never read, and the
                 backward GRU starts at each sequence's own end.
-
-        Raises:
-            ValueError: the input has another shape, or a length is impossible.
         """
         n_tasks, _, n_gates, n_features = self.weight_ih.shape
-        if x.ndim not in (3, 4) or x.shape[-1] != n_features or (x.ndim == 4 and len(x) != n_tasks):
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}: {n_tasks} GRUs take (B, L, {n_features}) or "
-                f"({n_tasks}, B, L, {n_features})"
-            )
         n, n_steps = x.shape[-3:-1]
         if lengths is None:
             lengths = torch.full((n,), n_steps, device=x.device)
-        if lengths.shape != (n,) or not bool(((lengths >= 1) & (lengths <= n_steps)).all()):
-            raise ValueError(f"lengths must hold a number from 1 to {n_steps} for each of the {n} sequences")
         if self.training and self.dropout:
             x = x * self._masks((*x.shape[:-2], 1, n_features), self.dropout, x)
         kept = None
@@ -315,7 +302,7 @@ class TaskAttention(nn.Module):
         ValueError: another `attend`.
     """
 
-    def __init__(self, n_tasks: int, input_size: int, size: int, generator: torch.Generator, attend: str = "u"):
+    def __init__(self, n_tasks: int, input_size: int, size: int, generator: Generator, attend: str = "u"):
         super().__init__()
         if attend not in ("u", "h"):
             raise ValueError(f'attend must be "u" or "h", not {attend!r}')
@@ -347,7 +334,7 @@ class TaskAttention(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says of B talkturns, and what it attended to.
+    """Predictions of a network for B talkturns, and what it attended to.
 
     Attributes:
         values: (B, R), of the R tasks whose targets are numbers, in the order of the tasks.
@@ -373,25 +360,26 @@ class Prediction:
 
 
 class _Han(nn.Module):
-    """What both networks share: embeddings, word encoders and heads."""
+    """What both networks share: embeddings, word encoders and the encoding of contexts; for options see `FlatHan`."""
 
     def __init__(
         self,
         n_encoders: int,
         tasks: Sequence[Task],
         embedding: Tensor,
-        generator: torch.Generator,
-        word_gru: int,
-        attention: int,
-        gru_dropout: float,
-        recurrent_dropout: float,
-        attend: str,
-        freeze: bool,
+        generator: Generator,
+        *,
+        word_gru: int = 50,
+        attention: int = 100,
+        gru_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        attend: str = "u",
+        freeze: bool = True,
     ):
         super().__init__()
         if len({task.n_classes for task in tasks} - {None}) > 1:
             raise ValueError("all categorical tasks must have the same number of classes")
-        self.tasks = tuple(tasks)
+        self.tasks, self.attention, self.attend = tuple(tasks), attention, attend
         self.embedding = nn.Embedding.from_pretrained(embedding.clone(), freeze=freeze, padding_idx=0)
         self.dropouts = gru_dropout, recurrent_dropout
         self.words = TaskGRU(n_encoders, embedding.shape[1], word_gru, generator, *self.dropouts)
@@ -438,35 +426,18 @@ class FlatHan(_Han):
         embedding: (V, D), vectors of the words, row 0 that of padding.
         pri_gru: units P of the talkturn encoder, in each direction.
         generator: draws the weights now and dropout masks later.
-        word_gru: units of the word encoder, in each direction.
-        attention: size of the projections u, of words and of talkturns.
-        gru_dropout, recurrent_dropout: of all GRUs, see the head of this module.
-        attend: "u" or "h", what attention sums.
-        freeze: embeddings stay as they are.
+        options: `word_gru` (50), units of the word encoder in each direction; `attention` (100), size of the
+            projections u of words and of talkturns; `gru_dropout` and `recurrent_dropout` (0) of all GRUs, see the head
+            of this module; `attend` ("u"), or "h", what attention sums; `freeze` (True): embeddings are not trained.
 
     Raises:
-        ValueError: categorical tasks with different numbers of classes, or an impossible setting.
+        ValueError: categorical tasks with different numbers of classes, or another `attend`.
     """
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        embedding: Tensor,
-        pri_gru: int,
-        generator: torch.Generator,
-        *,
-        word_gru: int = 50,
-        attention: int = 100,
-        gru_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        attend: str = "u",
-        freeze: bool = True,
-    ):
-        super().__init__(
-            1, tasks, embedding, generator, word_gru, attention, gru_dropout, recurrent_dropout, attend, freeze
-        )
+    def __init__(self, tasks: Sequence[Task], embedding: Tensor, pri_gru: int, generator: Generator, **options):
+        super().__init__(1, tasks, embedding, generator, **options)
         self.turns = TaskGRU(1, self.word_attention.output_size, pri_gru, generator, *self.dropouts)
-        self.turn_attention = TaskAttention(1, 2 * pri_gru, attention, generator, attend)
+        self.turn_attention = TaskAttention(1, 2 * pri_gru, self.attention, generator, self.attend)
         self.heads = _Heads(tasks, self.turn_attention.output_size, generator)
 
     def _predict(self, s, word_attention, there, lengths):
@@ -479,43 +450,29 @@ class FlatHan(_Han):
 class HanRock(_Han):
     """The network of figure 3: auxiliary tasks have encoders of their own, which the primary task looks at.
 
-    The paper has P + A = 257. Arguments as those of `FlatHan`, and
+    The paper has P + A = 257. Arguments are those of `FlatHan`, and
 
     Args:
         pri_gru: units P of the primary talkturn encoder, in each direction.
         aux_gru: units A of each auxiliary talkturn encoder.
 
     Raises:
-        ValueError: no auxiliary task, categorical tasks with different numbers of classes, or an impossible setting.
+        ValueError: no auxiliary task, categorical tasks with different numbers of classes, or another `attend`.
     """
 
     def __init__(
-        self,
-        tasks: Sequence[Task],
-        embedding: Tensor,
-        pri_gru: int,
-        aux_gru: int,
-        generator: torch.Generator,
-        *,
-        word_gru: int = 50,
-        attention: int = 100,
-        gru_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        attend: str = "u",
-        freeze: bool = True,
+        self, tasks: Sequence[Task], embedding: Tensor, pri_gru: int, aux_gru: int, generator: Generator, **options
     ):
         if len(tasks) < 2:
             raise ValueError("HanRock needs an auxiliary task; take it away by a loss weight of zero")
-        super().__init__(
-            2, tasks, embedding, generator, word_gru, attention, gru_dropout, recurrent_dropout, attend, freeze
-        )
+        super().__init__(2, tasks, embedding, generator, **options)
         n_auxiliary, width = len(tasks) - 1, self.word_attention.output_size
         self.primary = TaskGRU(1, width, pri_gru, generator, *self.dropouts)
         self.auxiliary = TaskGRU(n_auxiliary, width, aux_gru, generator, *self.dropouts)
-        self.primary_attention = TaskAttention(1, 2 * pri_gru, attention, generator)
-        self.auxiliary_attention = TaskAttention(n_auxiliary, 2 * aux_gru, attention, generator)
-        self.query = nn.Parameter(_glorot((1, attention), generator).squeeze(0))
-        self.heads = _Heads(tasks, attention, generator)
+        self.primary_attention = TaskAttention(1, 2 * pri_gru, self.attention, generator)
+        self.auxiliary_attention = TaskAttention(n_auxiliary, 2 * aux_gru, self.attention, generator)
+        self.query = nn.Parameter(_glorot((1, self.attention), generator).squeeze(0))
+        self.heads = _Heads(tasks, self.attention, generator)
 
     def _predict(self, s, word_attention, there, lengths):
         primary, primary_alpha = self.primary_attention(self.primary(s[0], lengths), there)
@@ -531,7 +488,7 @@ class HanRock(_Han):
 class _Heads(nn.Module):
     """A linear predictor for each of T tasks: values (B, R) and logits (B, K, C) from vectors (T, B, d)."""
 
-    def __init__(self, tasks: Sequence[Task], size: int, generator: torch.Generator):
+    def __init__(self, tasks: Sequence[Task], size: int, generator: Generator):
         super().__init__()
         n_classes = max(task.n_classes or 0 for task in tasks)
         self.numbers = [i for i, task in enumerate(tasks) if task.n_classes is None]
@@ -547,7 +504,7 @@ class _Heads(nn.Module):
         return values, logits
 
 
-def _glorot(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+def _glorot(shape: Sequence[int], generator: Generator) -> Tensor:
     """Matrices (..., out, in), uniform in ± sqrt(6 / (in + out)) (Glorot and Bengio, 2010)."""
     limit = math.sqrt(6 / (shape[-1] + shape[-2])) if shape[-1] + shape[-2] else 0.0
     return torch.empty(shape).uniform_(-limit, limit, generator=generator)

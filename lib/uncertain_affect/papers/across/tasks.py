@@ -23,10 +23,9 @@ from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated.views import out_of_distribution
 from uncertain_affect.evidence.evaluate import Cases
 from uncertain_affect.metrics import entropy
-from uncertain_affect.papers import pen, ugn, uncnet
+from uncertain_affect.papers import pen, rock, ugn, uncnet
 from uncertain_affect.papers.across import methods as across
 from uncertain_affect.papers.across.methods import Said, Settings, Task
-from uncertain_affect.papers.rock import protocol as rock
 from uncertain_affect.training.features import frozen_features
 from uncertain_affect.training.fit import generators
 

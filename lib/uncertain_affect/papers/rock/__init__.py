@@ -1,1 +1,36 @@
-"""HAN-ROCK: protocol, narratives, text, auxiliary targets, search."""
+"""HAN-ROCK's protocol: primary tasks with auxiliary ones, random search with median stopping, and what it compares.
+
+Source: sections 4.2 to 4.4 and appendices A.2 to A.6 of the paper. Where it is silent, these readings hold:
+
+- *Optimiser*: Adam. *L2* is the weight of the sum of squares of all weight matrices, embeddings excepted, and is 0 in
+  half of the trials: Table 6 prints 0 as the lower end of a logarithmic scale, and half of Table 7's best are 0.
+- *Development performance* of a trial is its best over epochs; the network of that epoch is tested.
+- *Heads* of numbers start at the mean of their training targets.
+- *Loss* of numbers is the squared error; the paper names none, only its metric, the absolute error.
+- *Minibatches* hold runs of consecutive talkturns (`run_length`) where a turn's context is expensive: contexts of
+  neighbours overlap, and each talkturn is encoded once. Runs of one are the usual shuffle.
+"""
+
+from uncertain_affect.papers.rock.attention import LEVELS, Attention, attention_levels, attention_weights
+from uncertain_affect.papers.rock.comparisons import (
+    better_of,
+    chosen,
+    class_gains,
+    common,
+    improvement,
+    low_resource_gain,
+    mean_gain,
+    tuning_interval,
+)
+from uncertain_affect.papers.rock.protocol import RockSettings, embeddings, settings
+from uncertain_affect.papers.rock.searches import Search, best_network, in_order, retrain, retrain_all, search_all
+from uncertain_affect.papers.rock.stopping import falls_behind
+from uncertain_affect.papers.rock.tasks import QUICK, Problem, load, narratives, problem, problems, targets
+from uncertain_affect.papers.rock.trials import Cell, Trial, errors, score
+
+__all__ = [
+    "LEVELS", "QUICK", "Attention", "Cell", "Problem", "RockSettings", "Search", "Trial", "attention_levels",
+    "attention_weights", "best_network", "better_of", "chosen", "class_gains", "common", "embeddings", "errors",
+    "falls_behind", "improvement", "in_order", "load", "low_resource_gain", "mean_gain", "narratives", "problem",
+    "problems", "retrain", "retrain_all", "score", "search_all", "settings", "targets", "tuning_interval",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""MONAH narratives: what was said, and how it was said, as one sentence per talkturn.
+"""MONAH narratives: the words of each talkturn, and how they were spoken, as one sentence.
 
 The sentences are those that HAN-ROCK reads (its section 4.2 and Fig. 4). The rules are those of MONAH's
 released code (Kim et al., "MONAH: Multi-Modal Narratives for Humans", EACL 2021; github.com/SpectData/MONAH):
@@ -6,21 +6,21 @@ released code (Kim et al., "MONAH: Multi-Modal Narratives for Humans", EACL 2021
     the woman smiled raised chin after three hundred milliseconds a long delay the woman sadly and slowly said no.
     [actions                   ] [delay                                      ] [speaker, tone and rate      ] [words]
 
-How long a delay, how fast or how sad is said relative to the same speaker's earlier turns in the recording,
-as z-scores. A recording is a `Talkturns`, `narrate` writes it, and the helpers do one rule each.
+Whether a delay is long, speech fast or a voice sad is judged relative to the same speaker's earlier turns in the
+recording, by z-scores. A recording is a `Talkturns`, `narrate` puts it into words, and each helper does one rule.
 
-Where the rules stop or the released code fails, these readings hold:
+Where the rules are silent or the released code fails, these readings hold:
 
 - *z-scores use earlier turns alone*, with the standard deviation over n − 1. The released code multiplies later
   turns by zero instead of leaving them out, so that mean and deviation run over those zeros too, and a
-  sentence depends on how many turns follow it; `zero_filled=True` gives that form, to show what it does.
+  sentence depends on how many turns follow it; `zero_filled=True` gives that form, to show its effect.
 - *An undefined z* (fewer than two earlier turns, or all of them equal) gives no adverb; a delay then keeps its
   length and loses its judgement: "after three hundred milliseconds the woman said". The released code takes
   z = 0, which makes the first delays "slightly long".
 - *A delay* is the silence between the end of the turn before and the start of this one, if another person
   spoke that turn. Nothing else counts as one: not the first turn, not going on after a pause of one's own,
   not an overlap (start at or before that end), not a turn after one with no usable end. The released code
-  leaves out overlaps and goings-on too, but gives each delay to the turn before it, to tell what is yet to come.
+  leaves out overlaps and goings-on too, but gives each delay to the turn before it, which reveals the future.
   z < −1 has no row in its table, and z ≥ 99 neither; here they read "short" and "significantly long".
 - *A rate* is words per minute, and undefined for a turn without words or of no length (start at or after end);
   the released code lets a turn of no length last a second. z = −1 stops it; here it is an ordinary rate.
@@ -46,6 +46,7 @@ FAMILIES = ("actions", "delay", "tone", "rate")
 SHORTEST_DELAY_MS = 200
 TONE_Z = 2
 
+# The i-th words hold for edges[i - 1] <= z < edges[i].
 DELAY_EDGES = (0, 1, 2)
 DELAY_WORDS = ("a short delay", "a slightly long delay", "a long delay", "a significantly long delay")
 RATE_EDGES = (-2, -1, 1, 2)
@@ -57,13 +58,13 @@ TONE_WORDS = {"happy": "happily", "angry": "angrily", "sad": "sadly"}
 
 
 def narrate(
-    turns: Talkturns,
-    nouns: Mapping[object, str],
-    *,
-    families: Collection[str] = FAMILIES,
-    zero_filled: bool = False,
+    turns: Talkturns, nouns: Mapping[object, str], *, families: Collection[str] = FAMILIES, zero_filled: bool = False
 ) -> list[str]:
     """One sentence for each of N talkturns, from nothing but that turn and those before it.
+
+    >>> turns = Talkturns(speaker=["a", "b"], start=[0.0, 1.5], end=[1.0, 2.0], text=["Tea?", "No."])
+    >>> narrate(turns, {"a": "woman", "b": "man"})
+    ['the woman said tea.', 'after five hundred milliseconds the man said no.']
 
     Args:
         nouns: what each speaker is called, "woman" or "man" in the paper.
@@ -85,32 +86,28 @@ def narrate(
         return z_against_earlier(values, turns.speaker, zero_filled=zero_filled)
 
     spoken = [spoken_text(text) for text in turns.text]
-    delays = tones = rates = [""] * len(turns)
-    actions = [[]] * len(turns)
-    if "actions" in families and turns.actions is not None:
-        actions = [[action for action, is_shown in zip(ACTIONS, row, strict=True) if is_shown] for row in turns.actions]
-    if "delay" in families:
-        milliseconds = delays_ms(turns.speaker, turns.start, turns.end)
-        delays = delay_words(milliseconds, z(milliseconds))
-    if "tone" in families and turns.tones is not None:
-        tones = tone_words(z(turns.tones))
-    if "rate" in families:
-        n_words = [len(text.split()) for text in spoken]
-        rates = rate_words(z(words_per_minute(n_words, turns.start, turns.end)))
-
+    rate = words_per_minute([len(text.split()) for text in spoken], turns.start, turns.end)
+    delay = delays_ms(turns.speaker, turns.start, turns.end)
+    nothing = [""] * len(turns)
+    pieces = {
+        "actions": nothing if turns.actions is None else [" ".join(np.compress(row, ACTIONS)) for row in turns.actions],
+        "delay": delay_words(delay, z(delay)),
+        "tone": nothing if turns.tones is None else tone_words(z(turns.tones)),
+        "rate": bucket_words(z(rate), RATE_EDGES, RATE_WORDS),
+    }
+    columns = [pieces[family] if family in families else nothing for family in FAMILIES]
     return [
-        _sentence(f"the {nouns[speaker]}", *pieces)
-        for speaker, *pieces in zip(speakers, actions, delays, tones, rates, spoken, strict=True)
+        _sentence(f"the {nouns[speaker]}", *parts) for speaker, *parts in zip(speakers, *columns, spoken, strict=True)
     ]
 
 
-def _sentence(person: str, actions: list[str], delay: str, tone: str, rate: str, spoken: str) -> str:
-    shown = [person, *actions] if actions else []
-    manner = [tone, "and" if tone and rate else "", rate]
-    return " ".join(filter(None, [*shown, delay, person, *manner, "said", spoken])) + "."
+def _sentence(person: str, actions: str, delay: str, tone: str, rate: str, spoken: str) -> str:
+    shown = f"{person} {actions}" if actions else ""
+    manner = " and ".join(filter(None, [tone, rate]))
+    return " ".join(filter(None, [shown, delay, person, manner, "said", spoken])) + "."
 
 
-# --- what is measured ---------------------------------------------------------------------------------------
+# --- measurements -------------------------------------------------------------------------------------------
 
 
 def delays_ms(speaker: ArrayLike, start: ArrayLike, end: ArrayLike) -> Floats:
@@ -120,15 +117,15 @@ def delays_ms(speaker: ArrayLike, start: ArrayLike, end: ArrayLike) -> Floats:
     or touch, and after a turn that has no end or ends before it starts.
     """
     speaker, start, end = np.asarray(speaker), np.asarray(start, np.float64), np.asarray(end, np.float64)
-    gap = np.full(len(start), np.nan)
     # Whole microseconds: 1.2 − 1 is a little less than 0.2 in binary, and the rules ask for "at least 200 ms".
-    gap[1:] = np.round((start[1:] - end[:-1]) * 1000, 3)
-    answers = np.zeros(len(start), bool)
-    answers[1:] = (speaker[1:] != speaker[:-1]) & (end[:-1] >= start[:-1])
-    return np.where(answers & (gap > 0), gap, np.nan)
+    gap = np.round((start[1:] - end[:-1]) * 1000, 3)
+    answers = (speaker[1:] != speaker[:-1]) & (end[:-1] >= start[:-1])
+    delays = np.full(len(start), np.nan)
+    delays[1:] = np.where(answers & (gap > 0), gap, np.nan)
+    return delays
 
 
-# --- how it compares ----------------------------------------------------------------------------------------
+# --- comparisons --------------------------------------------------------------------------------------------
 
 
 def z_against_earlier(values: ArrayLike, speaker: ArrayLike, *, zero_filled: bool = False) -> Floats:
@@ -144,15 +141,8 @@ def z_against_earlier(values: ArrayLike, speaker: ArrayLike, *, zero_filled: boo
         speaker: (N,), any labels.
         zero_filled: as MONAH's released code (`get_summary_feature`): n counts all the speaker's values, and
             this turn's and all later ones enter m and s as zeros.
-
-    Raises:
-        ValueError: the lengths differ, or a value is infinite.
     """
     values, speaker = np.asarray(values, np.float64), np.asarray(speaker)
-    if speaker.shape != values.shape[:1]:
-        raise ValueError(f"speaker must label the {len(values)} turns, got shape {speaker.shape}")
-    if np.isinf(values).any():
-        raise ValueError("a value is infinite; NaN marks what is unknown")
     z = np.empty_like(values)
     # Sums never run across speakers, nor over later turns, so that not even rounding passes between them.
     _, label, n_turns = np.unique(speaker, return_inverse=True, return_counts=True)
@@ -184,27 +174,23 @@ def _sum_of_earlier(values: np.ndarray) -> np.ndarray:
 def bucket_words(z: ArrayLike, edges: Sequence[float], words: Sequence[str]) -> list[str]:
     """The word for each of N z-scores: words[i] for edges[i−1] ≤ z < edges[i], "" where z is NaN.
 
-    Raises:
-        ValueError: there is not one word more than edges.
+    >>> bucket_words([-2, 0, np.nan], RATE_EDGES, RATE_WORDS)
+    ['slowly', '', '']
     """
-    if len(words) != len(edges) + 1:
-        raise ValueError(f"{len(edges)} edges need {len(edges) + 1} words, not {len(words)}")
-    z = np.asarray(z, np.float64)
     bucket = np.where(np.isnan(z), len(words), np.digitize(z, edges))
     return [(*words, "")[i] for i in bucket]
 
 
 def delay_words(delay_ms: ArrayLike, z: ArrayLike) -> list[str]:
-    """How each of N delays in milliseconds is told, given their z-scores; "" below 200 ms and for NaN.
+    """The words for each of N delays in milliseconds, given their z-scores; "" below 200 ms and for NaN.
 
     The length is rounded to hundreds (halves to even) up to 1200 ms and "more than twelve" hundred above.
     z < 0 is "short", [0, 1) "slightly long", [1, 2) "long", from 2 on "significantly long"; NaN is not judged.
     """
+    judgements = bucket_words(z, DELAY_EDGES, DELAY_WORDS)
     return [
         f"after {_hundreds(ms)} hundred milliseconds {judgement}".rstrip() if ms >= SHORTEST_DELAY_MS else ""
-        for ms, judgement in zip(
-            np.asarray(delay_ms, np.float64).tolist(), bucket_words(z, DELAY_EDGES, DELAY_WORDS), strict=True
-        )
+        for ms, judgement in zip(np.asarray(delay_ms).tolist(), judgements, strict=True)
     ]
 
 
@@ -212,21 +198,13 @@ def _hundreds(ms: float) -> str:
     return HUNDREDS[round(ms / 100) - 2] if ms <= 1200 else "more than twelve"
 
 
-def rate_words(z: ArrayLike) -> list[str]:
-    """The adverb for each of N z-scores of words per minute, "" for an ordinary or undefined rate.
-
-    z < −2 is "very slowly", [−2, −1) "slowly", [1, 2) "quickly", from 2 on "very quickly".
-    """
-    return bucket_words(z, RATE_EDGES, RATE_WORDS)
-
-
 def tone_words(z: ArrayLike) -> list[str]:
     """The adverb for each of N voices, from z-scores (N, 4) in the order of `TONES`; "" for none.
 
     A tone is told if its z > 2; of several, sad goes before angry before happy. Fear is never told.
     """
-    told = np.asarray(z, np.float64) > TONE_Z
-    words = np.full(len(told), "", dtype=object)
+    stands_out = np.asarray(z, np.float64) > TONE_Z
+    words = np.full(len(stands_out), "", dtype=object)
     for tone, word in TONE_WORDS.items():
-        words[told[:, TONES.index(tone)]] = word
+        words[stands_out[:, TONES.index(tone)]] = word
     return words.tolist()
