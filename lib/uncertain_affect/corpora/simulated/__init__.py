@@ -4,10 +4,13 @@ One generative model (people, feelings, faces, raters, voices, conversations) is
 and split like the corpus it stands for. Every constant of the world is in `constants`, with its source.
 """
 
+import inspect
 import os
 
-from uncertain_affect.corpora.base import About, Corpus
-from uncertain_affect.corpora.simulated import views
+from uncertain_affect.corpora.base import About, Corpus, CorpusError
+from uncertain_affect.corpora.simulated.constants import EMOTIONS
+from uncertain_affect.corpora.simulated.conversation import FORMS
+from uncertain_affect.corpora.simulated.views import VIEWS
 
 ABOUT = About(
     title="The simulated world",
@@ -16,6 +19,15 @@ ABOUT = About(
     how_to_get="nothing to do: it is part of the package",
     layout="no files",
 )
+
+
+CHOICES = {
+    "view": tuple(VIEWS),
+    "size": ("quick", "full"),
+    "thin": (None, "skin_tone"),
+    "noisy_class": (None, *EMOTIONS),
+    "form": FORMS,
+}
 
 
 def load(
@@ -30,12 +42,25 @@ def load(
         view: which corpus it is shaped like.
         size: "quick", or "full" for about as many examples as that corpus has.
         seed: redraws people, frames and raters. The same seed gives the same bits on one machine.
-        options: of the view, see `views`: thin, thin_share, noisy_class, noise_share (ferplus), form (dialogues).
+        options: of the view, see `views`: thin, thin_share, noisy_class (ferplus), form (dialogues).
 
     Raises:
         CorpusError: an option is unknown or impossible; the message names it and its range.
     """
-    return views.load(view, size, seed, **options)
+    known = inspect.signature(VIEWS.get(view, VIEWS["ferplus"])).parameters
+    for name, value in {"view": view, "size": size, "seed": seed, **options}.items():
+        if name in options and name not in known:
+            cure = f"Its options: {', '.join(known)}"
+            raise CorpusError(f"the simulated view {view!r} has no option {name!r}", cure=cure)
+        if name in CHOICES:
+            wanted, is_possible = f"one of {', '.join(map(str, CHOICES[name]))}", value in CHOICES[name]
+        elif name == "seed":
+            wanted, is_possible = "an integer of at least 0", type(value) is int and value >= 0
+        else:
+            wanted, is_possible = "a number in [0, 1]", type(value) in (int, float) and 0 <= value <= 1
+        if not is_possible:
+            raise CorpusError(f"{name} must be {wanted}, not {value!r}")
+    return VIEWS[view](size, seed, **options)
 
 
 def is_available(root: str | os.PathLike | None = None) -> bool:
@@ -45,4 +70,4 @@ def is_available(root: str | os.PathLike | None = None) -> bool:
 
 def check(root: str | os.PathLike | None = None) -> list[tuple[str, str, str, bool]]:
     """Rows (what, expected, found, fine): there are no files to check, only the views."""
-    return [("views", f"{len(views.VIEWS)}", ", ".join(views.VIEWS), True)]
+    return [("views", f"{len(VIEWS)}", ", ".join(VIEWS), True)]

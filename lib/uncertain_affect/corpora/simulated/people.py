@@ -1,17 +1,17 @@
 """People: what stays the same about a person across recordings."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from uncertain_affect.corpora.simulated import constants as c
-from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, Identity
+from uncertain_affect.corpora.simulated.faces.traits import ACTION_UNITS, Identity, Rows
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class People(Rows):
     """P people, drawn once each.
 
     Attributes:
@@ -30,22 +30,9 @@ class People:
     mapping: Tensor
     voice: Tensor
 
-    def __len__(self) -> int:
-        return len(self.identity)
-
-    def __getitem__(self, rows) -> Self:
-        """The people of the given rows: a slice, a mask or indices; one person may come many times."""
-        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
     @classmethod
     def draw(cls, n: int, generator: torch.Generator, skin_tone: Tensor | float | None = None) -> Self:
-        """Draw n people. `skin_tone` sets it instead of drawing it, and leaves every other trait as it would be.
-
-        Raises:
-            ValueError: n is not at least 1.
-        """
-        if n < 1:
-            raise ValueError(f"people: n must be at least 1, not {n}")
+        """Draw n people. `skin_tone` sets it instead of drawing it, and leaves every other trait as it would be."""
         n_aus, n_emotions = len(ACTION_UNITS), len(c.EMOTIONS)
 
         def normal(*shape: int) -> Tensor:
