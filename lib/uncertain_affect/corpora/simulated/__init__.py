@@ -47,19 +47,15 @@ def load(
     Raises:
         CorpusError: an option is unknown or impossible; the message names it and its range.
     """
-    known = inspect.signature(VIEWS.get(view, VIEWS["ferplus"])).parameters
-    for name, value in {"view": view, "size": size, "seed": seed, **options}.items():
-        if name in options and name not in known:
-            cure = f"Its options: {', '.join(known)}"
-            raise CorpusError(f"the simulated view {view!r} has no option {name!r}", cure=cure)
-        if name in CHOICES:
-            wanted, is_possible = f"one of {', '.join(map(str, CHOICES[name]))}", value in CHOICES[name]
-        elif name == "seed":
-            wanted, is_possible = "an integer of at least 0", type(value) is int and value >= 0
-        else:
-            wanted, is_possible = "a number in [0, 1]", type(value) in (int, float) and 0 <= value <= 1
-        if not is_possible:
-            raise CorpusError(f"{name} must be {wanted}, not {value!r}")
+    for name, value in {"view": view, "size": size, **options}.items():
+        if value not in CHOICES.get(name, (value,)):
+            raise CorpusError(f"{name} must be one of {', '.join(map(str, CHOICES[name]))}, not {value!r}")
+    known = inspect.signature(VIEWS[view]).parameters
+    if unknown := [name for name in options if name not in known]:
+        cure = f"Its options: {', '.join(known)}"
+        raise CorpusError(f"the simulated view {view!r} has no option {unknown[0]!r}", cure=cure)
+    if not 0 <= (share := options.get("thin_share", 0)) <= 1:
+        raise CorpusError(f"thin_share must lie in [0, 1], not {share}")
     return VIEWS[view](size, seed, **options)
 
 

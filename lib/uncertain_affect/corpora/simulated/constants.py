@@ -8,8 +8,8 @@ holds the checksum of this file's values. A claim that does not come out is a re
 import torch
 
 from uncertain_affect.compute.cache import content_key
-from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
 
+ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)  # those that any paper here codes
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 
 # --- what feelings look like ---------------------------------------------------------------------------------

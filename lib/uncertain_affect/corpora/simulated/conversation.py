@@ -101,14 +101,12 @@ TURN_WORDS, TURN_S = 11.4, 4.5
 WORDS_PER_MINUTE = 60 * TURN_WORDS / TURN_S  # [derived] 152
 # Words are Poisson about a log-normal mean; its sd in log units is [derived]: it gives the coefficient of variation of
 # MELD's training turns, 0.78 (mean 7.9, sd 6.2), of which speakers' habits have a [chosen] part.
-WORDS_SD = 0.60
-TALKATIVE_SD = 0.25
+WORDS_SD, TALKATIVE_SD = 0.60, 0.25
 AROUSAL_WORDS = 0.20  # [chosen] log units per unit of arousal; MELD's angry turns are 15% longer than its neutral ones
 LONGEST = 60  # words; [derived] MELD's longest training turn has 69
 # Aroused speech is fast [published, direction only: Juslin and Laukka 2003, Psychol. Bull. 129:770].
 AROUSAL_PACE = 0.15  # [chosen] log units
-PACE_SD = 0.12  # [chosen] between speakers, log units
-TURN_PACE_SD = 0.20  # [chosen] between turns
+PACE_SD, TURN_PACE_SD = 0.12, 0.20  # [chosen] log units, between speakers and between turns
 # Answers come about 200 ms after the end of the turn before, often before it [published: Levinson and Torreira 2015,
 # Front. Psychol. 6:731]; delays are the sum of a normal and an exponential part, as reaction times are.
 DELAY_MEAN, DELAY_SD, DELAY_TAIL_S = -0.10, 0.25, 0.30  # seconds; [derived] mean 0.2; [chosen] sd and tail
@@ -124,13 +122,12 @@ GOES_ON = {"iemocap": 0.22, "semaine": 0.0}
 
 # --- face ----------------------------------------------------------------------------------------------------------
 FPS = 10  # [chosen] frames a second at which action units are looked at: enough for a smile of half a second
-UNIT_NAMES = tuple(f"AU{int(name.removeprefix('AU')):02d}" for name in SHOWN_UNITS)  # as in OpenFace
 UNITS = tuple(int(name.removeprefix("AU")) for name in SHOWN_UNITS)
+UNIT_NAMES = tuple(f"AU{unit:02d}" for unit in UNITS)  # as in OpenFace
 FRAME_SD, FRAME_AUTOCORRELATION = 0.4, 0.9  # [chosen] intensity steps within a turn; a movement lasts about a second
 # [chosen] steps of intensity against posed faces: faces in talk are calmer, so that few actions last a whole turn, but
 # talking parts the lips.
 CALMER, PARTED = -0.7, 1.0
-PRESENT = c.BP4D_THRESHOLD
 
 # --- raters of the IEMOCAP form ------------------------------------------------------------------------------------
 EMOTIONS = ("angry", "happy", "neutral", "sad")
@@ -220,9 +217,8 @@ def word_probabilities(felt: Tensor, topic: Tensor) -> Tensor:
     centres = torch.tensor(list(AFFECT_WORDS))
     affect = (-torch.cdist(felt, centres).square() / (2 * AFFECT_WIDTH**2)).softmax(dim=1)
     topics = torch.nn.functional.one_hot(topic, len(TOPICS)).float()
-    function = torch.ones(len(felt), 1)
-    parts = zip(WORD_SHARES, (function, topics, affect), strict=True)
-    return torch.cat([share * part for share, part in parts], dim=1) @ _group_probabilities()
+    shares = zip(WORD_SHARES, (torch.ones(len(felt), 1), topics, affect), strict=True)
+    return torch.cat([share * part for share, part in shares], dim=1) @ _group_probabilities()
 
 
 def draw_texts(felt: Tensor, topic: Tensor, n_words: Tensor, generator: torch.Generator) -> list[str]:
@@ -251,17 +247,16 @@ def facial_actions(activity: Tensor, seconds: Tensor, generator: torch.Generator
     total = wandering = torch.zeros_like(activity)
     always = torch.ones_like(activity, dtype=torch.bool)
     smile = longest = torch.zeros(len(activity), dtype=torch.long)
-    six, twelve = UNITS.index(6), UNITS.index(12)
     for frame in range(int(n_frames.max())):
         noise = torch.randn(activity.shape, generator=generator)
         kept = FRAME_AUTOCORRELATION if frame else 0.0
         wandering = kept * wandering + math.sqrt(1 - kept**2) * noise
         now = feeling.intensities(activity + FRAME_SD * wandering)
         during = frame < n_frames
-        present = now >= PRESENT
+        present = now >= c.BP4D_THRESHOLD
         total = total + now * during[:, None]
         always &= present | ~during[:, None]
-        smile = (smile + 1) * (present[:, six] & present[:, twelve] & during)
+        smile = (smile + 1) * (present[:, [UNITS.index(6), UNITS.index(12)]].all(1) & during)
         longest = torch.maximum(longest, smile)
     # A smile of n frames spans n - 1 steps.
     smiled = longest - 1 >= SMILE_S * FPS
@@ -336,8 +331,7 @@ def _n_words(felt: Tensor, talkative: Tensor, generator: torch.Generator) -> Ten
 
 
 def _seconds(n_words: Tensor, felt: Tensor, pace: Tensor, generator: torch.Generator) -> Tensor:
-    log_pace = PACE_SD * pace + AROUSAL_PACE * felt[:, 1]
-    log_pace = log_pace + TURN_PACE_SD * torch.randn(len(felt), generator=generator)
+    log_pace = PACE_SD * pace + AROUSAL_PACE * felt[:, 1] + TURN_PACE_SD * torch.randn(len(felt), generator=generator)
     return 60 * n_words / (WORDS_PER_MINUTE * log_pace.exp())
 
 
@@ -511,14 +505,8 @@ def _columns(names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
 
 
 def talkturns(corpus: Dialogues, dialogue: str) -> Talkturns:
-    """One dialogue as MONAH reads it, with the tones and actions that the corpus has: this one, IEMOCAP or SEMAINE.
-
-    Raises:
-        ValueError: the corpus has no such dialogue.
-    """
+    """One dialogue as MONAH reads it, with the tones and actions that the corpus has: this one, IEMOCAP or SEMAINE."""
     here = corpus.dialogue == dialogue
-    if not here.any():
-        raise ValueError(f"no dialogue is called {dialogue!r}; the first is {corpus.dialogue[0]!r}")
     missing = set(TONES) - set(corpus.auxiliary)
     return Talkturns(
         speaker=corpus.speaker[here],

@@ -6,6 +6,7 @@ length of a corpus.
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -53,8 +54,7 @@ class Recordings(NamedTuple):
     def frames(self) -> tuple[Tensor, Tensor]:
         """Recording (N,) and number within it (N,) of each frame."""
         recording = torch.arange(len(self.person)).repeat_interleave(self.n_frames)
-        first = self.n_frames.cumsum(0) - self.n_frames
-        return recording, torch.arange(len(recording)) - first[recording]
+        return recording, torch.cat([torch.arange(n) for n in self.n_frames.tolist()])
 
 
 class Scene(NamedTuple):
@@ -95,12 +95,9 @@ def conditions(taken: Tensor, fps: float, severity: float, generator: torch.Gene
     passing = Nuisance.draw(n * passings, generator, severity)[recording * passings + frame // passing_frames]
     turned = feeling.mean_reverting(n, longest, 3, fps, c.POSE_S, generator)[taken] * torch.tensor(c.POSE_SD)
 
-    # half of the spread of poses is between recordings, half within
-    def pose(i: int, name: str, furthest: float) -> Tensor:
-        return ((getattr(lasting, name) + severity * turned[:, i]) / math.sqrt(2)).clamp(-furthest, furthest)
-
-    return Nuisance(
-        **vars(lasting)
-        | {name: getattr(passing, name) for name in ("occlusion", "occlusion_position", "occlusion_extent", "blur")}
-        | {"yaw": pose(0, "yaw", 0.7), "pitch": pose(1, "pitch", 0.4), "roll": pose(2, "roll", 0.6)}
-    )
+    changes = {name: getattr(passing, name) for name in ("occlusion", "occlusion_position", "occlusion_extent", "blur")}
+    for i, (name, furthest) in enumerate((("yaw", 0.7), ("pitch", 0.4), ("roll", 0.6))):
+        # half of the spread of poses is between recordings, half within
+        pose = (getattr(lasting, name) + severity * turned[:, i]) / math.sqrt(2)
+        changes[name] = pose.clamp(-furthest, furthest)
+    return replace(lasting, **changes)

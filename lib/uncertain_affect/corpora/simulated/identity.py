@@ -150,8 +150,7 @@ def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torc
     Raises:
         ValueError: an unknown corpus.
     """
-    known = people(corpus, size, seed)
-    settings = SIZES[size]
+    known, settings = people(corpus, size, seed), SIZES[size]
     network = SmallResNet(settings.n_people, generators([seed], WEIGHTS)[0])
 
     def learn(_: Path) -> History:

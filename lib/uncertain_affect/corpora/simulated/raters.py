@@ -5,7 +5,6 @@ action unit is no evidence to them. The population is finite, so the label distr
 """
 
 from functools import cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,33 +16,22 @@ CLASSES = (*c.EMOTIONS, "unknown", "NF")
 CHUNK = 1000
 
 
-class Raters(NamedTuple):
-    """K raters.
-
-    Attributes:
-        sensitivity: (K,) weight of the evidence against the habits of answering.
-        noticed: (K,) intensity below which an action unit is not noticed.
-        readiness: (K, 10) log odds of naming each class before any evidence.
-        lapse: (K,) share of answers given without looking.
-    """
-
-    sensitivity: Tensor
-    noticed: Tensor
-    readiness: Tensor
-    lapse: Tensor
-
-
 @cache
-def population() -> Raters:
-    """The rater population of the world: the same in every view and for every seed."""
+def population() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The K raters of the world, the same in every view and for every seed.
+
+    Returns:
+        Weight of the evidence against the habits of answering (K,); intensity below which an action unit is not
+        noticed (K,); log odds of naming each class before any evidence (K, 10); share of answers given without
+        looking (K,).
+    """
     n, generator = c.N_RATERS, torch.Generator().manual_seed(0)
+    sensitivity = (c.SENSITIVITY_SD * torch.randn(n, generator=generator)).exp()
+    noticed = (c.NOTICED_MEAN + c.NOTICED_SD * torch.randn(n, generator=generator)).clamp(min=0)
     usual = torch.cat([c.READINESS, torch.tensor([c.UNKNOWN_LOG_ODDS, c.NOT_A_FACE_LOG_ODDS])])
-    return Raters(
-        sensitivity=(c.SENSITIVITY_SD * torch.randn(n, generator=generator)).exp(),
-        noticed=(c.NOTICED_MEAN + c.NOTICED_SD * torch.randn(n, generator=generator)).clamp(min=0),
-        readiness=usual + c.READINESS_SD * torch.randn(n, len(CLASSES), generator=generator),
-        lapse=-c.LAPSE_MEAN * torch.log1p(-torch.rand(n, generator=generator)).clamp(min=-5),
-    )
+    readiness = usual + c.READINESS_SD * torch.randn(n, len(CLASSES), generator=generator)
+    lapse = -c.LAPSE_MEAN * torch.log1p(-torch.rand(n, generator=generator)).clamp(min=-5)
+    return sensitivity, noticed, readiness, lapse
 
 
 def visibility(nuisance: Nuisance) -> Tensor:
@@ -107,17 +95,17 @@ def coded(intensities: Tensor, visible: Tensor, threshold: float) -> Tensor:
 
 def _per_rater(intensities: Tensor, visible: Tensor, quality: Tensor) -> Tensor:
     """Chance (N, K, 10) that each rater of the population names each class."""
-    raters = population()
+    sensitivity, least, readiness, lapse = population()
     # Evidence for emotion e against a neutral face, from independent Gaussian readings of the visible units:
     #   sum_a v_a (u_a m_ea - m_ea^2 / 2) / s^2,  m the expected intensities
     expected = c.EXPECTED_INTENSITY * c.PROTOTYPE
-    noticed = (intensities[:, None] - raters.noticed[:, None]).clamp(min=0) * visible[:, None]  # (N, K, 17)
+    noticed = (intensities[:, None] - least[:, None]).clamp(min=0) * visible[:, None]  # (N, K, 17)
     against = (visible @ (expected**2).T / 2)[:, None]
     evidence = (noticed @ expected.T - against) / c.EVIDENCE_SD**2
     lost = 1 - quality[:, None, None]
     no_emotion = lost * torch.tensor([c.UNKNOWN_PER_LOST_QUALITY, c.NOT_A_FACE_PER_LOST_QUALITY])
-    scores = torch.cat([raters.sensitivity[:, None] * evidence, no_emotion.expand(-1, len(raters.lapse), -1)], -1)
-    p = torch.softmax(scores + raters.readiness, -1)
+    scores = torch.cat([sensitivity[:, None] * evidence, no_emotion.expand(-1, len(lapse), -1)], -1)
+    p = torch.softmax(scores + readiness, -1)
     # Who does not look still sees that it is a face.
-    lapse, guess = raters.lapse[:, None], torch.tensor([1.0] * 9 + [0.0]) / 9
+    lapse, guess = lapse[:, None], torch.tensor([1.0] * 9 + [0.0]) / 9
     return (1 - lapse) * p + lapse * guess

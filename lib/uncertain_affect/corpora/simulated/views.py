@@ -2,8 +2,8 @@
 
 All views share people, feeling, faces and raters; a view decides who is recorded, doing what, and what is labelled.
 `truth` holds what generated each example. Common to the views with faces: `intensities` (N, 17) of
-`faces.ACTION_UNITS`, `quality` of the picture (N,) in [0, 1], `skin_tone` (N,), `group` (N,), 1 in the
-darkest third of skin tones, which `ferplus` can thin, and `rarity` (N,), see `rarity`.
+`faces.ACTION_UNITS`, `quality` of the picture (N,) in [0, 1], `skin_tone` (N,), `group` (N,), 1 in the darkest third
+of skin tones, which `ferplus` can thin, and `rarity` (N,), see `rarity`.
 
 Pictures are drawn in chunks into memory-mapped files of the cache: memory does not grow with the size of a view.
 """
@@ -41,12 +41,7 @@ NOISE_SHARE = 0.3  # of the votes of a noisy class
 
 
 def ferplus(
-    size: str = "quick",
-    seed: int = 0,
-    *,
-    thin: str | None = None,
-    thin_share: float = 0.1,
-    noisy_class: str | None = None,
+    size: str, seed: int, *, thin: str | None = None, thin_share: float = 0.1, noisy_class: str | None = None
 ) -> base.Expressions:
     """Single pictures of as many people, found by emotion words, with ten votes each: uint8 (N, 48, 48) like FER+.
 
@@ -65,8 +60,8 @@ def ferplus(
     """
     sizes = FERPLUS_SIZES[size]
     # Each split comes from its own generator, so that what is done to the training set leaves the others as they are.
-    kept = {"train": thin_share if thin else 1.0}
-    parts = [_ferplus_split(seed, name, n, kept.get(name, 1.0)) for name, n in sizes.items()]
+    shares = {name: thin_share if thin and name == "train" else 1.0 for name in sizes}
+    parts = [_ferplus_split(seed, name, n, shares[name]) for name, n in sizes.items()]
     drawn = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     split = np.repeat(list(sizes), list(sizes.values()))
     training = torch.from_numpy(split == "train")
@@ -115,7 +110,7 @@ def _ferplus_split(seed: int, split: str, n: int, share: float) -> dict[str, Ten
             labels = {"votes": raters.vote(p, 10, generator), "label_distribution": p}
             yield labels | _pictures(people, intensities, nuisance, 48, generator)
 
-    return _cached("ferplus", (seed, split, share), n, chunks)
+    return _cached(("ferplus", seed, split, share), n, chunks)
 
 
 def _thinned(drawn: tuple, share: float, generator: torch.Generator) -> tuple[People, Tensor, Nuisance]:
@@ -137,23 +132,17 @@ def _joined(a, b):
 
 
 def _with_noise(votes: Tensor, generator: torch.Generator) -> Tensor:
-    """Votes (n, 10), each replaced with the chance `NOISE_SHARE` by one for any emotion."""
+    """Ten votes each for n pictures, (n, 10), every one replaced with the chance `NOISE_SHARE` by any emotion."""
     replaced = torch.binomial(votes.float(), torch.full(votes.shape, NOISE_SHARE), generator=generator).long()
-    n_new, n_emotions = replaced.sum(1), len(c.EMOTIONS)
-    picks = torch.randint(n_emotions, (len(votes), int(votes.sum(1).max()) if len(votes) else 0), generator=generator)
-    used = torch.arange(picks.shape[1]) < n_new[:, None]
+    picks = torch.randint(len(c.EMOTIONS), (len(votes), 10), generator=generator)
+    used = torch.arange(10) < replaced.sum(1)[:, None]
     return (votes - replaced).scatter_add(1, picks, used.to(votes.dtype))
 
 
 def out_of_distribution(n: int, seed: int = 0) -> Tensor:
     """Pictures uint8 (n, 48, 48) of a kind that no training set of faces contains: in equal parts faces upside down,
     negatives of faces, and faces whose quarters are shuffled.
-
-    Raises:
-        CorpusError: n is not at least 3.
     """
-    if n < 3:
-        raise base.CorpusError(f"out_of_distribution: n must be at least 3, not {n}")
     generator = _generator("out of distribution", seed)
     people, intensities, nuisance = ferplus_pictures(n, generator)
     images = render(intensities, people.identity, nuisance, size=48, generator=generator)
@@ -169,7 +158,7 @@ FACE = 64  # pixels a side of the views with films
 BP4D_QUICK, DISFA_QUICK = 96, 120  # frames of one person in quick
 
 
-def bp4d(size: str = "quick", seed: int = 0) -> base.ActionUnits:
+def bp4d(size: str, seed: int) -> base.ActionUnits:
     """41 people in eight tasks each, frames uint8 (N, 64, 64), twelve action units and three folds, like BP4D.
 
     Full has as many frames in each task as BP4D (146,847 in all), quick 96 of each person, spread over the same time.
@@ -183,7 +172,7 @@ def bp4d(size: str = "quick", seed: int = 0) -> base.ActionUnits:
     )
 
 
-def disfa(size: str = "quick", seed: int = 0) -> base.ActionUnits:
+def disfa(size: str, seed: int) -> base.ActionUnits:
     """27 people watching nine clips, frames uint8 (N, 64, 64), eight action units and three folds, like DISFA.
 
     Full has 130,814 frames, quick 120 of each person, spread over the same time. Truth as for `bp4d`, `task` being
@@ -238,7 +227,7 @@ def _action_units(view, size, seed, recorded, rates, folds, offset, threshold) -
         p = raters.coded(intensities, raters.visibility(scene.nuisance), threshold)[:, units]
         return {"labels": torch.bernoulli(p, generator=generator).to(torch.int8), "label_distribution": p}
 
-    truth = _filmed(view, (size, seed), recordings, generator, coded, offset=offset)
+    truth = _filmed((view, size, seed), recordings, generator, coded, offset=offset)
     person = recordings.person[recordings.frames()[0]]
     fold = torch.tensor([i for i, part in enumerate(folds, 1) for _ in part])[person]
     p = truth["label_distribution"]
@@ -264,7 +253,7 @@ RECOLA_FPS = {"quick": 1.0, "full": 25.0}
 RECOLA_S, RECOLA_PEOPLE = 300, 9
 
 
-def recola(size: str = "quick", seed: int = 0) -> base.AffectTraces:
+def recola(size: str, seed: int) -> base.AffectTraces:
     """Five minutes each of nine source and nine target people, frames uint8 (N, 64, 64) in order, like RECOLA.
 
     People and their recordings are called train_1 to train_9 (source) and dev_1 to dev_9 (target). `valence_arousal`
@@ -283,7 +272,7 @@ def recola(size: str = "quick", seed: int = 0) -> base.AffectTraces:
         traces, sd = traced(scene.valence_arousal, scene.person, fps, c.RECOLA_RATERS, generator)
         return {"traces": traces, "label_sd": sd}
 
-    truth = _filmed("recola", (size, seed), recordings, generator, rated)
+    truth = _filmed(("recola", size, seed), recordings, generator, rated)
     recording, frame = recordings.frames()
     truth["rarity"] = rarity(truth, recording < RECOLA_PEOPLE)
     names = np.array([f"{part}_{i}" for part in ("train", "dev") for i in range(1, RECOLA_PEOPLE + 1)])[recording]
@@ -297,15 +286,13 @@ def recola(size: str = "quick", seed: int = 0) -> base.AffectTraces:
     )
 
 
-def traced(
-    valence_arousal: Tensor, block: Tensor, fps: float, n_raters: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def traced(felt: Tensor, block: Tensor, fps: float, n_raters: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mean of n raters' traces of a feeling (N, 2) in [-1, 1], and its sd given the feeling.
 
     A rater stretches the scale, is biased for a recording, and errs slowly: r = g x + b + e(t).
 
     Args:
-        valence_arousal: (N, 2), what is felt, recordings one after another.
+        felt: (N, 2), valence and arousal, recordings one after another.
         block: int (N,), the recording of each frame.
         fps: frames a second.
         n_raters: of one recording.
@@ -313,12 +300,12 @@ def traced(
     """
     _, lengths = block.unique_consecutive(return_counts=True)
     parts = []
-    for felt in valence_arousal.split(lengths.tolist()):
+    for part in felt.split(lengths.tolist()):
         gain = (c.TRACE_GAIN_SD * torch.randn(n_raters, 1, 2, generator=generator)).exp()
         bias = c.TRACE_BIAS_SD * torch.randn(n_raters, 1, 2, generator=generator)
-        error = feeling.mean_reverting(n_raters, len(felt), 2, fps, c.RELAXATION_S, generator)
-        parts.append((gain * felt + bias + c.TRACE_ERROR_SD * error).mean(0).clamp(-1, 1))
-    variance = (c.TRACE_GAIN_SD * valence_arousal) ** 2 + c.TRACE_BIAS_SD**2 + c.TRACE_ERROR_SD**2
+        error = feeling.mean_reverting(n_raters, len(part), 2, fps, c.RELAXATION_S, generator)
+        parts.append((gain * part + bias + c.TRACE_ERROR_SD * error).mean(0).clamp(-1, 1))
+    variance = (c.TRACE_GAIN_SD * felt) ** 2 + c.TRACE_BIAS_SD**2 + c.TRACE_ERROR_SD**2
     return torch.cat(parts), (variance / n_raters).sqrt()
 
 
@@ -332,7 +319,7 @@ ANNOTATED, VALIDATION = 0.7, 0.25  # share of the videos that a task's set has, 
 SEEN = 0.25  # quality below which nobody labels a frame
 
 
-def affwild2(size: str = "quick", seed: int = 0) -> base.AffectVideos:
+def affwild2(size: str, seed: int) -> base.AffectVideos:
     """Videos from the wild, one person each, with sound and up to three kinds of labels, like Aff-Wild2.
 
     `frames` are uint8 (N, S, S), `audio` log-mel patches (N, 64, 64), `au` the twelve units of ABAW, `expression` an
@@ -373,17 +360,15 @@ def affwild2(size: str = "quick", seed: int = 0) -> base.AffectVideos:
             "speaking": speaking,
         }
 
-    options = {"side": side, "offset": c.AFFWILD2_OFFSET}
-    truth = _filmed("affwild2", (size, seed), recordings, generator, labelled, **options)
+    truth = _filmed(("affwild2", size, seed), recordings, generator, labelled, side, c.AFFWILD2_OFFSET)
     video, frame = recordings.frames()
     subsets = {name: mask[video] for name, mask in subsets.items()}
     seen = truth["quality"] >= SEEN
     missing = {task: ~(seen & (subsets[f"{task} train"] | subsets[f"{task} val"])) for task in AFFWILD2_TASKS}
-    training = subsets["au train"] | subsets["expression train"] | subsets["va train"]
     truth |= {
         "au": (truth["intensities"][:, units] >= c.BP4D_THRESHOLD).to(torch.int8),
         "expression": truth["expression_distribution"].argmax(1),
-        "rarity": rarity(truth, training),
+        "rarity": rarity(truth, subsets["au train"] | subsets["expression train"] | subsets["va train"]),
     }
     return base.AffectVideos(
         frames=truth.pop("images"),
@@ -419,7 +404,7 @@ def _affwild2_subsets(n: int, generator: torch.Generator) -> dict[str, Tensor]:
 # --- dialogues -----------------------------------------------------------------------------------------------
 
 
-def dialogues(size: str = "quick", seed: int = 0, *, form: str = "iemocap") -> base.Dialogues:
+def dialogues(size: str, seed: int, *, form: str = "iemocap") -> base.Dialogues:
     """Conversations of two, in the form "iemocap" or "semaine": see `conversation.dialogues`."""
     return conversation.dialogues(form, size, _generator(f"dialogues {form}", seed))
 
@@ -430,13 +415,12 @@ VIEWS = {view.__name__: view for view in (ferplus, bp4d, disfa, recola, affwild2
 
 
 def _filmed(
-    view: str,
-    options: tuple,
+    key: tuple,
     recordings: Recordings,
     generator: torch.Generator,
     label: Callable,
     side=FACE,
-    offset=0.0,
+    offset: Tensor | float = 0,
 ) -> dict[str, Tensor]:
     """The frames of recordings, what is true of them, and what `label` makes of a scene and its intensities."""
 
@@ -446,7 +430,7 @@ def _filmed(
             part = _pictures(scene.people, intensities, scene.nuisance, side, generator)
             yield part | {"valence_arousal": scene.valence_arousal} | label(scene, intensities)
 
-    drawn = _cached(view, options, int(recordings.n_frames.sum()), chunks)
+    drawn = _cached(key, int(recordings.n_frames.sum()), chunks)
     return drawn | {"group": (drawn["skin_tone"] > DARK).long()}
 
 
@@ -461,8 +445,7 @@ def _pictures(people: People, intensities: Tensor, nuisance: Nuisance, size: int
     }
 
 
-N_NEIGHBOURS = 10
-MOST_KNOWN = 30_000
+N_NEIGHBOURS, MOST_KNOWN = 10, 30_000
 
 
 def rarity(truth: dict[str, Tensor], known: Tensor) -> Tensor:
@@ -497,25 +480,25 @@ def _generator(stream: str, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(content_key(stream, seed)[:12], 16))
 
 
-def _cached(view: str, options: tuple, n: int, chunks: Callable[[], Iterable[dict[str, Tensor]]]) -> dict[str, Tensor]:
+def _cached(key: tuple, n: int, chunks: Callable[[], Iterable[dict[str, Tensor]]]) -> dict[str, Tensor]:
     """The chunks of n examples end to end, kept under everything they depend on, memory-mapped.
 
     They are written into mapped files as they come: none but the last chunk is in memory.
     """
 
-    def build() -> dict[str, np.ndarray]:
+    def build(folder: Path) -> dict[str, np.ndarray]:
         arrays, start = {}, 0
         for part in chunks():
             rows = slice(start, start := start + len(part["images"]))
             for name, values in part.items():
                 if name not in arrays:
                     shape, dtype = (n, *values.shape[1:]), values.numpy().dtype
-                    arrays[name] = np.lib.format.open_memmap(Path(folder, f"{name}.npy"), "w+", dtype, shape)
+                    arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
                 arrays[name][rows] = values
         return arrays
 
-    key = content_key(RECIPE, view, options, n, c.checksum(), torch.__version__)
     cache_dir().mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache_dir()) as folder:
-        stored = cached_arrays(key, build, kind="simulated")
+        whole_key = content_key(RECIPE, key, n, c.checksum(), torch.__version__)
+        stored = cached_arrays(whole_key, lambda: build(Path(folder)), kind="simulated")
     return {name: torch.from_numpy(values) for name, values in stored.items()}

@@ -15,7 +15,6 @@ only], the source says which way a property moves, and the size is [chosen] to b
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -101,29 +100,23 @@ INVALID_PER_DB = -0.1  # [chosen] log-odds per dB of level
 CHUNK = 8  # patches worked out at once: a float32 spectrogram of them is 0.5 MB and stays in cache
 
 
-class Prosody(NamedTuple):
-    """How N people speak, float (N,) each."""
+def prosody(valence_arousal: Tensor, voice: Tensor) -> dict[str, Tensor]:
+    """How people with the voices (N, 3) of `People` speak when they feel `valence_arousal` (N, 2) in [-1, 1].
 
-    pitch: Tensor  # mean f0, Hz
-    pitch_range: Tensor  # sd of f0, semitones
-    level: Tensor  # dB against the same person unmoved
-    tilt: Tensor  # dB/octave
-    formant_scale: Tensor
-    syllable_rate: Tensor  # per second
-
-
-def prosody(valence_arousal: Tensor, voice: Tensor) -> Prosody:
-    """How people with the voices (N, 3) of `People` speak when they feel `valence_arousal` (N, 2) in [-1, 1]."""
+    Returns:
+        Float (N,) each: mean `pitch` (f0, Hz), `pitch_range` (sd of f0, semitones), `level` (dB against the same
+        person unmoved), `tilt` (dB/octave), `formant_scale`, `syllable_rate` (per second).
+    """
     valence, arousal = valence_arousal.unbind(1)
     pitch, scale, tilt = voice.unbind(1)
-    return Prosody(
-        pitch=pitch * 2 ** (AROUSAL_PITCH * arousal + VALENCE_PITCH * valence),
-        pitch_range=RANGE * (AROUSAL_RANGE * arousal).exp(),
-        level=AROUSAL_LEVEL * arousal,
-        tilt=tilt + AROUSAL_TILT * arousal + VALENCE_TILT * valence,
-        formant_scale=scale * (VALENCE_SCALE * valence).exp(),
-        syllable_rate=SYLLABLES * (AROUSAL_RATE * arousal).exp(),
-    )
+    return {
+        "pitch": pitch * 2 ** (AROUSAL_PITCH * arousal + VALENCE_PITCH * valence),
+        "pitch_range": RANGE * (AROUSAL_RANGE * arousal).exp(),
+        "level": AROUSAL_LEVEL * arousal,
+        "tilt": tilt + AROUSAL_TILT * arousal + VALENCE_TILT * valence,
+        "formant_scale": scale * (VALENCE_SCALE * valence).exp(),
+        "syllable_rate": SYLLABLES * (AROUSAL_RATE * arousal).exp(),
+    }
 
 
 # --- log-mel patches ------------------------------------------------------------------------------------------------
@@ -141,7 +134,7 @@ def log_mel(valence_arousal: Tensor, voice: Tensor, speaking: Tensor, generator:
     patches = torch.empty(len(speaking), N_BANDS, N_FRAMES)
     for start in range(0, len(speaking), CHUNK):
         rows = slice(start, start + CHUNK)
-        power = _power(Prosody(*(values[rows] for values in spoken)), speaking[rows], generator)
+        power = _power({name: values[rows] for name, values in spoken.items()}, speaking[rows], generator)
         patches[rows] = (power @ MEL_FILTERS).clamp(min=FLOOR).log().transpose(1, 2)
     return patches
 
@@ -170,26 +163,26 @@ PINK = 1 / BINS.clamp(min=50)
 PINK = PINK / (PINK @ MEL_FILTERS).sum()
 
 
-def _power(spoken: Prosody, speaking: Tensor, generator: torch.Generator) -> Tensor:
+def _power(spoken: dict[str, Tensor], speaking: Tensor, generator: torch.Generator) -> Tensor:
     """Power spectra (n, 64 frames, 257 bins) of n patches."""
     n, f = len(speaking), BINS
     time = torch.arange(N_FRAMES) * HOP_S
     uniform = torch.rand(3, n, 1, generator=generator)
 
     # Syllable k runs from beat k to beat k + 1 and is loudest in the middle of it.
-    beat = uniform[0] + spoken.syllable_rate[:, None] * time
+    beat = uniform[0] + spoken["syllable_rate"][:, None] * time
     consonant = (1 + (2 * math.pi * beat).cos()) / 2  # 1 on the beat, 0 half-way to the next
     hissed = torch.rand(n, N_BEATS, generator=generator) < UNVOICED
     hiss = consonant**3 * hissed.gather(1, beat.round().long())
     loudness = 10 ** (-SYLLABLE_DB / 10 * consonant) * (1 - hiss)
 
-    take = 10 ** ((spoken.level + TAKE_DB * torch.randn(n, generator=generator)) / 10) * speaking
-    source = (take[:, None] * (f / 200).clamp(min=1) ** (spoken.tilt[:, None] / (10 * math.log10(2))))[:, None]
-    resonant = source * _formants(spoken.formant_scale, beat, generator)
+    take = 10 ** ((spoken["level"] + TAKE_DB * torch.randn(n, generator=generator)) / 10) * speaking
+    source = (take[:, None] * (f / 200).clamp(min=1) ** (spoken["tilt"][:, None] / (10 * math.log10(2))))[:, None]
+    resonant = source * _formants(spoken["formant_scale"], beat, generator)
 
     # f0(t) of the wanted mean and sd on a scale of semitones.
     contour = math.sqrt(2) * (2 * math.pi * (uniform[1] + CONTOUR_HZ * time)).sin()
-    f0 = spoken.pitch[:, None] * 2 ** (spoken.pitch_range[:, None] * contour / 12)
+    f0 = spoken["pitch"][:, None] * 2 ** (spoken["pitch_range"][:, None] * contour / 12)
 
     peak = FRICTION_HZ[0] + (FRICTION_HZ[1] - FRICTION_HZ[0]) * uniform[2]
     band = 1 / (1 + ((f / peak - 1) * 4) ** 2)  # (n, 257)
@@ -249,18 +242,18 @@ def tone_scores(valence_arousal: Tensor, voice: Tensor, seconds: Tensor, generat
     spoken = prosody(valence_arousal, voice)
     errors = torch.randn(len(voice), 2, generator=generator)
     arousal = (
-        CUE_WEIGHTS["pitch"] * (spoken.pitch / USUAL_PITCH).log2() / AROUSAL_PITCH
-        + CUE_WEIGHTS["tilt"] * (spoken.tilt - USUAL_TILT) / AROUSAL_TILT
-        + CUE_WEIGHTS["level"] * spoken.level / AROUSAL_LEVEL
+        CUE_WEIGHTS["pitch"] * (spoken["pitch"] / USUAL_PITCH).log2() / AROUSAL_PITCH
+        + CUE_WEIGHTS["tilt"] * (spoken["tilt"] - USUAL_TILT) / AROUSAL_TILT
+        + CUE_WEIGHTS["level"] * spoken["level"] / AROUSAL_LEVEL
         + HEARD_AROUSAL_SD * errors[:, 1]
     )
-    valence = (spoken.formant_scale / voice[:, 1]).log() / VALENCE_SCALE + HEARD_VALENCE_SD * errors[:, 0]
+    valence = (spoken["formant_scale"] / voice[:, 1]).log() / VALENCE_SCALE + HEARD_VALENCE_SD * errors[:, 0]
 
     heard = torch.stack([valence, arousal], dim=1)
     centres = torch.tensor([*TONE_CENTRES, (0.0, 0.0)], dtype=heard.dtype)
     scores = (-(heard[:, None] - centres).square().sum(2) / (2 * TONE_WIDTH**2)).softmax(dim=1)[:, :-1]
 
     log_odds = math.log(INVALID / (1 - INVALID)) + INVALID_PER_LOG_S * (seconds / INVALID_S).log()
-    log_odds = log_odds + INVALID_PER_DB * spoken.level
+    log_odds = log_odds + INVALID_PER_DB * spoken["level"]
     invalid = torch.rand(len(voice), generator=generator) < log_odds.sigmoid()
     return scores.masked_fill(invalid[:, None], torch.nan)

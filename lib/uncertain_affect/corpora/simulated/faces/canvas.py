@@ -21,6 +21,7 @@ class Canvas:
         self.size, self.edge = size, 1.25 / size
         self.colour = torch.empty(n, channels, size, size, device=device)
         self.centres = (torch.arange(size, device=device) + 0.5) / size
+        self.whole = Box(self, (0, 0), (1, 1))
         self.clip: Tensor | None = None  # where paint holds, (N, size, size) in [0, 1]
 
     def box(self, points: Tensor, margin: float = 0.0) -> "Box":
@@ -28,17 +29,13 @@ class Canvas:
         points = points.reshape(-1, 2)
         return Box(self, *torch.stack((points.amin(0), points.amax(0))).tolist(), margin)
 
-    def whole(self) -> "Box":
-        return Box(self, (0, 0), (1, 1))
-
     def ink(self, *rgb: float) -> Tensor:
         """A colour in [0, 1] per channel as (1, C)."""
         return self.mix(torch.tensor([rgb], device=self.colour.device))
 
     def mix(self, rgb: Tensor) -> Tensor:
         """Colours (N, 3) as this canvas holds them: themselves, or their grey."""
-        luma = torch.tensor(LUMA, device=rgb.device)
-        return rgb if self.colour.shape[1] == 3 else (rgb * luma).sum(1, keepdim=True)
+        return rgb if self.colour.shape[1] == 3 else (rgb * rgb.new_tensor(LUMA)).sum(1, keepdim=True)
 
 
 class Box:

@@ -13,19 +13,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uncertain_affect.corpora.simulated.faces.traits import ACTION_UNITS, Identity, Nuisance
+from uncertain_affect.corpora.simulated.constants import ACTION_UNITS
+from uncertain_affect.corpora.simulated.people import Identity, Nuisance
 
 # The right half of the picture in the order of 300-W (Sagonas et al., 2013), counted from 0: jaw, brow, bridge
 # and base of the nose, eye, outer lip, inner lip. LEFT holds their mirror images; midline points mirror themselves.
-JAW = tuple(range(8, 17))
-BROW, BRIDGE, NOSE_BASE = (22, 23, 24, 25, 26), (27, 28, 29, 30), (33, 34, 35)
-EYE, OUTER_LIP, INNER_LIP = (42, 43, 44, 45, 46, 47), (51, 52, 53, 54, 55, 56, 57), (62, 63, 64, 65, 66)
-RIGHT = JAW + BROW + BRIDGE + NOSE_BASE + EYE + OUTER_LIP + INNER_LIP
-LEFT = (
-    *(8, 7, 6, 5, 4, 3, 2, 1, 0),
-    *(21, 20, 19, 18, 17, 27, 28, 29, 30, 33, 32, 31, 39, 38, 37, 36, 41, 40),
-    *(51, 50, 49, 48, 59, 58, 57, 62, 61, 60, 67, 66),
-)
+JAW, BROW = range(8, 17), range(22, 27)
+RIGHT = (*JAW, *BROW, *range(27, 31), *range(33, 36), *range(42, 48), *range(51, 58), *range(62, 67))
+LEFT = (*range(8, -1, -1), *range(21, 16, -1), *range(27, 31), 33, 32, 31, 39, 38, 37, 36, 41, 40,
+        51, 50, 49, 48, 59, 58, 57, 62, 61, 60, 67, 66)  # fmt: skip
 SLOT = {landmark: slot for slot, landmark in enumerate(RIGHT)}
 MIRROR = ((-1.0, 1.0), (1.0, 1.0))  # by side: what turns x outward into x to the right of the picture
 MIDLINE = tuple(SLOT[r] for r, l in zip(RIGHT, LEFT, strict=True) if r == l)

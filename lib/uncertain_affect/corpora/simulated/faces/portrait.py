@@ -1,59 +1,48 @@
 """A face drawn back to front: what is behind it, the face itself, light, and what stands before it."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from uncertain_affect.corpora.simulated.faces.canvas import Box, Canvas, ramp, ring, scalar, scalars, smooth
 from uncertain_affect.corpora.simulated.faces.geometry import MIDDLE, MIRROR, SCALE, SLOT, Geometry, as_table, skull
-from uncertain_affect.corpora.simulated.faces.traits import HAIR_STYLES, Identity, Nuisance
+from uncertain_affect.corpora.simulated.people import HAIR_STYLES, Identity, Nuisance
 
-
-class Curve(NamedTuple):
-    """A furrow of one half: a bow from one landmark to another, darkened by action units and by age."""
-
-    start: tuple[int, float, float]  # landmark, outward, down
-    end: tuple[int, float, float]
-    bow: tuple[float, float]  # how far its middle is pushed (outward, down)
-    half_width: float
-    darkness: Mapping[int, float]  # at intensity 5, by action unit
-    age: float = 0.0  # at age 1
-    rest: float = 0.0
-
-
+# Furrows of one half, bows from one landmark to another, darkened by action units and by age: where they begin and end
+# (landmark, outward, down), how far their middle is pushed (outward, down), half-width, darkness at intensity 5 by
+# action unit, at age 1 and at rest.
 # fmt: off
 CURVES = (
     # across the forehead, in the middle and above the outer brows
-    *(Curve((27, -0.015, -0.44 - up), (27, 0.27, -0.415 - up), (0.0, -0.035), 0.017, {1: dark}, age)
+    *(((27, -0.015, -0.44 - up), (27, 0.27, -0.415 - up), (0.0, -0.035), 0.017, {1: dark}, age, 0.0)
       for up, dark, age in ((0.0, 0.60, 0.10), (0.085, 0.65, 0.18), (0.17, 0.55, 0.18))),
-    *(Curve((27, 0.25, -0.43 - up), (27, 0.55, -0.33 - up), (0.02, -0.06), 0.017, {2: dark}, age)
+    *(((27, 0.25, -0.43 - up), (27, 0.55, -0.33 - up), (0.02, -0.06), 0.017, {2: dark}, age, 0.0)
       for up, dark, age in ((0.01, 0.50, 0.08), (0.09, 0.55, 0.14), (0.17, 0.40, 0.14))),
     # upright between the brows, then across the root of the nose and down its sides
-    Curve((27, 0.04, -0.33), (27, 0.042, -0.10), (0.014, 0.0), 0.017, {4: 0.62}, 0.12),
-    Curve((27, -0.01, -0.02), (27, 0.085, -0.045), (0.0, 0.01), 0.015, {9: 0.6, 4: 0.12}, 0.08),
-    Curve((27, -0.01, 0.05), (27, 0.10, 0.015), (0.0, 0.01), 0.015, {9: 0.7}, 0.03),
-    Curve((28, 0.06, -0.04), (28, 0.15, 0.05), (0.0, -0.015), 0.015, {9: 0.7}),
-    Curve((28, 0.075, 0.03), (28, 0.15, 0.12), (0.0, -0.015), 0.014, {9: 0.55}),
+    ((27, 0.04, -0.33), (27, 0.042, -0.10), (0.014, 0.0), 0.017, {4: 0.62}, 0.12, 0.0),
+    ((27, -0.01, -0.02), (27, 0.085, -0.045), (0.0, 0.01), 0.015, {9: 0.6, 4: 0.12}, 0.08, 0.0),
+    ((27, -0.01, 0.05), (27, 0.10, 0.015), (0.0, 0.01), 0.015, {9: 0.7}, 0.03, 0.0),
+    ((28, 0.06, -0.04), (28, 0.15, 0.05), (0.0, -0.015), 0.015, {9: 0.7}, 0.0, 0.0),
+    ((28, 0.075, 0.03), (28, 0.15, 0.12), (0.0, -0.015), 0.014, {9: 0.55}, 0.0, 0.0),
     # crow's feet, and the bag below the eye
-    Curve((45, 0.035, -0.02), (45, 0.115, -0.075), (0.0, 0.012), 0.011, {6: 0.45}, 0.18),
-    Curve((45, 0.04, 0.012), (45, 0.130, 0.008), (0.0, 0.010), 0.011, {6: 0.50}, 0.20),
-    Curve((45, 0.035, 0.042), (45, 0.11, 0.085), (0.0, -0.012), 0.011, {6: 0.45}, 0.18),
-    Curve((42, 0.015, 0.07), (45, -0.02, 0.07), (0.0, 0.055), 0.015, {6: 0.42, 7: 0.35, 9: 0.2}, 0.22, 0.06),
+    ((45, 0.035, -0.02), (45, 0.115, -0.075), (0.0, 0.012), 0.011, {6: 0.45}, 0.18, 0.0),
+    ((45, 0.04, 0.012), (45, 0.130, 0.008), (0.0, 0.010), 0.011, {6: 0.50}, 0.20, 0.0),
+    ((45, 0.035, 0.042), (45, 0.11, 0.085), (0.0, -0.012), 0.011, {6: 0.45}, 0.18, 0.0),
+    ((42, 0.015, 0.07), (45, -0.02, 0.07), (0.0, 0.055), 0.015, {6: 0.42, 7: 0.35, 9: 0.2}, 0.22, 0.06),
     # the nasolabial fold
-    Curve((35, 0.03, -0.06), (54, 0.075, 0.015), (0.025, -0.035), 0.020,
+    ((35, 0.03, -0.06), (54, 0.075, 0.015), (0.025, -0.035), 0.020,
            {6: 0.10, 9: 0.35, 10: 0.48, 12: 0.32, 20: 0.12}, 0.28, 0.04),
     # the dimple beside the corner of the mouth, the line down from it, and the tension above it
-    Curve((54, 0.055, -0.065), (54, 0.050, 0.065), (0.035, 0.0), 0.018, {12: 0.12, 14: 0.68}),
-    Curve((54, 0.020, 0.02), (54, 0.045, 0.14), (0.03, 0.0), 0.017, {15: 0.6, 26: 0.10}, 0.22),
-    Curve((54, 0.015, -0.055), (53, 0.02, -0.065), (0.0, -0.02), 0.015, {23: 0.35, 24: 0.35}),
+    ((54, 0.055, -0.065), (54, 0.050, 0.065), (0.035, 0.0), 0.018, {12: 0.12, 14: 0.68}, 0.0, 0.0),
+    ((54, 0.020, 0.02), (54, 0.045, 0.14), (0.03, 0.0), 0.017, {15: 0.6, 26: 0.10}, 0.22, 0.0),
+    ((54, 0.015, -0.055), (53, 0.02, -0.065), (0.0, -0.02), 0.015, {23: 0.35, 24: 0.35}, 0.0, 0.0),
     # under the lower lip, and the dents of the chin
-    Curve((57, -0.01, 0.075), (55, 0.0, 0.10), (0.0, -0.01), 0.022,
+    ((57, -0.01, 0.075), (55, 0.0, 0.10), (0.0, -0.01), 0.022,
            {15: 0.2, 17: 0.55, 23: 0.25, 24: 0.35}, 0.08, 0.14),
-    Curve((8, 0.03, -0.235), (8, 0.115, -0.20), (0.0, -0.02), 0.015, {17: 0.6}),
-    Curve((8, 0.015, -0.17), (8, 0.085, -0.13), (0.0, -0.015), 0.015, {17: 0.55}),
+    ((8, 0.03, -0.235), (8, 0.115, -0.20), (0.0, -0.02), 0.015, {17: 0.6}, 0.0, 0.0),
+    ((8, 0.015, -0.17), (8, 0.085, -0.13), (0.0, -0.015), 0.015, {17: 0.55}, 0.0, 0.0),
 )
 # fmt: on
 
@@ -92,7 +81,9 @@ class Portrait:
         self.glints: list[tuple[Box, Tensor, Tensor, Tensor]] = []  # lit after the rest
 
     def draw(self) -> Tensor:
-        self.background()
+        shade = self.nuisance.background.float()[:, None] * self.skin.new_tensor([0.96, 0.99, 1.02])
+        self.canvas.colour[:] = self.canvas.mix(shade.clamp(0, 1))[:, :, None, None]
+        self.canvas.colour *= 1.06 - 0.16 * self.canvas.whole.y
         self.head()
         self.canvas.clip = self.face_cover  # what turns away behind the cheek is hidden
         self.folds()
@@ -117,19 +108,13 @@ class Portrait:
 
     # ---- from back to front
 
-    def background(self) -> None:
-        shade = self.nuisance.background.float()[:, None] * torch.tensor([0.96, 0.99, 1.02], device=self.skin.device)
-        self.canvas.colour[:] = self.canvas.mix(shade.clamp(0, 1))[:, :, None, None]
-        self.canvas.colour *= 1.06 - 0.16 * self.canvas.whole().y
-
     def head(self) -> None:
         """Hair behind, neck and shoulders, ears, and the face itself."""
         head, style, p = self.face.head, self.identity.hair_style, self.points
         volume, length, taper, _ = self.style
         down = torch.tensor([0.35, 0.65, 0.85, 0.96, 1.0]).to(p)
-        wide = (
-            (head.width + volume)[:, None] * (1 - (1 - taper)[:, None] * down**2) * p.new_tensor([1, 1, 1, 0.96, 0.85])
-        )
+        wide = (head.width + volume)[:, None] * (1 - (1 - taper)[:, None] * down**2)
+        wide = wide * p.new_tensor([1, 1, 1, 0.96, 0.85])
         ends = torch.stack((wide, -0.05 + down * (length[:, None] + 0.05)), -1)[:, None].expand(-1, 2, -1, -1)
         left, right = head.silhouette(ends, 0.0).unbind(1)
         outline = torch.cat((self.hair_hull, left, right.flip(1)), 1)
@@ -174,11 +159,12 @@ class Portrait:
         p, age, ink = self.points, self.identity.age.float(), self.skin * 0.42
         taper = p.new_tensor([0.25, 0.85, 1.0, 0.85, 0.25])
         t = torch.linspace(0, 1, 5).to(p)[:, None]
-        anchors = [SLOT[landmark] for c in CURVES for landmark in (c.start[0], c.end[0])]
-        shift = p.new_tensor([[c.start[1:], c.end[1:]] for c in CURVES])
-        bow = p.new_tensor([c.bow for c in CURVES])[:, None]
-        darkness = torch.stack([as_table(c.darkness) for c in CURVES]).to(age)
-        rest, aging = age.new_tensor([(c.rest, c.age) for c in CURVES]).unbind(1)
+        starts, stops, bows, half_widths, darkness, aging, rest = zip(*CURVES, strict=True)
+        anchors = [SLOT[end[0]] for ends in zip(starts, stops, strict=True) for end in ends]
+        shift = p.new_tensor([[start[1:], stop[1:]] for start, stop in zip(starts, stops, strict=True)])
+        bow = p.new_tensor(bows)[:, None]
+        darkness = torch.stack([as_table(by_unit) for by_unit in darkness]).to(age)
+        rest, aging = age.new_tensor(rest), age.new_tensor(aging)
         for side in (0, 1):
             ends = self.face.half[:, side, anchors].unflatten(1, (-1, 2)) + shift  # (N, curves, 2, 2)
             start, end = ends[:, :, None].unbind(3)
@@ -186,22 +172,20 @@ class Portrait:
             lines = self.face.head.surface(lines * p.new_tensor(MIRROR[side]), 0.03)
             dark = (self.face.action[:, side].float()[:, None] * darkness).sum(-1) + rest + aging * age[:, None]
             corners = torch.stack((lines.amin((0, 2)), lines.amax((0, 2))), 1).tolist()
-            for k, (curve, share) in enumerate(zip(CURVES, scalars(dark.clamp(0, 0.85)), strict=True)):
-                width = curve.half_width * SCALE
+            for k, (half_width, share) in enumerate(zip(half_widths, scalars(dark.clamp(0, 0.85)), strict=True)):
+                width = half_width * SCALE
                 box = Box(self.canvas, *corners[k], 2 * width)
                 box.fill(box.stroke(lines[:, k], taper * width), ink, share, soft=1.6 * width)
 
     def eye(self, side: int) -> None:
-        inner, up1, up2, outer, low2, low1 = self.face.on_side(side, 42, 47).unbind(1)
-        upper = smooth(torch.stack((inner, up1, up2, outer), 1), 3)
-        lower = smooth(torch.stack((outer, low2, low1, inner), 1), 3)
+        eye = self.face.on_side(side, 42, 47)
+        upper, lower = smooth(eye[:, :4], 3), smooth(eye[:, [3, 4, 5, 0]], 3)
 
         # The socket, and the lid's crease above the lashes.
         lift = torch.tensor([0.0, 0.055]).to(upper) * SCALE
         crease = upper[:, 2:] - lift
         box = self.canvas.box(torch.cat((crease, lower), 1), 0.05)
-        socket = torch.stack((inner, outer), 1) - lift * 0.3
-        box.fill(box.stroke(socket, 0.03), self.skin * 0.55, 0.14, soft=0.10)
+        box.fill(box.stroke(eye[:, [0, 3]] - lift * 0.3, 0.03), self.skin * 0.55, 0.14, soft=0.10)
         taper = torch.linspace(0.5, 1.0, crease.shape[1]).to(upper)
         box.fill(box.stroke(crease, taper * 0.011 * SCALE), self.skin * 0.45, 0.42, soft=0.014)
 
@@ -267,8 +251,7 @@ class Portrait:
         tongue = box.ellipse(self.face.at(66)[:, 0] + parted * 0.08, radius)
         box.fill(tongue, ink(0.62, 0.28, 0.29), inside, 0.75, soft=0.03)
         teeth = top[:, 1:-1]
-        depth = torch.linspace(-1, 1, teeth.shape[1]).to(teeth)
-        depth = (1 - 0.55 * depth**2) * 0.078 * SCALE
+        depth = (1 - 0.55 * torch.linspace(-1, 1, teeth.shape[1]).to(teeth) ** 2) * 0.078 * SCALE
         box.fill(box.stroke(teeth, depth), ink(0.95, 0.94, 0.90), box.cover(gap + 0.004))
 
         # The line between closed lips; pressing them together makes it darker and longer.
@@ -299,7 +282,7 @@ class Portrait:
 
     def light(self) -> None:
         """Lambert's law over an ellipsoid with bumps for features, and a little shine; the background keeps its own."""
-        n, size, whole, light = len(self.points), self.canvas.size, self.canvas.whole(), self.nuisance
+        n, size, whole, light = len(self.points), self.canvas.size, self.canvas.whole, self.nuisance
         middle = (self.face.at(0, 16).mean(1) + self.face.skull[:, 9] + self.face.fixed(0.0, 1.0, 0.25)) / 3
         cx, cy = scalars(middle)
         nx = ((whole.x - cx) * 2.6).clamp(-1, 1)
@@ -311,21 +294,18 @@ class Portrait:
             # height q^3 with q = 1 - d^2/R^2 inside R: its slope is -6 height q^2 d / R^2, and normals lean against it
             q = (beyond * beyond).add_(right * right).mul_(-1 / radius**2).add_(1).clamp_(min=0)
             q.mul_(q).mul_(scalar(6 / radius**2 * height))
-            beyond.mul_(q)
-            right.mul_(q)
+            beyond, right = beyond.mul_(q), right.mul_(q)
             nx[box.pixels] += (beyond * tx).sub_(right * ty)
             ny[box.pixels] += beyond.mul_(ty).add_(right.mul_(tx))
         azimuth, elevation = light.light_azimuth.double(), light.light_elevation.double()
         lx, ly, lz = azimuth.sin() * elevation.cos(), -elevation.sin(), azimuth.cos() * elevation.cos()
         lx, ly, lz, strength, ambient = map(scalar, (lx, ly, lz, light.light_strength, light.ambient))
         facing = (nx * lx).add_(ny * ly).add_(lz)
-        facing /= (nx.mul_(nx)).add_(ny.mul_(ny)).add_(1).sqrt_()
-        facing.clamp_(min=0)
-        shade = (facing * strength).add_(ambient)
+        facing = facing.div_(nx.mul_(nx).add_(ny.mul_(ny)).add_(1).sqrt_()).clamp_(min=0)
+        shade = (facing * strength).add_(ambient).sub_(1).mul_(self.figure).add_(1)
         shine = facing.pow_(2)
         shine = (shine * shine).mul_(shine)
         shine = (shine * shine).mul_(strength * 0.07).mul_(self.face_cover)
-        shade = shade.sub_(1).mul_(self.figure).add_(1)
         self.canvas.colour *= shade[:, None]
         self.canvas.colour += shine[:, None]
         for box, glint, radius, opening in self.glints:
@@ -380,10 +360,10 @@ class Portrait:
 
     def sunglasses(self, rows: Tensor, position: Tensor, extent: Tensor, light: Tensor) -> None:
         """Dark lenses with a frame; a larger extent means larger lenses. They sit where the eyes are."""
-        dark, glare, box = self.canvas.ink(0.06, 0.06, 0.08), self.canvas.ink(0.8, 0.85, 0.9), self.canvas.whole()
+        dark, glare, box = self.canvas.ink(0.06, 0.06, 0.08), self.canvas.ink(0.8, 0.85, 0.9), self.canvas.whole
         size = (1.25 + 0.40 * extent) * self.identity.eye_size.double()[rows] * SCALE
-        spacing, level = self.identity.eye_spacing, self.identity.eye_level
-        left, right = (self.face.fixed(sign * spacing, level)[rows] for sign in (-1, 1))
+        x, y = self.identity.eye_spacing, self.identity.eye_level
+        left, right = self.face.fixed(-x, y)[rows], self.face.fixed(x, y)[rows]
         left_ear, right_ear = self.face.at(0, 16)[rows].unbind(1)
         for ends in ((left, right), (left, left_ear), (right, right_ear)):
             box.fill(box.stroke(torch.stack(ends, 1), 0.010), dark, rows=rows)
@@ -395,7 +375,7 @@ class Portrait:
 
     def strand(self, rows: Tensor, position: Tensor, extent: Tensor, light: Tensor) -> None:
         """A curtain of hair from the crown down over the side that `position` says; at full extent to the nose."""
-        hull, points, box = self.hair_hull[rows], self.points[rows], self.canvas.whole()
+        hull, points, box = self.hair_hull[rows], self.points[rows], self.canvas.whole
         right = (position >= 0)[:, None, None]
         outer = torch.where(right, hull[:, :10], hull[:, 9:].flip(1))  # from the ear up to the crown
         jaw = torch.where(right, points[:, [12, 14, 16]], points[:, [4, 2, 0]])
@@ -409,7 +389,7 @@ class Portrait:
 
     def scarf(self, rows: Tensor, position: Tensor, extent: Tensor, light: Tensor) -> None:
         """Cloth over everything below a line: the chin and mouth, at full extent up to the tip of the nose."""
-        box, ears = self.canvas.whole(), self.face.at(1, 15)[rows]
+        box, ears = self.canvas.whole, self.face.at(1, 15)[rows]
         tip = self.face.fixed(0.0, self.identity.eye_level + 0.84 * self.identity.nose_length, 0.24)[rows, None]
         mouth = self.face.fixed(0.0, self.identity.mouth_height - 0.06, 0.09)[rows, None]
         top = mouth + (tip - mouth) * (0.30 + 0.70 * extent)[:, None, None]
