@@ -16,10 +16,6 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def people(n):
-    return People.draw(n, seeded())
-
-
 # --- the process over time
 
 
@@ -50,13 +46,10 @@ def test_recordings_vary_about_their_mean():
     assert_close(felt.std((0, 1)), torch.full((2,), c.FEELING_SD), rtol=0.05, atol=0)
 
 
-def test_the_mean_may_be_a_course():
+def test_the_mean_may_be_a_course_and_feelings_stay_on_the_scale():
     course = torch.stack([torch.linspace(-0.5, 0.5, 9), torch.zeros(9)], 1).expand(3000, 9, 2)
     felt = feeling.recordings(course, 9, 1.0, seeded())
     assert_close(felt.mean(0), course[0], atol=0.03, rtol=0)
-
-
-def test_feelings_stay_on_the_scale():
     felt = feeling.recordings(torch.ones(50, 2), 20, 1.0, seeded())
     assert felt.max() == 1 and felt.min() < 1
 
@@ -76,12 +69,12 @@ def test_weights_at_a_word_itself():
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.integers(0, 20))
 def test_weights_are_shares(valence, arousal, person):
-    w = feeling.emotion_weights(torch.tensor([valence, arousal]), people(21).mapping[person])
+    w = feeling.emotion_weights(torch.tensor([valence, arousal]), People.draw(21, seeded()).mapping[person])
     assert (w >= 0).all() and w.sum().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_activity_by_hand():
-    who, weights, still = people(1), torch.zeros(1, 8), torch.zeros(1, feeling.N_MOVEMENTS)
+    who, weights, still = People.draw(1, seeded()), torch.zeros(1, 8), torch.zeros(1, feeling.N_MOVEMENTS)
     weights[0, 1] = 0.5  # half happiness: unit 12 belongs to all its variants, 25 to half of them
     found = feeling.activity(weights, who, still)[0]
     gain, rest = who.expressiveness[0], who.resting[0]
@@ -91,7 +84,7 @@ def test_activity_by_hand():
 
 
 def test_units_of_one_half_of_the_face_move_together():
-    who = people(1)[torch.zeros(20_000, dtype=torch.long)]
+    who = People.draw(1, seeded())[torch.zeros(20_000, dtype=torch.long)]
     moved = feeling.activity(torch.zeros(20_000, 8), who, seeded())
     assert_close(moved.std(0), torch.full((17,), c.MOVEMENT_SD), rtol=0.03, atol=0)
     correlation = torch.corrcoef(moved.T)

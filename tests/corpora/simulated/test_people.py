@@ -39,28 +39,25 @@ def test_spread_over_people_is_that_of_the_constants():
     assert people.voice[:, 0].median() == pytest.approx((c.PITCH_HZ[0] * c.PITCH_HZ[1]) ** 0.5, rel=0.03)
 
 
-def test_the_same_generator_draws_the_same_people_and_another_draws_others():
-    first, again, other = traits(draw(9)), traits(draw(9)), traits(draw(9, seed=1))
+def test_draws_repeat_and_a_set_skin_tone_leaves_every_other_trait():
+    first, again, other, dark = (traits(draw(9, **how)) for how in ({}, {}, {"seed": 1}, {"skin_tone": 0.9}))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["resting"], other["resting"])
-
-
-def test_a_set_skin_tone_leaves_every_other_trait():
-    free, dark = traits(draw(9)), traits(draw(9, skin_tone=0.9))
     follows = {"skin_tone", "iris_shade", "hair_shade"}  # hair and eyes darken with the skin
+    assert {name for name in first if not torch.equal(first[name], dark[name])} == follows
     assert (dark["skin_tone"] == 0.9).all()
-    assert all(torch.equal(free[name], dark[name]) for name in free if name not in follows)
 
 
-def test_rows_may_repeat_and_keep_traits_together():
+def test_rows_are_chosen_by_slice_mask_index_and_number_and_keep_traits_together():
     people = draw(5)
-    some = people[torch.tensor([3, 3, 0])]
-    assert len(some) == 3
-    for name, values in traits(some).items():
-        assert torch.equal(values, traits(people)[name][[3, 3, 0]])
-
-
-@pytest.mark.parametrize("n", [0, -1])
-def test_no_people_is_an_error(n):
-    with pytest.raises(ValueError, match=f"n must be at least 1, not {n}"):
-        draw(n)
+    identity, oldest = people.identity, people.identity.age == people.identity.age.max()
+    for rows, numbers in (
+        (slice(1, 3), [1, 2]),
+        (-1, [4]),
+        (torch.tensor([3, 3, 0]), [3, 3, 0]),
+        (identity.age > 2, []),
+    ):
+        some = people[rows]
+        assert len(some) == len(numbers)
+        assert all(torch.equal(values, traits(people)[name][numbers]) for name, values in traits(some).items())
+    assert people[oldest].identity.age == identity.age.max()

@@ -1,4 +1,4 @@
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,15 +24,16 @@ def shown(**units):
     return intensities
 
 
-def conditions(n=1, **changed):
-    values = vars(Nuisance.none(n))
-    return Nuisance(
-        **values | {name: torch.full((n,), value).to(values[name].dtype) for name, value in changed.items()}
+def conditions(**changed):
+    usual = Nuisance.none(1)
+    return replace(
+        usual, **{name: torch.tensor([value], dtype=vars(usual)[name].dtype) for name, value in changed.items()}
     )
 
 
-def test_distribution_of_one_rater_by_hand():
-    rater = raters.Raters(torch.tensor([1.5]), torch.tensor([0.5]), torch.arange(10.0)[None] / 10, torch.tensor([0.1]))
+def test_distribution_of_one_rater_by_hand(monkeypatch):
+    rater = torch.tensor([1.5]), torch.tensor([0.5]), torch.arange(10.0)[None] / 10, torch.tensor([0.1])
+    monkeypatch.setattr(raters, "population", lambda: rater)
     intensities = shown(au12=4.0, au6=2.0)
     scores = []
     for i, emotion in enumerate(c.EMOTIONS):
@@ -44,21 +45,19 @@ def test_distribution_of_one_rater_by_hand():
         scores.append(1.5 * evidence + i / 10)
     e = np.exp([*scores, 0.8, 0.9])  # nothing is lost in a good picture
     expected = 0.9 * e / e.sum() + 0.1 * np.array([1 / 9] * 9 + [0])
-    found = raters.label_distribution(intensities, conditions(), rater)
+    found = raters.label_distribution(intensities, conditions())
     np.testing.assert_allclose(found[0].numpy(), expected, rtol=2e-4)
 
 
-def test_the_population_is_one_and_averages_to_p_star():
-    intensities, nuisance = shown(au1=2.0, au4=3.0), conditions()
-    crowd = raters.population()
-    assert crowd is raters.population() and len(crowd.lapse) == c.N_RATERS
-    alone = [
-        raters.label_distribution(
-            intensities, nuisance, raters.Raters(*(values[k : k + 1] for values in vars(crowd).values()))
-        )
-        for k in range(c.N_RATERS)
-    ]
-    assert_close(raters.label_distribution(intensities, nuisance), torch.stack(alone).mean(0), atol=1e-5, rtol=1e-4)
+def test_the_population_is_one_and_averages_to_p_star(monkeypatch):
+    face, crowd = (shown(au1=2.0, au4=3.0), conditions()), raters.population()
+    p = raters.label_distribution(*face)
+    assert crowd is raters.population() and all(len(values) == c.N_RATERS for values in crowd)
+    alone = []
+    for k in range(c.N_RATERS):
+        monkeypatch.setattr(raters, "population", lambda k=k: tuple(values[k : k + 1] for values in crowd))
+        alone.append(raters.label_distribution(*face))
+    assert_close(p, torch.stack(alone).mean(0), atol=1e-5, rtol=1e-4)
 
 
 def test_a_hundred_thousand_simulated_raters_confirm_p_star():
@@ -125,21 +124,13 @@ def test_bad_pictures_are_unknown_more_often():
 
 
 def test_a_good_picture_shows_every_unit():
-    assert_close(raters.visibility(conditions(2)), torch.ones(2, 17))
-    blurred = raters.visibility(conditions(blur=1.5))
-    assert_close(blurred, torch.full((1, 17), 0.5))  # 1/(1 + (blur/1.5)^2)
+    assert_close(raters.visibility(Nuisance.none(2)), torch.ones(2, 17))
+    assert_close(raters.visibility(conditions(blur=1.5)), torch.full((1, 17), 0.5))  # 1/(1 + (blur/1.5)^2)
     glasses = raters.visibility(conditions(occlusion=OCCLUSIONS.index("sunglasses"), occlusion_extent=1.0))[0]
     assert glasses[ACTION_UNITS.index(5)] == pytest.approx(0.05) and glasses[ACTION_UNITS.index(12)] == 1
 
 
 def test_coders_by_hand():
-    def phi(z):
-        return (1 + math.erf(z / math.sqrt(2))) / 2
-
-    intensities, visible = torch.full((1, 17), 1.0), torch.ones(1, 17)
-    intensities[0, 0], visible[0, 1] = 1.3, 0.5
-    intensities[0, 1] = 1.3
-    p = raters.coded(intensities, visible, 1.0)[0]
-    assert p[2] == 0.5
-    assert p[0].item() == pytest.approx(phi(0.3 / c.CODER_SD), abs=1e-5)
-    assert p[1].item() == pytest.approx(phi(0.15 / c.CODER_SD), abs=1e-5)
+    intensities, visible = torch.tensor([[1.3, 1.3, 1.0]]), torch.tensor([[1.0, 0.5, 1.0]])
+    expected = stats.norm.cdf([0.3 / c.CODER_SD, 0.15 / c.CODER_SD, 0])
+    np.testing.assert_allclose(raters.coded(intensities, visible, 1.0)[0], expected, atol=1e-5)
