@@ -1,5 +1,9 @@
+import csv
+
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import feeling, raters, views
@@ -103,9 +107,27 @@ def test_shares_of_the_votes_are_those_of_ferplus(votes):
     assert 0.0001 < share[9] < 0.001
 
 
+def disagreement(votes):
+    """Chance that two of a picture's votes for the nine classes differ, for pictures that have any: (N,)."""
+    votes = np.asarray(votes, float)[:, :9]
+    votes = votes[votes.sum(1) > 0]
+    return 1 - ((votes / votes.sum(1, keepdims=True)) ** 2).sum(1)
+
+
 def test_disagreement_is_that_of_ferplus(votes):
-    counts = votes[0][:, :9].double()
-    counts = counts[counts.sum(1) > 0]
-    d = 1 - (counts / counts.sum(1, keepdim=True)).square().sum(1)
-    assert d.mean().item() == pytest.approx(c.FERPLUS_DISAGREEMENT, abs=0.015)
-    assert d.std().item() == pytest.approx(0.249, abs=0.02)  # published: the sd of the real training set
+    d = disagreement(votes[0])
+    assert d.mean() == pytest.approx(c.FERPLUS_DISAGREEMENT, abs=0.015)
+    assert d.std(ddof=1) == pytest.approx(0.249, abs=0.02)  # published: the sd of the real training set
+
+
+@pytest.mark.data
+def test_disagreement_is_distributed_like_that_of_real_votes(votes, data_root):
+    labels = data_root / "ferplus" / "fer2013new.csv"
+    if not labels.exists():
+        pytest.skip(f"{labels} does not exist")
+    with labels.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["Usage"] == "Training" and row["Image name"]]
+    d, d_real = disagreement(votes[0]), disagreement([[row[name] for name in raters.CLASSES[:9]] for row in rows])
+    assert d_real.mean() == pytest.approx(c.FERPLUS_DISAGREEMENT, abs=5e-4)
+    assert stats.ks_2samp(d, d_real).statistic < 0.05
+    assert stats.wasserstein_distance(d, d_real) < 0.02

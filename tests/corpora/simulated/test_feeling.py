@@ -16,9 +16,6 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# --- the process over time
-
-
 @pytest.mark.parametrize("n_frames", [1, 2, 63, 64, 65, 300])
 def test_blocks_give_what_the_recursion_gives(n_frames):
     a = math.exp(-1 / (5.0 * 2.0))
@@ -52,9 +49,6 @@ def test_the_mean_may_be_a_course_and_feelings_stay_on_the_scale():
     assert_close(felt.mean(0), course[0], atol=0.03, rtol=0)
     felt = feeling.recordings(torch.ones(50, 2), 20, 1.0, seeded())
     assert felt.max() == 1 and felt.min() < 1
-
-
-# --- from feelings to faces
 
 
 def test_weights_at_a_word_itself():

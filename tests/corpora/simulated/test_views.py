@@ -1,16 +1,14 @@
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch.testing import assert_close
 
 from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError
 from uncertain_affect.corpora.simulated import constants as c
-from uncertain_affect.corpora.simulated import filming, raters, views
+from uncertain_affect.corpora.simulated import conversation, filming, views
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
 from uncertain_affect.corpora.simulated.people import People
 
@@ -31,9 +29,6 @@ def load(view, **options):
     return corpora.load("simulated", view=view, **options)
 
 
-# --- the door
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -52,13 +47,14 @@ def test_what_is_impossible_is_named_with_its_range(options, message):
         corpora.load("simulated", **options)
 
 
-@pytest.mark.parametrize("view", ["ferplus", "bp4d", "recola", "affwild2", "dialogues"])
+@pytest.mark.parametrize("view", ["ferplus", "bp4d", "recola", "affwild2", "iemocap", "semaine"])
 def test_a_seed_gives_the_same_bits_and_another_gives_others(monkeypatch, tmp_path, view):
-    first = load(view).checksum()
-    assert load(view).checksum() == first  # from the cache
-    assert load(view, seed=1).checksum() != first
+    options = {"view": "dialogues", "form": view} if view in conversation.FORMS else {"view": view}
+    first = load(**options).checksum()
+    assert load(**options).checksum() == first  # from the cache
+    assert load(**options, seed=1).checksum() != first
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    assert load(view).checksum() == first  # drawn anew
+    assert load(**options).checksum() == first  # drawn anew
 
 
 @pytest.mark.parametrize("view", ["ferplus", "bp4d", "disfa", "recola", "affwild2"])
@@ -71,9 +67,6 @@ def test_truth_common_to_the_views_with_faces(view):
     assert torch.equal(truth["group"] == 1, truth["skin_tone"] > 2 / 3)
     assert (truth["rarity"] > 0).all()
     assert not {"images", "votes", "labels", "traces", "audio"} & set(truth)
-
-
-# --- ferplus
 
 
 def test_ferplus_is_shaped_and_split_like_ferplus():
@@ -159,9 +152,6 @@ def test_out_of_distribution_pictures():
         assert torch.equal(shuffled[:24, :24], face[24:, :24]) and torch.equal(shuffled[24:, 24:], face[:24, :24])
 
 
-# --- bp4d, disfa
-
-
 @pytest.mark.parametrize(
     ("view", "units", "folds"),
     [
@@ -207,9 +197,6 @@ def test_full_views_have_as_many_frames_as_their_corpora():
     assert 18 * views.RECOLA_S * views.RECOLA_FPS["full"] == 18 * 7500
 
 
-# --- recola
-
-
 def test_recola_is_nine_source_and_nine_target_people_in_time_order():
     corpus = load("recola")
     assert corpus.inputs.shape == (18 * 15, 64, 64) and corpus.inputs.dtype == torch.uint8
@@ -228,9 +215,6 @@ def test_traces_stray_from_the_feeling_as_stated():
     assert_close(sd[0], variance.sqrt())
     assert_close((mean - felt).std(0), sd[0], rtol=0.15, atol=0)
     assert_close((mean - felt).mean(0), torch.zeros(2), atol=0.02, rtol=0)
-
-
-# --- affwild2
 
 
 def test_affwild2_labels_are_missing_outside_of_their_sets():
@@ -275,9 +259,6 @@ def test_affwild2_truth_is_there_for_every_frame():
     assert speaking.any() and not speaking.all()
     loud = corpus.audio.mean((1, 2))
     assert loud[speaking].median() > loud[~speaking].median() + 1  # there is a voice
-
-
-# --- what they share
 
 
 def test_rarity_is_the_distance_to_the_tenth_nearest_other_training_picture():
@@ -334,27 +315,3 @@ def test_chunks_hold_few_recordings_and_lose_none():
     assert [(rows.start, rows.stop) for rows in recordings.chunks()] == [(0, 2), (2, 3), (3, 4), (4, 5)]
     recording, frame = recordings.frames()
     assert len(recording) == 780 and frame[90] == 0 and recording[90] == 1 and frame[-1] == 9
-
-
-# --- beside the real corpus
-
-
-@pytest.mark.data
-def test_disagreement_is_distributed_like_that_of_real_votes(data_root):
-    labels = data_root / "ferplus" / "fer2013new.csv"
-    if not labels.exists():
-        pytest.skip(f"{labels} does not exist")
-    with labels.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["Usage"] == "Training" and row["Image name"]]
-    real = np.array([[int(row[name]) for name in raters.CLASSES[:9]] for row in rows])
-    _, intensities, nuisance = views.ferplus_pictures(6000, torch.Generator().manual_seed(1))
-    simulated = raters.vote(raters.label_distribution(intensities, nuisance), 10, torch.Generator().manual_seed(2))
-
-    def disagreement(votes):
-        votes = votes[votes.sum(1) > 0]
-        return 1 - ((votes / votes.sum(1, keepdims=True)) ** 2).sum(1)
-
-    d, d_real = disagreement(simulated[:, :9].numpy()), disagreement(real)
-    assert d_real.mean() == pytest.approx(c.FERPLUS_DISAGREEMENT, abs=5e-4)
-    assert stats.ks_2samp(d, d_real).statistic < 0.05
-    assert stats.wasserstein_distance(d, d_real) < 0.02

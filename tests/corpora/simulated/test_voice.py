@@ -28,9 +28,6 @@ def centre_band(log_mel):
     return (power * torch.arange(voice.N_BANDS)).sum(1) / power.sum(1)
 
 
-# --- prosody --------------------------------------------------------------------------------------------------------
-
-
 def test_feelings_move_the_voice_as_stated():
     rest, calm, aroused, sad, happy = (
         voice.prosody(feel(*va, 1), AVERAGE) for va in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
@@ -43,9 +40,6 @@ def test_feelings_move_the_voice_as_stated():
     assert_close(aroused["formant_scale"], calm["formant_scale"])
     assert_close(happy["formant_scale"] / sad["formant_scale"], torch.tensor([math.exp(2 * voice.VALENCE_SCALE)]))
     assert happy["pitch"] > sad["pitch"] and happy["tilt"] < sad["tilt"]
-
-
-# --- patches --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [0, 20])
@@ -114,9 +108,6 @@ def test_mel_filters_have_area_one_and_follow_slaneys_scale():
     # a mel is 66.67 Hz.
     assert centres[14].item() == pytest.approx(45.2456 * 15 / 65 * 200 / 3, abs=8)
     assert centres[59].item() == pytest.approx(1000 * math.exp(math.log(6.4) / 27 * (45.2456 * 60 / 65 - 15)), rel=0.01)
-
-
-# --- tones ----------------------------------------------------------------------------------------------------------
 
 
 def tones(valence, arousal, n=2000, who=AVERAGE, seconds=voice.INVALID_S):
