@@ -49,11 +49,8 @@ def derived_offsets(activity, visible, rates, threshold):
     return torch.where(wanted > 0, middle, 0.0)
 
 
-def test_they_are_frozen():
+def test_they_are_frozen_and_the_checksum_sees_each(monkeypatch):
     assert c.checksum() == CHECKSUM
-
-
-def test_the_checksum_sees_every_constant(monkeypatch):
     monkeypatch.setattr(c, "TILT_DB_PER_OCTAVE", (-12.0, -6.1))
     assert c.checksum() != CHECKSUM
 

@@ -20,9 +20,8 @@ def test_shapes_and_ranges():
     assert people.expressiveness.shape == people.resting.shape == (200, 17)
     assert people.mood.shape == (200, 2) and people.mapping.shape == (200, 8)
     assert (people.expressiveness > 0).all()
-    for values, (low, high) in zip(
-        people.voice.unbind(1), (c.PITCH_HZ, c.FORMANT_SCALE, c.TILT_DB_PER_OCTAVE), strict=True
-    ):
+    ranges = (c.PITCH_HZ, c.FORMANT_SCALE, c.TILT_DB_PER_OCTAVE)
+    for values, (low, high) in zip(people.voice.unbind(1), ranges, strict=True):
         assert (values >= low - 1e-3).all() and (values <= high + 1e-3).all()
 
 
@@ -32,9 +31,8 @@ def test_spread_over_people_is_that_of_the_constants():
     assert_close(log_gain.std(0), torch.full((17,), c.EXPRESSIVENESS_SD), rtol=0.05, atol=0)
     # half of it is shared by the units of a person
     assert torch.corrcoef(log_gain[:, :2].T)[0, 1] == pytest.approx(0.5, abs=0.04)
-    assert_close(people.resting.std(0), torch.full((17,), c.RESTING_SD), rtol=0.05, atol=0)
-    assert_close(people.mood.std(0), torch.full((2,), c.MOOD_SD), rtol=0.05, atol=0)
-    assert_close(people.mapping.std(0), torch.full((8,), c.MAPPING_SD), rtol=0.05, atol=0)
+    for name, n, sd in (("resting", 17, c.RESTING_SD), ("mood", 2, c.MOOD_SD), ("mapping", 8, c.MAPPING_SD)):
+        assert_close(getattr(people, name).std(0), torch.full((n,), sd), rtol=0.05, atol=0)
     # evenly spread on a log scale: the median pitch is the geometric mean of the ends
     assert people.voice[:, 0].median() == pytest.approx((c.PITCH_HZ[0] * c.PITCH_HZ[1]) ** 0.5, rel=0.03)
 

@@ -18,8 +18,8 @@ def feel(valence, arousal, n):
     return torch.tensor([[float(valence), float(arousal)]]).expand(n, 2)
 
 
-def patches(valence=0.0, arousal=0.0, n=200, speaking=True, who=AVERAGE, seed=0):
-    return voice.log_mel(feel(valence, arousal, n), who.expand(n, 3), torch.full((n,), speaking), seeded(seed))
+def patches(valence=0.0, arousal=0.0, speaking=True, who=AVERAGE, n=200):
+    return voice.log_mel(feel(valence, arousal, n), who.expand(n, 3), torch.full((n,), speaking), seeded())
 
 
 def centre_band(log_mel):
@@ -61,10 +61,8 @@ def test_a_silent_frame_is_the_room_alone():
 
 def test_the_average_voice_stands_above_the_room_as_the_constants_say():
     people = People.draw(400, seeded())
-    power = [
-        voice.log_mel(feel(0, 0, 400), people.voice, torch.full((400,), speaking), seeded(1)).exp().sum(1).mean(1)
-        for speaking in (True, False)
-    ]
+    on, off = (torch.full((400,), speaking) for speaking in (True, False))
+    power = [voice.log_mel(feel(0, 0, 400), people.voice, x, seeded(1)).exp().sum(1).mean(1) for x in (on, off)]
     assert 10 * power[0].mean().log10() == pytest.approx(voice.REFERENCE_DB, abs=1.0)
     # A level that varies by a sd of s dB has its median at the mean of the dB.
     assert 10 * power[1].median().log10() == pytest.approx(voice.REFERENCE_DB + voice.ROOM_DB, abs=1.0)
