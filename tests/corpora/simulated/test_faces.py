@@ -51,11 +51,7 @@ def still(identity: Identity, conditions: Nuisance | None = None, size: int = 64
 
 def show(*expressions: dict[int, float]) -> torch.Tensor:
     """Intensities (N, 17) from {action unit: intensity}."""
-    out = torch.zeros(len(expressions), len(ACTION_UNITS))
-    for row, expression in zip(out, expressions, strict=True):
-        for unit, intensity in expression.items():
-            row[ACTION_UNITS.index(unit)] = intensity
-    return out
+    return torch.tensor([[float(expression.get(unit, 0)) for unit in ACTION_UNITS] for expression in expressions])
 
 
 def points(expression: dict[int, float] | None = None, identity: Identity | None = None, **conditions) -> torch.Tensor:
@@ -91,17 +87,20 @@ def test_faces_use_the_range_of_grey_without_clipping_it():
     assert (pictures > 254).float().mean() < 0.005
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
-    case = mixed(24, 12)
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads for one test."""
     before = torch.get_num_threads()
-    try:
-        pictures = []
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            pictures.append(render(*case, size=256, generator=seeded()))  # three chunks
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
+    pictures = []
+    for n in (1, 2):
+        threads(n)
+        pictures.append(render(*mixed(24, 12), size=256, generator=seeded()))  # three chunks
+        assert torch.get_num_threads() == n
     assert torch.equal(*pictures)
 
 

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -17,24 +15,20 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def shown(**units):
-    intensities = torch.zeros(1, 17)
-    for name, value in units.items():
-        intensities[0, ACTION_UNITS.index(int(name.removeprefix("au")))] = value
-    return intensities
+def shown(units):
+    """Intensities (1, 17) from {action unit: intensity}."""
+    return torch.tensor([[float(units.get(au, 0)) for au in ACTION_UNITS]])
 
 
 def conditions(**changed):
-    usual = Nuisance.none(1)
-    return replace(
-        usual, **{name: torch.tensor([value], dtype=vars(usual)[name].dtype) for name, value in changed.items()}
-    )
+    usual = vars(Nuisance.none(1))
+    return Nuisance(**usual | {name: torch.tensor([x]).to(usual[name].dtype) for name, x in changed.items()})
 
 
 def test_distribution_of_one_rater_by_hand(monkeypatch):
     rater = torch.tensor([1.5]), torch.tensor([0.5]), torch.arange(10.0)[None] / 10, torch.tensor([0.1])
     monkeypatch.setattr(raters, "population", lambda: rater)
-    intensities = shown(au12=4.0, au6=2.0)
+    intensities = shown({12: 4.0, 6: 2.0})
     scores = []
     for i, emotion in enumerate(c.EMOTIONS):
         evidence = 0.0
@@ -50,7 +44,7 @@ def test_distribution_of_one_rater_by_hand(monkeypatch):
 
 
 def test_the_population_is_one_and_averages_to_p_star(monkeypatch):
-    face, crowd = (shown(au1=2.0, au4=3.0), conditions()), raters.population()
+    face, crowd = (shown({1: 2.0, 4: 3.0}), conditions()), raters.population()
     p = raters.label_distribution(*face)
     assert crowd is raters.population() and all(len(values) == c.N_RATERS for values in crowd)
     alone = []
@@ -89,28 +83,30 @@ def test_votes_are_ten_a_picture_and_follow_the_distribution():
     ("units", "emotion"),
     [
         ({}, "neutral"),
-        ({"au6": 4, "au12": 5}, "happiness"),
-        ({"au1": 4, "au2": 4, "au5": 4, "au26": 3}, "surprise"),
-        ({"au1": 4, "au4": 3, "au15": 4}, "sadness"),
-        ({"au4": 4, "au23": 4, "au24": 4}, "anger"),
-        ({"au9": 5, "au10": 5}, "disgust"),
-        ({"au1": 5, "au2": 5, "au4": 5, "au5": 5, "au20": 5}, "fear"),
+        ({6: 4, 12: 5}, "happiness"),
+        ({1: 4, 2: 4, 5: 4, 26: 3}, "surprise"),
+        ({1: 4, 4: 3, 15: 4}, "sadness"),
+        ({4: 4, 23: 4, 24: 4}, "anger"),
+        ({9: 5, 10: 5}, "disgust"),
+        ({1: 5, 2: 5, 4: 5, 5: 5, 20: 5}, "fear"),
     ],
 )
 def test_prototypes_are_read_as_their_emotion(units, emotion):
-    p = raters.label_distribution(shown(**units), conditions())
+    p = raters.label_distribution(shown(units), conditions())
     assert c.EMOTIONS[p[0, :8].argmax()] == emotion
 
 
 def test_what_a_scarf_covers_is_no_evidence():
     scarf = conditions(occlusion=OCCLUSIONS.index("scarf"), occlusion_extent=1.0)
-    assert_close(raters.label_distribution(shown(au12=5.0), scarf), raters.label_distribution(shown(), scarf))
+    assert_close(raters.label_distribution(shown({12: 5.0}), scarf), raters.label_distribution(shown({}), scarf))
     bare = conditions()
-    assert raters.label_distribution(shown(au12=5.0), bare)[0, 1] > 2 * raters.label_distribution(shown(), bare)[0, 1]
+    assert (
+        raters.label_distribution(shown({12: 5.0}), bare)[0, 1] > 2 * raters.label_distribution(shown({}), bare)[0, 1]
+    )
 
 
 def test_bad_pictures_are_unknown_more_often():
-    smile = shown(au6=4.0, au12=5.0)
+    smile = shown({6: 4.0, 12: 5.0})
     good, bad = (raters.label_distribution(smile, conditions(blur=blur))[0] for blur in (0.0, 4.0))
     assert bad[UNKNOWN] > 3 * good[UNKNOWN] and bad[NF] > good[NF]
     assert torch.special.entr(bad).sum() > torch.special.entr(good).sum()
