@@ -55,13 +55,10 @@ def test_they_are_frozen_and_the_checksum_sees_each(monkeypatch):
     assert c.checksum() != CHECKSUM
 
 
-def test_prototypes_are_a_table_of_the_units():
+def test_prototypes_and_folds_are_those_published():
     assert c.PROTOTYPE.shape == (8, 17) and not c.PROTOTYPE[0].any()
     for row, units in zip(c.PROTOTYPE, c.PROTOTYPES.values(), strict=True):
         assert {ACTION_UNITS[i] for i in row.nonzero()[:, 0].tolist()} == set(units)
-
-
-def test_folds_are_those_published():
     bp4d, disfa = ([name for fold in folds for name in fold] for folds in (c.BP4D_FOLDS, c.DISFA_FOLDS))
     assert [len(fold) for fold in c.BP4D_FOLDS] == [14, 14, 13]
     assert set(bp4d) == {f"F{i:03d}" for i in range(1, 24)} | {f"M{i:03d}" for i in range(1, 19)}

@@ -3,6 +3,7 @@
 import doctest
 import math
 from dataclasses import fields, replace
+from functools import partial
 
 import hypothesis.strategies as st
 import numpy as np
@@ -26,10 +27,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def changed(rows, **values):
     """The rows with some columns set, to a number or one for each row."""
-    columns = {name: getattr(rows, name) for name in values}
-    return replace(
-        rows, **{name: torch.as_tensor(values[name]).to(c.dtype).expand(len(rows)) for name, c in columns.items()}
-    )
+    columns = {name: torch.as_tensor(x).to(getattr(rows, name).dtype) for name, x in values.items()}
+    return replace(rows, **{name: column.expand(len(rows)) for name, column in columns.items()})
 
 
 def plain(n: int = 1, **traits) -> Identity:
@@ -87,20 +86,13 @@ def test_faces_use_the_range_of_grey_without_clipping_it():
     assert (pictures > 254).float().mean() < 0.005
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of torch's threads for one test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-def test_bits_do_not_depend_on_the_number_of_threads(threads):
+def test_bits_do_not_depend_on_the_number_of_threads(request):
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     pictures = []
-    for n in (1, 2):
-        threads(n)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
         pictures.append(render(*mixed(24, 12), size=256, generator=seeded()))  # three chunks
-        assert torch.get_num_threads() == n
+        assert torch.get_num_threads() == threads
     assert torch.equal(*pictures)
 
 
@@ -121,9 +113,8 @@ def test_noise_is_drawn_one_face_after_another():
 
 def test_the_grey_of_a_coloured_picture_is_the_grey_picture():
     intensities, people, conditions = mixed(12, 5)
-    dim = replace(conditions, noise=torch.zeros(12), exposure=torch.full((12,), -0.5))
-    rgb = render(intensities, people, dim, colour=True).float()
-    grey = render(intensities, people, dim).float()
+    dim = changed(conditions, noise=0.0, exposure=-0.5)
+    rgb, grey = (render(intensities, people, dim, colour=colour).float() for colour in (True, False))
     in_range = (rgb < 255).all(1)
     assert ((rgb * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1) - grey).abs()[in_range].max() <= 1.01
     assert (rgb[:, 0] - rgb[:, 2]).abs().max() > 30  # and it is coloured
@@ -131,8 +122,7 @@ def test_the_grey_of_a_coloured_picture_is_the_grey_picture():
 
 # Where each unit may change the picture: landmarks at rest and at 5 whose rectangle holds it, with a margin.
 REGION = {
-    **dict.fromkeys((1, 2), (*BROWS, *EYES)),
-    **dict.fromkeys((4, 5, 7), (*BROWS, *EYES)),
+    **dict.fromkeys((1, 2, 4, 5, 7), (*BROWS, *EYES)),
     6: (*BROWS, *EYES, 0, 16, 48, 54),
     9: (*BROWS, *EYES, *range(27, 36), *MOUTH),
     **dict.fromkeys((10, 12, 14, 15, 20, 23, 24, 25), (40, 47, *range(29, 36), *MOUTH, 6, 10)),
@@ -192,9 +182,7 @@ FACS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("unit", "does", "measure", "least"), FACS, ids=lambda v: str(v) if isinstance(v, int | str) else ""
-)
+@pytest.mark.parametrize(("unit", "does", "measure", "least"), FACS, ids=[f"{unit} {does}" for unit, does, *_ in FACS])
 def test_units_move_landmarks_as_facs_says(unit, does, measure, least):
     course = [float(measure(points({unit: intensity}))) for intensity in (0, 1, 2.5, 4, 5)]
     assert course[-1] - course[0] >= least
@@ -213,18 +201,17 @@ def test_units_leave_the_other_half_of_the_face_alone(unit):
 
 def test_pixels_follow_the_landmarks():
     """The darkest pixel of the column through a brow lies on it; likewise the seam of the closed lips."""
-    expressions = [{}, {1: 5}, {2: 5}, {4: 5}]
-    pictures = render(show(*expressions), plain(4), taken(4))
-    for picture, expression in zip(pictures, expressions, strict=True):
+    for expression in ({}, {1: 5}, {2: 5}, {4: 5}):
+        picture = render(show(expression), plain(), taken())[0]
         for mark in (19, 24):
             x, y = points(expression)[mark] * SIZE
             top = int(y) - 6
             assert abs(top + int(picture[top : int(y) + 5, int(x)].argmin()) + 0.5 - y) < 1.6
     for expression in ({}, {12: 5}, {15: 5}):
-        for mark in (48, 54):
+        picture = render(show(expression), plain(), taken())[0]
+        for mark, inwards in ((48, 1), (54, -2)):
             x, y = points(expression)[mark] * SIZE
-            inwards = int(x) + (1 if mark == 48 else -2)
-            column = render(show(expression), plain(), taken())[0, int(y) - 4 : int(y) + 5, inwards]
+            column = picture[int(y) - 4 : int(y) + 5, int(x) + inwards]
             assert abs(int(y) - 4 + int(column.argmin()) + 0.5 - y) < 2
 
 
@@ -286,14 +273,13 @@ def test_people_differ_and_keep_within_their_ranges():
 
 
 def test_darker_skin_is_darker_and_moves_alike_with_less_contrast():
-    tones = torch.linspace(0, 1, 5)
-    people = plain(5, skin_tone=tones, hair_shade=0.0)
+    people = plain(5, skin_tone=torch.linspace(0, 1, 5), hair_shade=0.0)
     smile = show(*[{12: 5}] * 5)
     shape = landmarks(smile, people, taken(5))
     assert torch.equal(shape, shape[:1].expand_as(shape))
     rest, smiling = still(people), render(smile, people, taken(5)).float()
-    cheek = (points()[[31, 48]].mean(0) * SIZE - torch.tensor([3.0, 0])).int()
-    assert (rest[:, cheek[1], cheek[0]].diff() < -10).all()
+    x, y = (points()[[31, 48]].mean(0) * SIZE).int() - torch.tensor([3, 0])
+    assert (rest[:, y, x].diff() < -10).all()  # the cheek
     change = (smiling - rest).abs().mean((1, 2))
     assert (change.diff() < 0).all() and change[-1] > 0.2 * change[0]
 

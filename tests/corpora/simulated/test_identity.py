@@ -190,8 +190,7 @@ class TestTappedFeatures:
         computed, compute = [], SmallResNet.tapped_features
         monkeypatch.setattr(SmallResNet, "tapped_features", lambda *args: computed.append(1) or compute(*args))
         first, again, other = (
-            tapped_features(images, taps=["stage4"], **options)["stage4"]
-            for options in ({}, {"batch_size": 2}, {"seed": 1})
+            tapped_features(images, taps=["stage4"], **x)["stage4"] for x in ({}, {"batch_size": 2}, {"seed": 1})
         )
         np.testing.assert_array_equal(again, first)
         assert not np.allclose(other, first)

@@ -79,30 +79,23 @@ def test_votes_are_ten_a_picture_and_follow_the_distribution():
     assert votes[:, 0].double().var().item() == pytest.approx(2.5, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("units", "emotion"),
-    [
-        ({}, "neutral"),
-        ({6: 4, 12: 5}, "happiness"),
-        ({1: 4, 2: 4, 5: 4, 26: 3}, "surprise"),
-        ({1: 4, 4: 3, 15: 4}, "sadness"),
-        ({4: 4, 23: 4, 24: 4}, "anger"),
-        ({9: 5, 10: 5}, "disgust"),
-        ({1: 5, 2: 5, 4: 5, 5: 5, 20: 5}, "fear"),
-    ],
-)
-def test_prototypes_are_read_as_their_emotion(units, emotion):
+READ_AS = {
+    "neutral": {}, "happiness": {6: 4, 12: 5}, "surprise": {1: 4, 2: 4, 5: 4, 26: 3}, "sadness": {1: 4, 4: 3, 15: 4},
+    "anger": {4: 4, 23: 4, 24: 4}, "disgust": {9: 5, 10: 5}, "fear": {1: 5, 2: 5, 4: 5, 5: 5, 20: 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("emotion", "units"), READ_AS.items())
+def test_prototypes_are_read_as_their_emotion(emotion, units):
     p = raters.label_distribution(shown(units), conditions())
     assert c.EMOTIONS[p[0, :8].argmax()] == emotion
 
 
 def test_what_a_scarf_covers_is_no_evidence():
-    scarf = conditions(occlusion=OCCLUSIONS.index("scarf"), occlusion_extent=1.0)
-    assert_close(raters.label_distribution(shown({12: 5.0}), scarf), raters.label_distribution(shown({}), scarf))
-    bare = conditions()
-    assert (
-        raters.label_distribution(shown({12: 5.0}), bare)[0, 1] > 2 * raters.label_distribution(shown({}), bare)[0, 1]
-    )
+    scarf, bare = conditions(occlusion=OCCLUSIONS.index("scarf"), occlusion_extent=1.0), conditions()
+    smile, rest = shown({12: 5.0}), shown({})
+    assert_close(raters.label_distribution(smile, scarf), raters.label_distribution(rest, scarf))
+    assert raters.label_distribution(smile, bare)[0, 1] > 2 * raters.label_distribution(rest, bare)[0, 1]
 
 
 def test_bad_pictures_are_unknown_more_often():

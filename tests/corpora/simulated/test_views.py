@@ -94,8 +94,7 @@ def test_votes_follow_the_truth(monkeypatch):
     monkeypatch.setitem(views.FERPLUS_SIZES, "quick", {"train": 320, "val": 3, "test": 3})
     corpus = load("ferplus", seed=2)
     p = corpus.truth["label_distribution"].double()
-    # sum of squared errors of a multinomial: sum p (1 - p) / 10
-    error = ((corpus.votes / 10 - p) ** 2).sum(1).mean()
+    error = ((corpus.votes / 10 - p) ** 2).sum(1).mean()  # of a multinomial: sum p (1 - p) / 10
     assert error.item() == pytest.approx((p * (1 - p)).sum(1).mean().item() / 10, rel=0.2)
 
 
@@ -162,11 +161,9 @@ def test_action_units_come_by_subject_exclusive_folds_and_are_coded_from_intensi
     for k, names in enumerate(folds, 1):
         assert set(corpus.subject[(corpus.fold == k).numpy()].tolist()) == set(names)
     # one face per subject
-    tones = [truth["skin_tone"][torch.from_numpy(corpus.subject == name)] for name in folds[0]]
-    assert all(len(tone.unique()) == 1 for tone in tones)
-    assert torch.equal(
-        truth["label"] == 1, truth["intensities"][:, [ACTION_UNITS.index(au) for au in units]] >= threshold
-    )
+    assert all(len(truth["skin_tone"][torch.from_numpy(corpus.subject == name)].unique()) == 1 for name in folds[0])
+    present = truth["intensities"][:, [ACTION_UNITS.index(au) for au in units]] >= threshold
+    assert torch.equal(truth["label"] == 1, present)
     assert torch.equal(truth["label"] == 1, p >= 0.5)
     assert_close(truth["aleatoric"], -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)), atol=1e-4, rtol=0)
     # labels are drawn with these chances
@@ -206,7 +203,7 @@ def test_traces_stray_from_the_feeling_as_stated():
     assert_close((mean - felt).mean(0), torch.zeros(2), atol=0.02, rtol=0)
 
 
-def test_affwild2_labels_are_missing_outside_of_their_sets():
+def test_affwild2_labels_are_missing_outside_of_their_sets_and_truth_nowhere():
     corpus = load("affwild2")
     n = len(corpus)
     assert n == 16 * 12 and corpus.frames.shape == (n, 48, 48) and corpus.audio.shape == (n, 64, 64)
@@ -223,6 +220,13 @@ def test_affwild2_labels_are_missing_outside_of_their_sets():
             assert not set(corpus.video[mask.numpy()]) & set(corpus.video[~mask.numpy()])
     assert 0 < int((~seen).sum()) < n / 3
     assert set(corpus.expression.unique().tolist()) <= set(range(-1, 7))
+    # the truth is there for every frame
+    truth, speaking, loud = corpus.truth, corpus.truth["speaking"], corpus.audio.mean((1, 2))
+    assert set(truth["au"].unique().tolist()) == {0, 1} and truth["valence_arousal"].abs().max() <= 1
+    assert torch.equal(truth["expression"], truth["expression_distribution"].argmax(1))
+    assert truth["landmarks"].shape == (n, 68, 2)
+    assert speaking.any() and not speaking.all()
+    assert loud[speaking].median() > loud[~speaking].median() + 1  # there is a voice
 
 
 def test_affwild2_subsets_overlap_only_in_part():
@@ -230,36 +234,19 @@ def test_affwild2_subsets_overlap_only_in_part():
     au, va = (subsets[f"{task} train"] | subsets[f"{task} val"] for task in ("au", "va"))
     assert (au & va).any() and (au & ~va).any() and (va & ~au).any()
     assert (subsets["au train"] & subsets["expression val"]).any()
-    assert len(subsets) == 6
-    assert all(int(mask.sum()) == (26 if name.endswith("train") else 8) for name, mask in subsets.items())
+    sizes = [int(subsets[f"{task} {part}"].sum()) for task in ("au", "expression", "va") for part in ("train", "val")]
+    assert len(subsets) == 6 and sizes == 3 * [26, 8]
 
 
-def test_affwild2_truth_is_there_for_every_frame():
-    corpus = load("affwild2")
-    truth = corpus.truth
-    assert set(truth["au"].unique().tolist()) == {0, 1} and truth["valence_arousal"].abs().max() <= 1
-    assert torch.equal(truth["expression"], truth["expression_distribution"].argmax(1))
-    assert truth["landmarks"].shape == (len(corpus), 68, 2)
-    speaking, loud = truth["speaking"], corpus.audio.mean((1, 2))
-    assert speaking.any() and not speaking.all()
-    assert loud[speaking].median() > loud[~speaking].median() + 1  # there is a voice
-
-
-def test_rarity_is_the_distance_to_the_tenth_nearest_other_training_picture():
-    traits = torch.randn(40, 3, generator=seeded())
+def test_rarity_is_the_distance_to_the_tenth_nearest_other_training_picture(monkeypatch):
+    traits, known = torch.randn(40, 3, generator=seeded()), torch.arange(40) < 25
     traits[1] = traits[0]  # one twin counts, the picture itself does not
-    known = torch.arange(40) < 25
     scaled = ((traits - traits.mean(0)) / traits.std(0)).numpy()
     apart = np.linalg.norm(scaled[:, None] - scaled[:25], axis=2)
     expected = [np.sort(np.delete(row, i) if i < 25 else row)[9] for i, row in enumerate(apart)]
     assert_close(views._rarity(traits, known), torch.tensor(expected), atol=1e-3, rtol=0)
-
-
-def test_rarity_of_many_is_relative_to_every_kth(monkeypatch):
-    monkeypatch.setattr(views, "MOST_KNOWN", 13)
-    traits = torch.randn(30, 2, generator=seeded(1))
-    known, even = torch.arange(30) < 26, torch.arange(30) % 2 == 0
-    assert torch.equal(views._rarity(traits, known), views._rarity(traits, known & even))
+    monkeypatch.setattr(views, "MOST_KNOWN", 13)  # then every second counts
+    assert torch.equal(views._rarity(traits, known), views._rarity(traits, known & (torch.arange(40) % 2 == 0)))
 
 
 def test_memory_does_not_grow_with_the_view(monkeypatch, tmp_path):
