@@ -64,33 +64,23 @@ TOPICS = {
 # Words by feeling, and where each group lies in valence, arousal and dominance [chosen: near the norms for such words,
 # Warriner, Kuperman and Brysbaert 2013, Behav. Res. Methods 45:1191, in direction].
 AFFECT_WORDS = {
-    # joyful
-    (
-        0.8,
-        0.6,
-        0.4,
-    ): "wonderful amazing great fantastic hooray brilliant excited delighted thrilled love laughing perfect",
-    # content
-    (0.6, -0.4, 0.2): "nice lovely pleasant peaceful glad cosy grateful comfortable warm gentle easy sweet fine",
-    # proud
-    (0.5, 0.3, 0.8): "proud certain strong won ready absolutely capable confident sure deserve leader best succeed",
-    # surprised
-    (0.1, 0.7, -0.2): "wow really sudden unbelievable what seriously strange unexpected shocked imagine goodness",
-    # angry
-    (-0.7, 0.7, 0.6): "stop hate stupid ridiculous furious enough shout liar rude damn outrageous insult blame",
-    # frustrated
-    (-0.5, 0.3, 0.1): "again annoying useless waste unfair stuck nonsense impossible always wrong complain mess sick",
-    # afraid
-    (-0.6, 0.6, -0.7): "scared afraid danger panic terrible help worried hide trembling nightmare alarm threat run",
-    # sad
-    (-0.7, -0.4, -0.5): "sorry miss lost alone cry gone tears hurt grief goodbye empty died broken",
-    # bored
-    (-0.3, -0.8, -0.1): "tired boring whatever slow dull sleepy same nothing routine yawn wait grey flat",
-    # doubtful
-    (-0.1, 0.0, -0.6): "maybe perhaps guess unsure suppose confused wonder possibly hope might unclear seems somehow",
-    # even
-    (0.1, -0.1, 0.1): "okay right yes well think tell time thing place today people year morning",
+    "joyful": "wonderful amazing great fantastic hooray brilliant excited delighted thrilled love laughing perfect",
+    "content": "nice lovely pleasant peaceful glad cosy grateful comfortable warm gentle easy sweet fine",
+    "proud": "proud certain strong won ready absolutely capable confident sure deserve leader best succeed",
+    "surprised": "wow really sudden unbelievable what seriously strange unexpected shocked imagine goodness",
+    "angry": "stop hate stupid ridiculous furious enough shout liar rude damn outrageous insult blame",
+    "frustrated": "again annoying useless waste unfair stuck nonsense impossible always wrong complain mess sick",
+    "afraid": "scared afraid danger panic terrible help worried hide trembling nightmare alarm threat run",
+    "sad": "sorry miss lost alone cry gone tears hurt grief goodbye empty died broken",
+    "bored": "tired boring whatever slow dull sleepy same nothing routine yawn wait grey flat",
+    "doubtful": "maybe perhaps guess unsure suppose confused wonder possibly hope might unclear seems somehow",
+    "even": "okay right yes well think tell time thing place today people year morning",
 }
+AFFECT_CENTRES = {
+    "joyful": (0.8, 0.6, 0.4), "content": (0.6, -0.4, 0.2), "proud": (0.5, 0.3, 0.8), "surprised": (0.1, 0.7, -0.2),
+    "angry": (-0.7, 0.7, 0.6), "frustrated": (-0.5, 0.3, 0.1), "afraid": (-0.6, 0.6, -0.7), "sad": (-0.7, -0.4, -0.5),
+    "bored": (-0.3, -0.8, -0.1), "doubtful": (-0.1, 0.0, -0.6), "even": (0.1, -0.1, 0.1),
+}  # fmt: skip
 # [chosen] Function, topic and affect words: about half of running English is function words.
 WORD_SHARES = (0.55, 0.25, 0.20)
 AFFECT_WIDTH = 0.45  # [chosen] how near a feeling must be to draw words from a group: one turn alone leaves doubt
@@ -214,7 +204,7 @@ def word_probabilities(felt: Tensor, topic: Tensor) -> Tensor:
     Function, topic and affect words have fixed shares; of the affect words, groups near the feeling are likelier:
     p(group | feeling) ∝ exp(-||feeling - group||² / 2 AFFECT_WIDTH²).
     """
-    centres = torch.tensor(list(AFFECT_WORDS))
+    centres = torch.tensor([AFFECT_CENTRES[group] for group in AFFECT_WORDS])
     affect = (-torch.cdist(felt, centres).square() / (2 * AFFECT_WIDTH**2)).softmax(dim=1)
     topics = torch.nn.functional.one_hot(topic, len(TOPICS)).float()
     shares = zip(WORD_SHARES, (torch.ones(len(felt), 1), topics, affect), strict=True)

@@ -107,8 +107,8 @@ def render(
 def _check(intensities: Tensor, identity: Identity, nuisance: Nuisance) -> None:
     wanted = (len(identity), len(ACTION_UNITS))
     if intensities.shape != wanted or len(nuisance) != len(identity):
-        asked = f"{wanted}, a row for each person and {len(nuisance)} conditions, a column for each action unit"
-        raise ValueError(f"intensities must have shape {asked}, not {tuple(intensities.shape)}")
+        form = f"{wanted}, a row for each person and {len(nuisance)} conditions, a column for each action unit"
+        raise ValueError(f"intensities must have shape {form}, not {tuple(intensities.shape)}")
     if not ((intensities >= 0) & (intensities <= 5)).all():
         raise ValueError("intensities must lie in [0, 5], the levels absent to E; some do not, or are NaN")
 
