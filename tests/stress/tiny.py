@@ -16,9 +16,11 @@ import torch
 from uncertain_affect import corpora
 from uncertain_affect.corpora.base import ActionUnits, AffectTraces, AffectVideos, Dialogues
 from uncertain_affect.corpora.simulated import identity
+from uncertain_affect.models.backbones import SmallResNet
 from uncertain_affect.papers import distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.across import methods as across
 from uncertain_affect.training import finetune as finetuning
+from uncertain_affect.training.fit import generators
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -101,10 +103,11 @@ def of_finetuning():
 
 
 def of_identity():
-    settings = identity.Settings(5, 8, epochs=2, batch_size=8)
+    settings = identity.PretrainingSettings(5, 8, epochs=2, batch_size=8)
     people = identity.people("skewed")[:5]
     images, person = identity.pictures(people, 8, generator())
-    network, history = identity.train(images, person, settings, 0)
+    network = SmallResNet(5, generators([0], identity.WEIGHTS)[0])
+    history = identity.train(network, images, person, settings, 0)
     yield "losses", torch.tensor(history.train)[:, 0]
     yield "weights", torch.cat([p.flatten() for p in network.state_dict().values()])
 

@@ -11,16 +11,16 @@ have no grammar; a reader of bags of words loses nothing by it, a reader of synt
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uncertain_affect.corpora.base import CorpusError, Dialogues
+from uncertain_affect.corpora.base import Dialogues
 from uncertain_affect.corpora.simulated import constants as c
-from uncertain_affect.corpora.simulated import feeling, voice
+from uncertain_affect.corpora.simulated import feeling, raters, voice
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
 from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.corpora.talkturns import ACTION_UNITS as SHOWN_UNITS
@@ -64,50 +64,22 @@ TOPICS = {
 # Words by feeling, and where each group lies in valence, arousal and dominance [chosen: near the norms for such words,
 # Warriner, Kuperman and Brysbaert 2013, Behav. Res. Methods 45:1191, in direction].
 AFFECT_WORDS = {
-    "joyful": (
-        (0.8, 0.6, 0.4),
-        "wonderful amazing great fantastic hooray brilliant excited delighted thrilled love laughing perfect",
-    ),
-    "content": (
-        (0.6, -0.4, 0.2),
-        "nice lovely pleasant peaceful glad cosy grateful comfortable warm gentle easy sweet fine",
-    ),
-    "proud": (
-        (0.5, 0.3, 0.8),
-        "proud certain strong won ready absolutely capable confident sure deserve leader best succeed",
-    ),
-    "surprised": (
-        (0.1, 0.7, -0.2),
-        "wow really sudden unbelievable what seriously strange unexpected shocked imagine goodness",
-    ),
-    "angry": (
-        (-0.7, 0.7, 0.6),
-        "stop hate stupid ridiculous furious enough shout liar rude damn outrageous insult blame",
-    ),
-    "frustrated": (
-        (-0.5, 0.3, 0.1),
-        "again annoying useless waste unfair stuck nonsense impossible always wrong complain mess sick",
-    ),
-    "afraid": (
-        (-0.6, 0.6, -0.7),
-        "scared afraid danger panic terrible help worried hide trembling nightmare alarm threat run",
-    ),
-    "sad": (
-        (-0.7, -0.4, -0.5),
-        "sorry miss lost alone cry gone tears hurt grief goodbye empty died broken",
-    ),
-    "bored": (
-        (-0.3, -0.8, -0.1),
-        "tired boring whatever slow dull sleepy same nothing routine yawn wait grey flat",
-    ),
-    "doubtful": (
-        (-0.1, 0.0, -0.6),
-        "maybe perhaps guess unsure suppose confused wonder possibly hope might unclear seems somehow",
-    ),
-    "even": (
-        (0.1, -0.1, 0.1),
-        "okay right yes well think tell time thing place today people year morning",
-    ),
+    "joyful": "wonderful amazing great fantastic hooray brilliant excited delighted thrilled love laughing perfect",
+    "content": "nice lovely pleasant peaceful glad cosy grateful comfortable warm gentle easy sweet fine",
+    "proud": "proud certain strong won ready absolutely capable confident sure deserve leader best succeed",
+    "surprised": "wow really sudden unbelievable what seriously strange unexpected shocked imagine goodness",
+    "angry": "stop hate stupid ridiculous furious enough shout liar rude damn outrageous insult blame",
+    "frustrated": "again annoying useless waste unfair stuck nonsense impossible always wrong complain mess sick",
+    "afraid": "scared afraid danger panic terrible help worried hide trembling nightmare alarm threat run",
+    "sad": "sorry miss lost alone cry gone tears hurt grief goodbye empty died broken",
+    "bored": "tired boring whatever slow dull sleepy same nothing routine yawn wait grey flat",
+    "doubtful": "maybe perhaps guess unsure suppose confused wonder possibly hope might unclear seems somehow",
+    "even": "okay right yes well think tell time thing place today people year morning",
+}
+AFFECT_CENTRES = {
+    "joyful": (0.8, 0.6, 0.4), "content": (0.6, -0.4, 0.2), "proud": (0.5, 0.3, 0.8), "surprised": (0.1, 0.7, -0.2),
+    "angry": (-0.7, 0.7, 0.6), "frustrated": (-0.5, 0.3, 0.1), "afraid": (-0.6, 0.6, -0.7), "sad": (-0.7, -0.4, -0.5),
+    "bored": (-0.3, -0.8, -0.1), "doubtful": (-0.1, 0.0, -0.6), "even": (0.1, -0.1, 0.1),
 }  # fmt: skip
 # [chosen] Function, topic and affect words: about half of running English is function words.
 WORD_SHARES = (0.55, 0.25, 0.20)
@@ -119,14 +91,12 @@ TURN_WORDS, TURN_S = 11.4, 4.5
 WORDS_PER_MINUTE = 60 * TURN_WORDS / TURN_S  # [derived] 152
 # Words are Poisson about a log-normal mean; its sd in log units is [derived]: it gives the coefficient of variation of
 # MELD's training turns, 0.78 (mean 7.9, sd 6.2), of which speakers' habits have a [chosen] part.
-WORDS_SD = 0.60
-TALKATIVE_SD = 0.25
+WORDS_SD, TALKATIVE_SD = 0.60, 0.25
 AROUSAL_WORDS = 0.20  # [chosen] log units per unit of arousal; MELD's angry turns are 15% longer than its neutral ones
 LONGEST = 60  # words; [derived] MELD's longest training turn has 69
 # Aroused speech is fast [published, direction only: Juslin and Laukka 2003, Psychol. Bull. 129:770].
 AROUSAL_PACE = 0.15  # [chosen] log units
-PACE_SD = 0.12  # [chosen] between speakers, log units
-TURN_PACE_SD = 0.20  # [chosen] between turns
+PACE_SD, TURN_PACE_SD = 0.12, 0.20  # [chosen] log units, between speakers and between turns
 # Answers come about 200 ms after the end of the turn before, often before it [published: Levinson and Torreira 2015,
 # Front. Psychol. 6:731]; delays are the sum of a normal and an exponential part, as reaction times are.
 DELAY_MEAN, DELAY_SD, DELAY_TAIL_S = -0.10, 0.25, 0.30  # seconds; [derived] mean 0.2; [chosen] sd and tail
@@ -142,13 +112,12 @@ GOES_ON = {"iemocap": 0.22, "semaine": 0.0}
 
 # --- face ----------------------------------------------------------------------------------------------------------
 FPS = 10  # [chosen] frames a second at which action units are looked at: enough for a smile of half a second
-UNIT_NAMES = tuple(f"AU{int(name.removeprefix('AU')):02d}" for name in SHOWN_UNITS)  # as in OpenFace
 UNITS = tuple(int(name.removeprefix("AU")) for name in SHOWN_UNITS)
+UNIT_NAMES = tuple(f"AU{unit:02d}" for unit in UNITS)  # as in OpenFace
 FRAME_SD, FRAME_AUTOCORRELATION = 0.4, 0.9  # [chosen] intensity steps within a turn; a movement lasts about a second
 # [chosen] steps of intensity against posed faces: faces in talk are calmer, so that few actions last a whole turn, but
 # talking parts the lips.
 CALMER, PARTED = -0.7, 1.0
-PRESENT = c.BP4D_THRESHOLD
 
 # --- raters of the IEMOCAP form ------------------------------------------------------------------------------------
 EMOTIONS = ("angry", "happy", "neutral", "sad")
@@ -214,23 +183,19 @@ def feelings(mean: Tensor, n_turns: int, generator: torch.Generator) -> Tensor:
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _word_groups() -> tuple[tuple[str, ...], Tensor]:
-    """The vocabulary, and the probability of each of its V words in each group, (1 + topics + affects, V)."""
-    groups = [FUNCTION_WORDS, *(words.split() for words in TOPICS.values())]
-    groups += [words.split() for _, words in AFFECT_WORDS.values()]
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(word for group in groups for word in group))}
-    probability = torch.zeros(len(groups), len(vocabulary))
-    for row, group in zip(probability, groups, strict=True):
+WORD_GROUPS = [FUNCTION_WORDS, *(words.split() for words in (*TOPICS.values(), *AFFECT_WORDS.values()))]
+VOCABULARY = tuple(dict.fromkeys(word for group in WORD_GROUPS for word in group))
+
+
+@cache
+def _group_probabilities() -> Tensor:
+    """How likely each of the V words of the vocabulary is in each group, (1 + topics + affects, V)."""
+    probability = torch.zeros(len(WORD_GROUPS), len(VOCABULARY))
+    for row, group in zip(probability, WORD_GROUPS, strict=True):
         # By rank, as Zipf's law has it; flatter among the few words of a topic or a feeling.
         weights = [1 / (rank + (6 if group is FUNCTION_WORDS else 10)) for rank in range(len(group))]
-        row[[vocabulary[word] for word in group]] = torch.tensor(weights) / sum(weights)
-    return tuple(vocabulary), probability
-
-
-def vocabulary() -> tuple[str, ...]:
-    """The V words that can be said."""
-    return _word_groups()[0]
+        row[[VOCABULARY.index(word) for word in group]] = torch.tensor(weights) / sum(weights)
+    return probability
 
 
 def word_probabilities(felt: Tensor, topic: Tensor) -> Tensor:
@@ -239,22 +204,19 @@ def word_probabilities(felt: Tensor, topic: Tensor) -> Tensor:
     Function, topic and affect words have fixed shares; of the affect words, groups near the feeling are likelier:
     p(group | feeling) ∝ exp(-||feeling - group||² / 2 AFFECT_WIDTH²).
     """
-    probability = _word_groups()[1]
-    centres = torch.tensor([centre for centre, _ in AFFECT_WORDS.values()])
+    centres = torch.tensor([AFFECT_CENTRES[group] for group in AFFECT_WORDS])
     affect = (-torch.cdist(felt, centres).square() / (2 * AFFECT_WIDTH**2)).softmax(dim=1)
     topics = torch.nn.functional.one_hot(topic, len(TOPICS)).float()
-    function = torch.ones(len(felt), 1)
-    parts = zip(WORD_SHARES, (function, topics, affect), strict=True)
-    return torch.cat([share * part for share, part in parts], dim=1) @ probability
+    shares = zip(WORD_SHARES, (torch.ones(len(felt), 1), topics, affect), strict=True)
+    return torch.cat([share * part for share, part in shares], dim=1) @ _group_probabilities()
 
 
-def say(felt: Tensor, topic: Tensor, n_words: Tensor, generator: torch.Generator) -> list[str]:
+def draw_texts(felt: Tensor, topic: Tensor, n_words: Tensor, generator: torch.Generator) -> list[str]:
     """N texts of `n_words` (N,) words each, drawn one by one from `word_probabilities`."""
     u = torch.rand(len(felt), int(n_words.max()), generator=generator)
     up_to = word_probabilities(felt, topic).double().cumsum(dim=1)
     up_to[:, -1] = 1 + 1e-9  # whatever the rounding, the last word ends the range
-    said = torch.searchsorted(up_to, u.double(), right=True)
-    words = np.array(vocabulary())[said.numpy()]
+    words = np.array(VOCABULARY)[torch.searchsorted(up_to, u.double(), right=True).numpy()]
     return [f"{' '.join(row[:n]).capitalize()}." for row, n in zip(words, n_words.tolist(), strict=True)]
 
 
@@ -272,21 +234,19 @@ def facial_actions(activity: Tensor, seconds: Tensor, generator: torch.Generator
         seconds: (N,), how long the turns last.
     """
     n_frames = (seconds * FPS).long() + 1
-    total = torch.zeros_like(activity)
+    total = wandering = torch.zeros_like(activity)
     always = torch.ones_like(activity, dtype=torch.bool)
     smile = longest = torch.zeros(len(activity), dtype=torch.long)
-    wandering = torch.zeros_like(activity)
-    six, twelve = UNITS.index(6), UNITS.index(12)
     for frame in range(int(n_frames.max())):
         noise = torch.randn(activity.shape, generator=generator)
         kept = FRAME_AUTOCORRELATION if frame else 0.0
         wandering = kept * wandering + math.sqrt(1 - kept**2) * noise
         now = feeling.intensities(activity + FRAME_SD * wandering)
         during = frame < n_frames
-        present = now >= PRESENT
-        total += now * during[:, None]
+        present = now >= c.BP4D_THRESHOLD
+        total = total + now * during[:, None]
         always &= present | ~during[:, None]
-        smile = (smile + 1) * (present[:, six] & present[:, twelve] & during)
+        smile = (smile + 1) * (present[:, [UNITS.index(6), UNITS.index(12)]].all(1) & during)
         longest = torch.maximum(longest, smile)
     # A smile of n frames spans n - 1 steps.
     smiled = longest - 1 >= SMILE_S * FPS
@@ -297,61 +257,27 @@ def facial_actions(activity: Tensor, seconds: Tensor, generator: torch.Generator
 # --- turns ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Turns:
-    """The N turns of some dialogues, one dialogue after another, each in the order of speaking.
-
-    Attributes:
-        dialogue: int (N,), from 0.
-        speaker: int (N,), the row of the people.
-        felt: (N, 3), the speaker's valence, arousal and dominance in (-1, 1).
-        text: N strings.
-        start, end: float64 (N,), seconds to the millisecond.
-        units: (N, 6), mean intensities of `UNITS`.
-        actions: bool (N, 6), which of `talkturns.ACTIONS` the speaker showed.
-        tones: (N, 4), scores of `talkturns.TONES`, NaN where the voice could not be judged.
-    """
-
-    dialogue: Tensor
-    speaker: Tensor
-    felt: Tensor
-    text: list[str]
-    start: Tensor
-    end: Tensor
-    units: Tensor
-    actions: Tensor
-    tones: Tensor
-
-
 def converse(
-    people: People, pairs: Tensor, mean: Tensor, n_turns: Tensor, generator: torch.Generator, goes_on: float = 0.0
-) -> Turns:
-    """D dialogues between pairs of people.
+    people: People, names: list[str], pair: Tensor, mean: Tensor, n_turns: Tensor, form: str, generator, **columns
+) -> Dialogues:
+    """D dialogues between pairs of people, without targets; truth is `felt` and `voice`, see `dialogues`.
 
     Args:
-        people: who can speak; talkativeness, pace and promptness are drawn here, once for each.
-        pairs: int (D, 2), rows of `people`.
+        people: of each pair one after the other; talkativeness, pace and promptness are drawn here, once for each.
+        names: of the people.
+        pair: int (D,), who speaks.
         mean: (D, 2, 3), the mean feelings z of both in each dialogue.
         n_turns: int (D,), turns of each dialogue.
-        goes_on: chance that the speaker of a turn takes the next one too.
-
-    Raises:
-        ValueError: a shape is wrong, a dialogue has no turn, or `goes_on` is not in [0, 1].
+        form: decides how often the speaker of a turn takes the next one too, `GOES_ON`.
+        generator: of all that is drawn.
+        columns: `dialogue` and `split` (D,), what each dialogue is called and its split.
     """
-    n_dialogues = len(pairs)
-    for name, values, shape in (("pairs", pairs, (n_dialogues, 2)), ("mean", mean, (n_dialogues, 2, 3))):
-        if tuple(values.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape}, not {tuple(values.shape)}")
-    if n_turns.shape != (n_dialogues,) or not bool((n_turns >= 1).all()):
-        raise ValueError(f"n_turns must hold 1 or more turns for each of the {n_dialogues} dialogues")
-    if not 0 <= goes_on <= 1:
-        raise ValueError(f"goes_on must be a chance in [0, 1], not {goes_on}")
-
+    pairs = torch.stack([2 * pair, 2 * pair + 1], dim=1)
     # Dialogues side by side, as long as the longest; then the turns that there are, in order.
-    length = int(n_turns.max())
+    n_dialogues, length = len(pair), int(n_turns.max())
     taken = torch.arange(length) < n_turns[:, None]
     dialogue, _ = taken.nonzero(as_tuple=True)
-    changes = torch.rand(n_dialogues, length, generator=generator) >= goes_on
+    changes = torch.rand(n_dialogues, length, generator=generator) >= GOES_ON[form]
     changes[:, 0] = torch.rand(n_dialogues, generator=generator) < 0.5
     side = changes.cumsum(dim=1) % 2
     z = feelings(mean, length, generator)
@@ -366,15 +292,24 @@ def converse(
     start, end = _times(dialogue, seconds, _delays(answers, felt, habits[:, 2], generator))
 
     topic = torch.randint(len(TOPICS), (n_dialogues,), generator=generator)[dialogue]
-    text = say(felt, topic, n_words, generator)
+    turns = draw_texts(felt, topic, n_words, generator)
     who = people[speaker]
     moved = torch.randn(len(felt), 2 + len(ACTION_UNITS), generator=generator)
-    activity = feeling.activity(feeling.emotion_weights(felt[:, :2], who.mapping), who, moved)
+    activity = feeling.display(felt[:, :2], who, moved)
     activity = activity[:, [ACTION_UNITS.index(unit) for unit in UNITS]]
     activity = activity + torch.tensor([CALMER + PARTED * (unit == 25) for unit in UNITS])
     units, actions = facial_actions(activity, seconds, generator)
-    tones = voice.tone_scores(felt[:, :2], who.voice, generator, seconds=seconds)
-    return Turns(dialogue, speaker, felt, text, start, end, units, actions, tones)
+    tones = voice.tone_scores(felt[:, :2], who.voice, seconds, generator)
+    return Dialogues(
+        turns=np.array(turns),
+        speaker=np.array(names)[speaker],
+        start=start,
+        end=end,
+        targets={},
+        auxiliary=_columns(UNIT_NAMES, units) | _columns(TONES, tones) | {"actions": actions},
+        truth={"felt": felt, "voice": who.voice},
+        **{name: np.array(values)[dialogue] for name, values in columns.items()},
+    )
 
 
 def _n_words(felt: Tensor, talkative: Tensor, generator: torch.Generator) -> Tensor:
@@ -386,8 +321,7 @@ def _n_words(felt: Tensor, talkative: Tensor, generator: torch.Generator) -> Ten
 
 
 def _seconds(n_words: Tensor, felt: Tensor, pace: Tensor, generator: torch.Generator) -> Tensor:
-    log_pace = PACE_SD * pace + AROUSAL_PACE * felt[:, 1]
-    log_pace = log_pace + TURN_PACE_SD * torch.randn(len(felt), generator=generator)
+    log_pace = PACE_SD * pace + AROUSAL_PACE * felt[:, 1] + TURN_PACE_SD * torch.randn(len(felt), generator=generator)
     return 60 * n_words / (WORDS_PER_MINUTE * log_pace.exp())
 
 
@@ -479,14 +413,7 @@ def dialogues(form: str, size: str, generator: torch.Generator) -> Dialogues:
     as it would be without error (`emotion`: the likeliest of `CATEGORIES`). Over the population of raters, for
     "iemocap": `emotion_distribution` (N, 5), chances of one evaluator's vote; `valence_distribution` and so on (N, 5),
     chances of one evaluator's rating; for "semaine": `valence_mean`, `valence_sd` and so on (N,), of the label.
-
-    Raises:
-        CorpusError: an unknown form or size.
     """
-    if form not in FORMS:
-        raise CorpusError(f"no conversation has the form {form!r}", cure=f"Forms: {', '.join(FORMS)}")
-    if size not in SIZES:
-        raise CorpusError(f"no conversation has the size {size!r}", cure=f"Sizes: {', '.join(SIZES)}")
     return {"iemocap": _iemocap, "semaine": _semaine}[form](size, generator)
 
 
@@ -499,39 +426,26 @@ def _iemocap(size: str, generator: torch.Generator) -> Dialogues:
     names = [f"Ses{session:02d}{sex}" for session in range(1, len(rows) + 1) for sex in "FM"]
 
     n_scenes = IEMOCAP_SCENES if size == "full" else QUICK_SCENES
-    blocks = [
-        (session, sex, n) for session, both in enumerate(IEMOCAP_TURNS) for sex, n in zip("FM", both, strict=True)
-    ]
-    n_turns = torch.cat([_parts(round(SIZES[size] * n), n_scenes, generator) for *_, n in blocks])
-    session = torch.tensor([session for session, *_ in blocks]).repeat_interleave(n_scenes)
-    scenes = [f"Ses{s + 1:02d}{sex}_scene{i:02d}" for s, sex, _ in blocks for i in range(1, n_scenes + 1)]
+    counts = [round(SIZES[size] * n) for session in IEMOCAP_TURNS for n in session]
+    n_turns = torch.cat([_parts(n, n_scenes, generator) for n in counts])
+    session = torch.arange(len(rows)).repeat_interleave(2 * n_scenes)
+    scenes = [f"{name}_scene{i:02d}" for name in names for i in range(1, n_scenes + 1)]
 
     mix = torch.linalg.cholesky(torch.tensor(CORRELATION))
     scene, role = (torch.randn(len(session), n, 3, generator=generator) @ mix.T for n in (1, 2))
-    pairs = torch.stack([2 * session, 2 * session + 1], dim=1)
-    mean = _mood(people)[pairs] + SCENE_SD * scene + ROLE_SD * role
-    turns = converse(people, pairs, mean, n_turns, generator, GOES_ON["iemocap"])
+    mean, split = _mood(people)[session] + SCENE_SD * scene + ROLE_SD * role, np.array(IEMOCAP_SPLIT)[session]
+    spoken = converse(people, names, session, mean, n_turns, "iemocap", generator, dialogue=scenes, split=split)
 
-    felt = turns.felt
+    felt = spoken.truth["felt"]
     chances = category_distribution(felt)
-    votes = torch.zeros_like(chances).scatter_add_(
-        1, torch.multinomial(chances, N_VOTES, replacement=True, generator=generator), torch.ones(len(felt), N_VOTES)
-    )
-    label = majority(votes)
+    label = majority(raters.vote(chances, N_VOTES, generator))
     scales = ("valence", "activation", "dominance")
-    errors = _errors(session[turns.dialogue], N_RATINGS, RATING_BIAS_SD, RATING_SD, len(scales), generator)
+    errors = _errors(session.repeat_interleave(n_turns), N_RATINGS, RATING_BIAS_SD, RATING_SD, len(scales), generator)
     ratings = (3 + 2 * (felt.atanh()[:, None] + errors).tanh()).round().mean(dim=1)
-    return _corpus(
-        turns,
-        people,
-        names,
-        scenes,
-        np.array(IEMOCAP_SPLIT)[session],
-        targets={"emotion": torch.where(label < len(EMOTIONS), label, -1)} | _columns(scales, ratings),
-        truth={"emotion": chances.argmax(dim=1), "emotion_distribution": chances}
-        | _columns(scales, 3 + 2 * felt)
-        | _columns([f"{scale}_distribution" for scale in scales], rating_distribution(felt)),
-    )
+    targets = {"emotion": torch.where(label < len(EMOTIONS), label, -1)} | _columns(scales, ratings)
+    truth = {"emotion": chances.argmax(dim=1), "emotion_distribution": chances} | _columns(scales, 3 + 2 * felt)
+    truth |= _columns([f"{scale}_distribution" for scale in scales], rating_distribution(felt))
+    return replace(spoken, targets=targets, truth=spoken.truth | truth)
 
 
 def _semaine(size: str, generator: torch.Generator) -> Dialogues:
@@ -539,37 +453,31 @@ def _semaine(size: str, generator: torch.Generator) -> Dialogues:
     people = People.draw(2 * len(counts), generator)
     sexes = ["F" if pitch > math.sqrt(math.prod(c.PITCH_HZ)) else "M" for pitch in people.voice[:, 0].tolist()]
     roles = [f"R{recording:02d}_{role}" for recording in range(1, len(counts) + 1) for role in ("user", "operator")]
+    names = [f"{role}_{sex}" for role, sex in zip(roles, sexes, strict=True)]
+    scenes = [f"R{recording:02d}_{name}" for recording in range(1, len(counts) + 1) for name in CHARACTERS]
 
     n_turns = torch.cat([2 * _parts(round(SIZES[size] * n / 2), len(CHARACTERS), generator) for n in counts])
     recording = torch.arange(len(counts)).repeat_interleave(len(CHARACTERS))
     character = torch.tensor(list(CHARACTERS.values())).atanh().repeat(len(counts), 1)
-    pairs = torch.stack([2 * recording, 2 * recording + 1], dim=1)
     role = torch.randn(len(recording), 2, 3, generator=generator)
-    mean = _mood(people)[pairs] + torch.stack([ADOPTED * character, character], dim=1) + ROLE_SD * role
-    turns = converse(people, pairs, mean, n_turns, generator, GOES_ON["semaine"])
+    split = np.repeat(list(SEMAINE_TURNS), [len(CHARACTERS) * len(part) for part in SEMAINE_TURNS.values()])
+    mean = _mood(people)[recording] + torch.stack([ADOPTED * character, character], dim=1) + ROLE_SD * role
+    spoken = converse(people, names, recording, mean, n_turns, "semaine", generator, dialogue=scenes, split=split)
 
-    felt = turns.felt
+    felt = spoken.truth["felt"]
     scales = ("activation", "intensity", "power", "valence")
     true = torch.stack([felt[:, 1], intensity(felt), felt[:, 2], felt[:, 0]], dim=1)
-    errors = _errors(recording[turns.dialogue], N_TRACES, TRACE_BIAS_SD, TRACE_SD, len(scales), generator)
+    errors = _errors(recording.repeat_interleave(n_turns), N_TRACES, TRACE_BIAS_SD, TRACE_SD, len(scales), generator)
     traces = (true.atanh()[:, None] + errors).tanh().mean(dim=1)
-    mean, sd = trace_moments(true)
-    return _corpus(
-        turns,
-        people,
-        [f"{role}_{sex}" for role, sex in zip(roles, sexes, strict=True)],
-        [f"R{r + 1:02d}_{name}" for r in range(len(counts)) for name in CHARACTERS],
-        np.repeat(list(SEMAINE_TURNS), [len(CHARACTERS) * len(part) for part in SEMAINE_TURNS.values()]),
-        targets=_columns(scales, traces),
-        truth=_columns(scales, true)
-        | _columns([f"{scale}_mean" for scale in scales], mean)
-        | _columns([f"{scale}_sd" for scale in scales], sd),
-    )
+    truth = _columns(scales, true)
+    for name, moment in zip(("mean", "sd"), trace_moments(true), strict=True):
+        truth |= _columns([f"{scale}_{name}" for scale in scales], moment)
+    return replace(spoken, targets=_columns(scales, traces), truth=spoken.truth | truth)
 
 
 def _mood(people: People) -> Tensor:
-    """Mean feelings z (P, 3) of people; nobody is dominant by habit."""
-    return torch.nn.functional.pad(people.mood.clamp(-0.9, 0.9).atanh(), (0, 1))
+    """Mean feelings z of the people of each pair, (P / 2, 2, 3); nobody is dominant by habit."""
+    return torch.nn.functional.pad(people.mood.clamp(-0.9, 0.9).atanh(), (0, 1)).view(-1, 2, 3)
 
 
 def _parts(total: int, parts: int, generator: torch.Generator) -> Tensor:
@@ -583,41 +491,12 @@ def _columns(names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, values.unbind(1), strict=True))
 
 
-def _corpus(
-    turns: Turns,
-    people: People,
-    names: list[str],
-    scenes: list[str],
-    split: np.ndarray,
-    targets: dict[str, Tensor],
-    truth: dict[str, Tensor],
-) -> Dialogues:
-    """The turns as a corpus; `names` by person, `scenes` and `split` by dialogue."""
-    return Dialogues(
-        turns=np.array(turns.text),
-        speaker=np.array(names)[turns.speaker],
-        dialogue=np.array(scenes)[turns.dialogue],
-        start=turns.start,
-        end=turns.end,
-        targets=targets,
-        auxiliary=_columns(UNIT_NAMES, turns.units) | _columns(TONES, turns.tones) | {"actions": turns.actions},
-        split=split[turns.dialogue],
-        truth={"felt": turns.felt, "voice": people.voice[turns.speaker]} | truth,
-    )
-
-
 # --- narratives ----------------------------------------------------------------------------------------------------
 
 
 def talkturns(corpus: Dialogues, dialogue: str) -> Talkturns:
-    """One dialogue as MONAH reads it, with the tones and actions that the corpus has: this one, IEMOCAP or SEMAINE.
-
-    Raises:
-        ValueError: the corpus has no such dialogue.
-    """
+    """One dialogue as MONAH reads it, with the tones and actions that the corpus has: this one, IEMOCAP or SEMAINE."""
     here = corpus.dialogue == dialogue
-    if not here.any():
-        raise ValueError(f"no dialogue is called {dialogue!r}; the first is {corpus.dialogue[0]!r}")
     missing = set(TONES) - set(corpus.auxiliary)
     return Talkturns(
         speaker=corpus.speaker[here],

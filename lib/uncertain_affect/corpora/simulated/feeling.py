@@ -74,6 +74,11 @@ def activity(weights: Tensor, people: People, moved: Tensor | torch.Generator) -
     return shown + c.MOVEMENT_SD * (math.sqrt(rho) * shared + math.sqrt(1 - rho) * own)
 
 
+def display(valence_arousal: Tensor, people: People, moved: Tensor | torch.Generator) -> Tensor:
+    """Activity (N, 17) of N people who feel this, (N, 2); `moved` as for `activity`."""
+    return activity(emotion_weights(valence_arousal, people.mapping), people, moved)
+
+
 def intensities(activity: Tensor, offset: Tensor | float = 0.0) -> Tensor:
     """Intensities (N, 17) in [0, 5]: the activity, moved by a corpus's offset for each unit, within FACS's scale."""
     return (activity + offset).clamp(0, 5)

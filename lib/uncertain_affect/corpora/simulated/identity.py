@@ -22,7 +22,7 @@ from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.corpora.simulated import feeling
 from uncertain_affect.corpora.simulated.faces import Nuisance, render
 from uncertain_affect.corpora.simulated.people import People
-from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
+from uncertain_affect.models.backbones import SmallResNet
 from uncertain_affect.training.fit import History, cached_fit, fit, generators
 
 CORPORA = ("skewed", "balanced")
@@ -40,11 +40,11 @@ PEOPLE, PICTURES, _, WEIGHTS, ORDER = range(700_001, 700_006)
 
 
 @dataclass(frozen=True)
-class Settings:
+class PretrainingSettings:
     """Everything that decides a pre-training, its corpus and seed aside.
 
-    SGD with Nesterov momentum whose rate rises to `lr` in the first fifth of the steps and falls to nothing along a
-    cosine (one cycle: Smith and Topin, 2019), which needs fewer epochs than a constant rate.
+    SGD with Nesterov momentum (0.9) and weight decay (5e-4), whose rate rises to `lr` in the first fifth of the steps
+    and falls to nothing along a cosine (one cycle: Smith and Topin, 2019), needing fewer epochs than a constant rate.
     """
 
     n_people: int
@@ -52,11 +52,9 @@ class Settings:
     epochs: int
     batch_size: int = 64
     lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
 
 
-SIZES = {"quick": Settings(150, 24, epochs=12), "full": Settings(600, 40, epochs=20)}
+SIZES = {"quick": PretrainingSettings(150, 24, epochs=12), "full": PretrainingSettings(600, 40, epochs=20)}
 
 
 def skin_tones(corpus: str, n: int, generator: torch.Generator) -> Tensor:
@@ -67,7 +65,8 @@ def skin_tones(corpus: str, n: int, generator: torch.Generator) -> Tensor:
     Raises:
         ValueError: an unknown corpus.
     """
-    _check_choice("identity corpus", corpus, CORPORA)
+    if corpus not in CORPORA:
+        raise ValueError(f"unknown identity corpus {corpus!r}: choose among {', '.join(CORPORA)}")
     share = (torch.arange(n) + torch.rand(n, generator=generator)) / n
     if corpus == "balanced":
         return share
@@ -80,9 +79,8 @@ def people(corpus: str, size: str = "quick", seed: int = 0) -> People:
     """The people of an identity corpus. With one seed, those of both corpora differ in what skin tone decides only.
 
     Raises:
-        ValueError: an unknown corpus or size.
+        ValueError: an unknown corpus.
     """
-    _check_choice("size", size, SIZES)
     generator = generators([seed], PEOPLE)[0]
     n = SIZES[size].n_people
     return People.draw(n, generator, skin_tones(corpus, n, generator))
@@ -97,30 +95,26 @@ def pictures(people: People, n_pictures: int, generator: torch.Generator) -> tup
     person = torch.arange(len(people)).repeat_interleave(n_pictures)
     shown = people[person]
     felt = 2 * torch.rand(len(person), 2, generator=generator) - 1
-    weights = feeling.emotion_weights(felt, shown.mapping)
-    intensities = feeling.intensities(feeling.activity(weights, shown, generator))
+    intensities = feeling.intensities(feeling.display(felt, shown, generator))
     seen = Nuisance.draw(len(person), generator)
     return render(intensities, shown.identity, seen, size=SmallResNet.SIZE, generator=generator), person
 
 
 @one_thread()
-def train(
-    images: Tensor, person: Tensor, settings: Settings, seed: int, device: str | torch.device = "cpu"
-) -> tuple[SmallResNet, History]:
-    """Train a network to tell people apart: softmax cross-entropy, every picture mirrored with chance one half.
+def train(network: SmallResNet, images: Tensor, person: Tensor, settings: PretrainingSettings, seed: int) -> History:
+    """Train a network in place to tell people apart: cross-entropy, every picture mirrored with chance one half.
 
     Args:
+        network: with an output for each person, on the device on which it is to be trained.
         images: uint8 (N, 48, 48).
         person: whose they are, int64 (N,), counted from 0.
         settings: only those of the training matter.
-        seed: of the weights, the order of the pictures and their mirroring.
-        device: where to compute.
+        seed: of the order of the pictures and their mirroring.
 
     Returns:
-        The network, frozen, and how its training went, losses in nats.
+        How its training went, losses in nats.
     """
-    weights, order = (generators([seed], stream)[0] for stream in (WEIGHTS, ORDER))
-    network = SmallResNet(int(person.max()) + 1, weights).to(device).train()
+    order, device = generators([seed], ORDER)[0], network.logits.weight.device
     images, person = images.to(device), person.to(device)
     steps = settings.epochs * -(-len(images) // settings.batch_size)
 
@@ -133,17 +127,15 @@ def train(
         x = torch.where(mirrored, images[batch].flip(2), images[batch])
         return functional.cross_entropy(network(x), person[batch])
 
-    momentum = {"momentum": settings.momentum, "nesterov": True}
-    history = fit(
+    return fit(
         network,
         loss,
         batches,
         epochs=settings.epochs,
-        optimiser=partial(SGD, lr=settings.lr, weight_decay=settings.weight_decay, **momentum),
+        optimiser=partial(SGD, lr=settings.lr, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule=partial(OneCycleLR, max_lr=settings.lr, total_steps=steps, pct_start=0.2, cycle_momentum=False),
         label="pre-training",
     )
-    return network.requires_grad_(False), history
 
 
 def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torch.device = "cpu") -> SmallResNet:
@@ -156,18 +148,13 @@ def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torc
         device: where to train. A GPU's network is not a CPU's, and is cached apart.
 
     Raises:
-        ValueError: an unknown corpus or size.
+        ValueError: an unknown corpus.
     """
-    known = people(corpus, size, seed)
-    settings = SIZES[size]
-
+    known, settings = people(corpus, size, seed), SIZES[size]
     network = SmallResNet(settings.n_people, generators([seed], WEIGHTS)[0])
 
     def learn(_: Path) -> History:
-        images, person = pictures(known, settings.n_pictures, *generators([seed], PICTURES))
-        trained, history = train(images, person, settings, seed, device)
-        network.load_state_dict(trained.state_dict())
-        return history
+        return train(network, *pictures(known, settings.n_pictures, *generators([seed], PICTURES)), settings, seed)
 
     # A few pictures stand for all that draws them: constants, people, feeling and renderer.
     sample, _ = pictures(known[:8], 2, *generators([seed], PICTURES))
@@ -177,14 +164,7 @@ def pretrain(corpus: str, size: str = "quick", seed: int = 0, device: str | torc
 
 @one_thread()
 def tapped_features(
-    images,
-    corpus: str,
-    taps: Iterable[str] = tuple(SMALL_TAPS),
-    *,
-    size: str = "quick",
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    batch_size: int = 256,
+    images: np.ndarray, corpus: str, taps: list[str], *, size: str, seed: int, device: str, batch_size: int
 ) -> dict[str, np.ndarray]:
     """Features of the network pre-trained on `corpus`, at several depths in one pass: {tap: float32 (N, channels)}.
 
@@ -198,9 +178,9 @@ def tapped_features(
         batch_size: images at a time; features depend on it by rounding only.
 
     Raises:
-        ValueError: as `pretrain`; an unknown tap; images of another type or size.
+        ValueError: an unknown tap; images of another type or size.
     """
-    taps, images = list(taps), torch.as_tensor(images)
+    images = torch.as_tensor(images)
     SmallResNet.check(images, taps)  # before a minute of pre-training
     network = pretrain(corpus, size, seed, device)
 
@@ -210,8 +190,3 @@ def tapped_features(
         return {tap: torch.cat([batch[tap] for batch in batches]).cpu().numpy() for tap in taps}
 
     return cached_arrays(content_key(RECIPE, taps, network.state_dict(), images), build, kind="features")
-
-
-def _check_choice(what: str, given: str, known: Iterable[str]) -> None:
-    if given not in known:
-        raise ValueError(f"unknown {what} {given!r}: choose among {', '.join(known)}")

@@ -15,8 +15,6 @@ only], the source says which way a property moves, and the size is [chosen] to b
 """
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,19 +55,12 @@ N_BEATS = 3 + math.ceil((N_FRAMES - 1) * HOP_S * SYLLABLES * math.exp(AROUSAL_RA
 # --- speech sounds
 # Women's formants are 16% above men's [derived from Peterson and Barney's means]; the average tract lies between.
 MEN_SCALE = 0.93
-# First three formants of the vowels of men, Hz [published: Peterson and Barney 1952, Table II], in the order of
+# First three formants (rows) of the vowels of men, Hz [published: Peterson and Barney 1952, Table II], in the order of
 # heed, hid, head, had, hod, hawed, hood, who'd, hud, heard.
 VOWELS = (
-    (270, 2290, 3010),
-    (390, 1990, 2550),
-    (530, 1840, 2480),
-    (660, 1720, 2410),
-    (730, 1090, 2440),
-    (570, 840, 2410),
-    (440, 1020, 2240),
-    (300, 870, 2240),
-    (640, 1190, 2390),
-    (490, 1350, 1690),
+    (270, 390, 530, 660, 730, 570, 440, 300, 640, 490),
+    (2290, 1990, 1840, 1720, 1090, 840, 1020, 870, 1190, 1350),
+    (3010, 2550, 2480, 2410, 2440, 2410, 2240, 2240, 2390, 1690),
 )
 TUBE = 500.0  # Hz [derived] a quarter wave of the average tract; higher formants are a uniform tube's, (2n - 1) TUBE
 BANDWIDTHS = (80.0, 100.0, 140.0, 200.0, 250.0, 300.0, 350.0, 400.0)  # [chosen] near Fant's 1960 values, rising with n
@@ -109,41 +100,23 @@ INVALID_PER_DB = -0.1  # [chosen] log-odds per dB of level
 CHUNK = 8  # patches worked out at once: a float32 spectrogram of them is 0.5 MB and stays in cache
 
 
-class Prosody(NamedTuple):
-    """How N people speak, float (N,) each."""
-
-    pitch: Tensor  # mean f0, Hz
-    pitch_range: Tensor  # sd of f0, semitones
-    level: Tensor  # dB against the same person unmoved
-    tilt: Tensor  # dB/octave
-    formant_scale: Tensor
-    syllable_rate: Tensor  # per second
-
-
-def prosody(valence_arousal: Tensor, voice: Tensor) -> Prosody:
+def prosody(valence_arousal: Tensor, voice: Tensor) -> dict[str, Tensor]:
     """How people with the voices (N, 3) of `People` speak when they feel `valence_arousal` (N, 2) in [-1, 1].
 
-    Raises:
-        ValueError: a shape is wrong, a feeling lies outside [-1, 1], a pitch or formant scale is not positive.
+    Returns:
+        Float (N,) each: mean `pitch` (f0, Hz), `pitch_range` (sd of f0, semitones), `level` (dB against the same
+        person unmoved), `tilt` (dB/octave), `formant_scale`, `syllable_rate` (per second).
     """
-    _check("valence_arousal", valence_arousal, (None, 2))
-    _check("voice", voice, (len(valence_arousal), 3))
-    if not bool((valence_arousal.abs() <= 1).all()):
-        raise ValueError("valence_arousal must lie in [-1, 1]")
-    if not bool((voice[:, :2] > 0).all()):
-        raise ValueError(
-            "voice must hold a positive pitch (Hz) and a positive formant scale, then the tilt (dB/octave)"
-        )
     valence, arousal = valence_arousal.unbind(1)
     pitch, scale, tilt = voice.unbind(1)
-    return Prosody(
-        pitch=pitch * 2 ** (AROUSAL_PITCH * arousal + VALENCE_PITCH * valence),
-        pitch_range=RANGE * (AROUSAL_RANGE * arousal).exp(),
-        level=AROUSAL_LEVEL * arousal,
-        tilt=tilt + AROUSAL_TILT * arousal + VALENCE_TILT * valence,
-        formant_scale=scale * (VALENCE_SCALE * valence).exp(),
-        syllable_rate=SYLLABLES * (AROUSAL_RATE * arousal).exp(),
-    )
+    return {
+        "pitch": pitch * 2 ** (AROUSAL_PITCH * arousal + VALENCE_PITCH * valence),
+        "pitch_range": RANGE * (AROUSAL_RANGE * arousal).exp(),
+        "level": AROUSAL_LEVEL * arousal,
+        "tilt": tilt + AROUSAL_TILT * arousal + VALENCE_TILT * valence,
+        "formant_scale": scale * (VALENCE_SCALE * valence).exp(),
+        "syllable_rate": SYLLABLES * (AROUSAL_RATE * arousal).exp(),
+    }
 
 
 # --- log-mel patches ------------------------------------------------------------------------------------------------
@@ -156,23 +129,19 @@ def log_mel(valence_arousal: Tensor, voice: Tensor, speaking: Tensor, generator:
         valence_arousal: (N, 2) in [-1, 1], what the speaker feels.
         voice: (N, 3), as `People` have it: pitch (Hz), formant scale, tilt (dB/octave).
         speaking: bool (N,); where false, there is only the noise of the room.
-
-    Raises:
-        ValueError: as `prosody`, or `speaking` is not bool (N,).
     """
-    _check("speaking", speaking, (len(valence_arousal),))
-    if speaking.dtype != torch.bool:
-        raise ValueError(f"speaking must be bool, not {speaking.dtype}")
     spoken = prosody(valence_arousal.float(), voice.float())
     patches = torch.empty(len(speaking), N_BANDS, N_FRAMES)
     for start in range(0, len(speaking), CHUNK):
         rows = slice(start, start + CHUNK)
-        power = _power(Prosody(*(values[rows] for values in spoken)), speaking[rows], generator)
-        patches[rows] = (power @ mel_filters()).clamp(min=FLOOR).log().transpose(1, 2)
+        power = _power({name: values[rows] for name, values in spoken.items()}, speaking[rows], generator)
+        patches[rows] = (power @ MEL_FILTERS).clamp(min=FLOOR).log().transpose(1, 2)
     return patches
 
 
-@lru_cache(maxsize=1)
+BINS = torch.arange(FFT // 2 + 1) * (SAMPLE_RATE / FFT)  # of the spectrum, Hz
+
+
 def mel_filters() -> Tensor:
     """Weights (257 bins, 64 bands) of triangles even in mel, each of area one.
 
@@ -183,48 +152,43 @@ def mel_filters() -> Tensor:
     mel = torch.linspace(0, top, N_BANDS + 2, dtype=torch.float64)
     edges = torch.where(mel < 15, mel * 200 / 3, 1000 * (step * (mel - 15)).exp())
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    f = _bins().double()[:, None]
+    f = BINS.double()[:, None]
     triangles = torch.minimum((f - low) / (centre - low), (high - f) / (high - centre)).clamp(min=0)
     return (triangles * 2 / (high - low)).float()
 
 
-def _bins() -> Tensor:
-    return torch.arange(FFT // 2 + 1) * (SAMPLE_RATE / FFT)
+MEL_FILTERS = mel_filters()
+# A spectrum (257,) that falls by 3 dB/octave, of power one in the mel bands.
+PINK = 1 / BINS.clamp(min=50)
+PINK = PINK / (PINK @ MEL_FILTERS).sum()
 
 
-@lru_cache(maxsize=1)
-def _pink() -> Tensor:
-    """A spectrum (257,) that falls by 3 dB/octave, of power one in the mel bands."""
-    shape = 1 / _bins().clamp(min=50)
-    return shape / (shape @ mel_filters()).sum()
-
-
-def _power(spoken: Prosody, speaking: Tensor, generator: torch.Generator) -> Tensor:
+def _power(spoken: dict[str, Tensor], speaking: Tensor, generator: torch.Generator) -> Tensor:
     """Power spectra (n, 64 frames, 257 bins) of n patches."""
-    n, f = len(speaking), _bins()
+    n, f = len(speaking), BINS
     time = torch.arange(N_FRAMES) * HOP_S
     uniform = torch.rand(3, n, 1, generator=generator)
 
     # Syllable k runs from beat k to beat k + 1 and is loudest in the middle of it.
-    beat = uniform[0] + spoken.syllable_rate[:, None] * time
+    beat = uniform[0] + spoken["syllable_rate"][:, None] * time
     consonant = (1 + (2 * math.pi * beat).cos()) / 2  # 1 on the beat, 0 half-way to the next
     hissed = torch.rand(n, N_BEATS, generator=generator) < UNVOICED
     hiss = consonant**3 * hissed.gather(1, beat.round().long())
     loudness = 10 ** (-SYLLABLE_DB / 10 * consonant) * (1 - hiss)
 
-    take = 10 ** ((spoken.level + TAKE_DB * torch.randn(n, generator=generator)) / 10) * speaking
-    source = (take[:, None] * (f / 200).clamp(min=1) ** (spoken.tilt[:, None] / (10 * math.log10(2))))[:, None]
-    resonant = source * _formants(spoken.formant_scale, beat, generator)
+    take = 10 ** ((spoken["level"] + TAKE_DB * torch.randn(n, generator=generator)) / 10) * speaking
+    source = (take[:, None] * (f / 200).clamp(min=1) ** (spoken["tilt"][:, None] / (10 * math.log10(2))))[:, None]
+    resonant = source * _formants(spoken["formant_scale"], beat, generator)
 
     # f0(t) of the wanted mean and sd on a scale of semitones.
     contour = math.sqrt(2) * (2 * math.pi * (uniform[1] + CONTOUR_HZ * time)).sin()
-    f0 = spoken.pitch[:, None] * 2 ** (spoken.pitch_range[:, None] * contour / 12)
+    f0 = spoken["pitch"][:, None] * 2 ** (spoken["pitch_range"][:, None] * contour / 12)
 
     peak = FRICTION_HZ[0] + (FRICTION_HZ[1] - FRICTION_HZ[0]) * uniform[2]
     band = 1 / (1 + ((f / peak - 1) * 4) ** 2)  # (n, 257)
     friction = 10 ** (FRICTION_DB / 10) * take[:, None, None] * hiss[..., None] * band[:, None]
     room_db = REFERENCE_DB + ROOM_DB + ROOM_SD_DB * torch.randn(n, 1, 1, generator=generator)
-    room = 10 ** (room_db / 10) * _pink()
+    room = 10 ** (room_db / 10) * PINK
     noise = torch.empty(n, N_FRAMES, len(f)).exponential_(generator=generator)
     breath = 10 ** (BREATH_DB / 10) * loudness[..., None]
     return resonant * (loudness[..., None] * _comb(f, f0) + breath * noise) + noise * (friction + room)
@@ -241,8 +205,8 @@ def _comb(f: Tensor, f0: Tensor) -> Tensor:
 
 def _formants(scale: Tensor, beat: Tensor, generator: torch.Generator) -> Tensor:
     """Power gain (n, 64, 257) of the vocal tract on its way through vowels drawn at random, one per syllable."""
-    n, f2 = len(scale), _bins() ** 2
-    vowels = torch.tensor(VOWELS, dtype=torch.float32) / MEN_SCALE
+    n, f2 = len(scale), BINS**2
+    vowels = torch.tensor(VOWELS, dtype=torch.float32).T / MEN_SCALE
     targets = vowels[torch.randint(len(vowels), (n, N_BEATS), generator=generator)]  # (n, N_BEATS, 3)
 
     # From the middle of one syllable to the middle of the next, along a smoothstep.
@@ -252,24 +216,18 @@ def _formants(scale: Tensor, beat: Tensor, generator: torch.Generator) -> Tensor
     glide = targets.gather(1, before).lerp(targets.gather(1, before + 1), x * x * (3 - 2 * x))
 
     # H(f) = prod_n F_n^4 / ((F_n^2 - f^2)^2 + B_n^2 f^2)
-    def resonance(centre: Tensor, bandwidth: float) -> Tensor:
-        centre2 = (centre**2)[..., None]
-        return centre2**2 / ((centre2 - f2) ** 2 + bandwidth**2 * f2)
-
+    higher = torch.tensor([(2 * i + 1) * TUBE for i in range(vowels.shape[1], len(BANDWIDTHS))])
     gain = torch.ones(n, 1, len(f2))
-    for i, bandwidth in enumerate(BANDWIDTHS):
-        moves = i < vowels.shape[1]
-        centre = scale[:, None] * (glide[..., i] if moves else torch.tensor((2 * i + 1) * TUBE))
-        gain = gain * resonance(centre, bandwidth)
+    for centre, bandwidth in zip((*glide.unbind(2), *higher), BANDWIDTHS, strict=True):
+        centre2 = ((scale[:, None] * centre) ** 2)[..., None]
+        gain = gain * (centre2**2 / ((centre2 - f2) ** 2 + bandwidth**2 * f2))
     return gain
 
 
 # --- tone of voice --------------------------------------------------------------------------------------------------
 
 
-def tone_scores(
-    valence_arousal: Tensor, voice: Tensor, generator: torch.Generator, *, seconds: Tensor | None = None
-) -> Tensor:
+def tone_scores(valence_arousal: Tensor, voice: Tensor, seconds: Tensor, generator: torch.Generator) -> Tensor:
     """Scores (N, 4) in [0, 1] of the tones `TONES`, which sum to one with neutral; NaN rows where there are none.
 
     The scorer judges arousal by pitch, tilt and level against the average voice, so that people whose voice is high
@@ -279,40 +237,23 @@ def tone_scores(
     Args:
         valence_arousal: (N, 2) in [-1, 1], what the speaker feels.
         voice: (N, 3), pitch, formant scale and tilt.
-        seconds: (N,), how long each turn lasts; default `INVALID_S`.
-
-    Raises:
-        ValueError: as `prosody`, or `seconds` is not positive or of another shape.
+        seconds: (N,), how long each turn lasts.
     """
     spoken = prosody(valence_arousal, voice)
-    seconds = torch.full_like(spoken.level, INVALID_S) if seconds is None else seconds
-    _check("seconds", seconds, (len(voice),))
-    if not bool((seconds > 0).all()):
-        raise ValueError("seconds must be positive")
-
     errors = torch.randn(len(voice), 2, generator=generator)
     arousal = (
-        CUE_WEIGHTS["pitch"] * (spoken.pitch / USUAL_PITCH).log2() / AROUSAL_PITCH
-        + CUE_WEIGHTS["tilt"] * (spoken.tilt - USUAL_TILT) / AROUSAL_TILT
-        + CUE_WEIGHTS["level"] * spoken.level / AROUSAL_LEVEL
+        CUE_WEIGHTS["pitch"] * (spoken["pitch"] / USUAL_PITCH).log2() / AROUSAL_PITCH
+        + CUE_WEIGHTS["tilt"] * (spoken["tilt"] - USUAL_TILT) / AROUSAL_TILT
+        + CUE_WEIGHTS["level"] * spoken["level"] / AROUSAL_LEVEL
         + HEARD_AROUSAL_SD * errors[:, 1]
     )
-    valence = (spoken.formant_scale / voice[:, 1]).log() / VALENCE_SCALE + HEARD_VALENCE_SD * errors[:, 0]
+    valence = (spoken["formant_scale"] / voice[:, 1]).log() / VALENCE_SCALE + HEARD_VALENCE_SD * errors[:, 0]
 
     heard = torch.stack([valence, arousal], dim=1)
     centres = torch.tensor([*TONE_CENTRES, (0.0, 0.0)], dtype=heard.dtype)
     scores = (-(heard[:, None] - centres).square().sum(2) / (2 * TONE_WIDTH**2)).softmax(dim=1)[:, :-1]
 
-    log_odds = (
-        math.log(INVALID / (1 - INVALID))
-        + INVALID_PER_LOG_S * (seconds / INVALID_S).log()
-        + INVALID_PER_DB * spoken.level
-    )
+    log_odds = math.log(INVALID / (1 - INVALID)) + INVALID_PER_LOG_S * (seconds / INVALID_S).log()
+    log_odds = log_odds + INVALID_PER_DB * spoken["level"]
     invalid = torch.rand(len(voice), generator=generator) < log_odds.sigmoid()
     return scores.masked_fill(invalid[:, None], torch.nan)
-
-
-def _check(name: str, values: Tensor, shape: tuple[int | None, ...]) -> None:
-    if len(values.shape) != len(shape) or any(w not in (None, n) for w, n in zip(shape, values.shape, strict=True)):
-        wanted = str(shape).replace("None", "N")
-        raise ValueError(f"{name} must have shape {wanted}, not {tuple(values.shape)}")
