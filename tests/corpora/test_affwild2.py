@@ -89,10 +89,10 @@ def test_a_protocol_can_use_it(tree):
     from uncertain_affect.papers import distill
 
     data = corpora.load("affwild2", tree[0], **SMALL)
-    videos = distill.split_videos(data, distill.Settings(seeds=(2,), tuning=distill.Tuning(), clip=2))
+    videos = distill.split_videos(data, distill.DistillSettings(seeds=(2,), tuning=distill.Tuning(), clip=2))
     assert videos.tasks == ("AU", "EXPR", "VA")
-    assert videos.names["EXPR"] == distill.EXPRESSIONS
-    assert videos.names["AU"] == distill.AU_NAMES
+    assert videos.names["EXPR"] == affwild2.EXPRESSIONS
+    assert videos.names["AU"] == tuple(f"AU{unit}" for unit in affwild2.UNITS[data.au.shape[1]])
 
 
 def test_colour_every_and_longest(tree):

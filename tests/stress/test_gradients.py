@@ -134,10 +134,10 @@ LAYERS = {
     "distill.MarbleNet": lambda: check(emenet.MarbleNet(generator(), 0.05), normal(2, 64, 40), **FAST),
     "distill._SoundBlock": lambda: check(emenet._SoundBlock(2, 3, 3, 2, True, True, 2), normal(2, 2, 7)),
     "distill.TaskHeads": lambda: check(
-        emenet.TaskHeads(3, generators([0, 1]), {"AU": 2, "VA": 1}, 2, shared=2), normal(2, 2, 3, 3), normal(2, 2, 2, 2)
+        emenet.TaskHeads(3, generators([0, 1]), {"AU": 2, "VA": 1}, 2, shared=2), normal(2, 2, 3, 3)
     ),
     "distill.EMENet": lambda: check(
-        emenet.EMENet(generator(), True, True, 0.05, 32, 0.1, hidden=2),
+        emenet.EMENet(generator(), True, 0.05, 32, 0.1, hidden=2),
         pictures(2, 2, 32, 32),
         normal(2, 2, 64, 40),
         **FAST,
@@ -261,7 +261,7 @@ LOSSES = {
         (2, 3, 3),
     ),
     "distill.landmark_loss": (lambda x, y: losses.landmark_loss(x, y), (2, 3, 4), (2, 3, 4)),
-    "distill.multitask_loss": (lambda x, w: losses.multitask_loss([*x.unbind(), None], w), (2, 3), (3, 3)),
+    "distill.multitask_loss": (lambda x, w: losses.multitask_loss([*x.unbind()], w), (2, 3), (3, 3)),
     "distill.va_distillation": (lambda z: losses.va_distillation(z, soft(2, 3, 2, 20)), (2, 3, 40)),
     "distill.va_loss": (lambda z: losses.va_loss(z, normal(2, 3, 2, seed=1)), (2, 3, 40)),
     "pen.affect_squared_error": (losses.affect_squared_error, (2, 3, 2), (2, 3, 2)),

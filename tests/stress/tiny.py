@@ -174,7 +174,7 @@ def videos() -> AffectVideos:
 
 def of_distill():
     tuning = distill.Tuning(width=0.05, repeats=0.1, pictures=40, start_epochs=1, epochs=2, batch_size=16)
-    settings = distill.Settings(
+    settings = distill.DistillSettings(
         (0, 1), tuning, members=2, generations=2, hidden=4, shared=4, clip=4, clips=2, epochs=3, lr=1e-2, n_samples=3
     )
     corpus = videos()
@@ -184,29 +184,30 @@ def of_distill():
         "seen": (settings, distill.tune_trunks(corpus, distill.split_videos(corpus, settings), settings, start)),
     }
     heard = dataclasses.replace(settings, audio=True, faithful_to_release=True)
-    variants["heard"] = heard, distill.tune_trunks(corpus, distill.split_videos(corpus, heard), heard)
+    variants["heard"] = heard, distill.tune_trunks(corpus, distill.split_videos(corpus, heard), heard, None)
     whole = dataclasses.replace(settings, seeds=(0,), members=1, audio=True, end_to_end=True, side_by_side=1)
     variants["end to end"] = whole, distill.OwnTrunks(corpus, start)
-    for name, (how, trunks) in variants.items():
-        data = distill.split_videos(corpus, how)
-        taught = distill.train(data, trunks, how, balanced=(True, False))
-        yield f"{name} weights", taught.weights
-        taught = taught.arm(True)
-        rows = data.test_rows
-        for generation in range(how.generations):
-            for task, p in distill.predict(taught, data, rows).items():
-                yield f"{name} {generation} {task}", p
-            soft = distill.soft_labels(taught, data)
-            yield f"{name} {generation} soft", soft.labels["VA"]
-            if generation == 0:
-                for task, p in distill.mc_dropout(taught, data, rows)[0].items():
+    for name, (settings, trunks) in variants.items():
+        data = distill.split_videos(corpus, settings)
+        taught, plain = distill.train(data, trunks, settings, balanced=(True, False))
+        yield f"{name} weights", torch.cat([taught.weights, plain.weights])
+        rows = data.rows("test")
+        for number in range(settings.generations):
+            for task, p in distill.predict(taught, rows).items():
+                yield f"{name} {number} {task}", p
+            yield f"{name} {number} soft", distill.soft_labels(taught)["VA"]
+            if number == 0:
+                for task, p in distill.mc_dropout(taught, rows)[0].items():
                     yield f"{name} dropout {task}", p
-                scaled, fitted = distill.temperature_scaling(taught, data, rows)
+                scaled, fitted = distill.temperature_scaling(taught, rows)
                 yield f"{name} temperatures", fitted["AU"]
                 yield f"{name} sums", distill.clustered(scaled, data)
-                halves, _ = distill.temperature_scaling_on_halves(taught, data, rows, generator())
-                yield f"{name} halves", halves["EXPR"]
-            taught = distill.train(data, trunks, how, soft=soft)
+                half = torch.randperm(len(rows), generator=generator())[: len(rows) // 2].sort().values
+                logits = distill.logits(taught, rows)
+                of_half = {task: z[:, :, half] for task, z in logits.items()}
+                fitted = distill.temperatures(of_half, data, rows[half], data.test)
+                yield f"{name} halves", distill.scaled(logits, fitted)["EXPR"]
+            (taught,) = distill.train(data, trunks, settings, teachers=taught)
 
 
 def of_rock():

@@ -12,36 +12,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uncertain_affect.losses._inputs import check_not_empty
-from uncertain_affect.models.distill import N_BINS, expectation
+from uncertain_affect.models.distill import bin_values, expectation
 
-# p_c of Aff-Wild2. The appendix prints 24.7 for AU2; the code has 47/3 (6% positives), which ran and is the default.
-AU_WEIGHTS = (23 / 3, 47 / 3, 21 / 4, 37 / 13, 3 / 2, 13 / 7, 3.0, 97 / 3, 97 / 3, 97 / 3, 37 / 63, 23 / 2)
-AU_WEIGHTS_PRINTED = (7.7, 24.7, 5.3, 2.9, 1.5, 1.9, 3.0, 32.3, 32.3, 32.3, 0.59, 11.5)
-# Inverse frequencies, neutral first. Only ratios matter: the printed ones are these over their sum, but for fear.
-EXPR_WEIGHTS = (2.5, 25.0, 40.0, 33.0, 4.0, 5.88, 12.5)
-EXPR_WEIGHTS_PRINTED = (0.02, 0.2, 0.33, 0.24, 0.03, 0.05, 0.1)
-
-# The rarest class of EXPR_WEIGHTS is one in forty; rarer ones weigh no more than that.
+# Of Aff-Wild2's expressions the rarest is one in forty; what is rarer weighs no more than that.
 RAREST = 1 / 40
 
 
-def positive_weights(labels: Tensor, names: Sequence[str] | None = None) -> Tensor:
+def positive_weights(labels: Tensor) -> Tensor:
     """p_c of action units (C,): negatives over positives of labels (N, C) in {0, 1}.
 
     Units rarer than one in 41 weigh no more than that, 1 / RAREST, so that a unit seen once or never has a weight.
-
-    Args:
-        labels: of frames with all labels known.
-        names: of the units, for errors.
 
     Raises:
         ValueError: no frame, or labels other than 0 and 1.
     """
     if labels.ndim != 2 or not len(labels):
         raise ValueError(f"labels have shape {tuple(labels.shape)}: expected (N, C) with a frame to count")
-    if ((labels != 0) & (labels != 1)).any():
-        c = int(((labels != 0) & (labels != 1)).any(0).nonzero()[0])
-        raise ValueError(f"labels of {c if names is None else names[c]} are not all 0 or 1: leave out the missing ones")
+    wrong = ((labels != 0) & (labels != 1)).any(0).nonzero()
+    if len(wrong):
+        raise ValueError(f"labels of {int(wrong[0])} are not all 0 or 1: leave out the missing ones")
     positive = labels.double().mean(0)
     # p_c = n_negative / n_positive
     return ((1 - positive) / positive.clamp(min=1e-12)).clamp(max=1 / RAREST).float()
@@ -103,13 +92,13 @@ def expr_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> 
     return (w * losses).sum((-2, -1)) / w.sum((-2, -1))
 
 
-def ccc_loss(said: Tensor, labels: Tensor) -> Tensor:
+def ccc_loss(predictions: Tensor, labels: Tensor) -> Tensor:
     """1 - CCC over clips and frames (..., B, T), with unbiased deviations (n - 1) as the release has them here.
 
     One where predictions or labels are constant, as those of a single frame are.
     """
-    check_not_empty(said, 2, "predictions")
-    x, y = said.flatten(-2), labels.flatten(-2)
+    check_not_empty(predictions, 2, "predictions")
+    x, y = predictions.flatten(-2), labels.flatten(-2)
     dx, dy = x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True)
     n = x.shape[-1]
     sx, sy = ((d.square().sum(-1) / max(n - 1, 1)).clamp(min=1e-16).sqrt() for d in (dx, dy))
@@ -120,14 +109,14 @@ def ccc_loss(said: Tensor, labels: Tensor) -> Tensor:
 
 def va_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """L_VA = (1 - CCC_v) + (1 - CCC_a) of logits (..., B, T, 40) and labels (..., B, T, 2)."""
-    said = expectation(logits)
-    return ccc_loss(said[..., 0], labels[..., 0]) + ccc_loss(said[..., 1], labels[..., 1])
+    valence, arousal = expectation(logits).unbind(-1)
+    return ccc_loss(valence, labels[..., 0]) + ccc_loss(arousal, labels[..., 1])
 
 
-def landmark_loss(said: Tensor, landmarks: Tensor) -> Tensor:
+def landmark_loss(predictions: Tensor, landmarks: Tensor) -> Tensor:
     """L_FA: mean absolute error of landmark coordinates (..., B, T, 136)."""
-    check_not_empty(said, 3, "landmarks")
-    return (said - landmarks).abs().mean((-3, -2, -1))
+    check_not_empty(predictions, 3, "landmarks")
+    return (predictions - landmarks).abs().mean((-3, -2, -1))
 
 
 # --- students -------------------------------------------------------------------------------------------------
@@ -148,27 +137,26 @@ def expr_distillation(logits: Tensor, soft: Tensor) -> Tensor:
 
 def va_distillation(logits: Tensor, soft: Tensor) -> Tensor:
     """1 - CCC between expectations, valence and arousal added; ``soft`` (..., B, T, 2, 20) the teachers' mean bins."""
-    bins = torch.linspace(-1, 1, N_BINS, dtype=soft.dtype, device=soft.device)
-    return va_loss(logits, soft @ bins)
+    return va_loss(logits, soft @ bin_values(soft))
 
 
 # --- several tasks --------------------------------------------------------------------------------------------
 
 
-def multitask_loss(losses: Sequence[Tensor | None], weights: Tensor) -> Tensor:
+def multitask_loss(losses: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Weighted sum of the losses (...) of tasks, auxiliary ones last; weights (..., A) as `TaskBalancer` has them.
 
-    A loss that is None is off: it adds nothing, and is counted in the weights all the same, as in the release.
+    The last auxiliary losses may be missing: they are off, and counted in the weights all the same, as in the release.
 
     Raises:
-        ValueError: another number of losses than of weights, or every loss is off.
+        ValueError: every loss is off, or there are more losses than weights.
     """
-    if len(losses) != weights.shape[-1]:
-        raise ValueError(f"there are {len(losses)} losses for {weights.shape[-1]} weights")
-    if all(loss is None for loss in losses):
+    if not losses:
         raise ValueError("every loss is off: there is nothing to learn from")
+    if len(losses) > weights.shape[-1]:
+        raise ValueError(f"there are {len(losses)} losses for {weights.shape[-1]} weights")
     # L = sum_i lambda_i / sum_j lambda_j L_i
-    return sum(weights[..., i] * loss for i, loss in enumerate(losses) if loss is not None)
+    return sum(weights[..., i] * loss for i, loss in enumerate(losses))
 
 
 class TaskBalancer:
@@ -191,12 +179,7 @@ class TaskBalancer:
     """
 
     def __init__(
-        self,
-        n_copies: int,
-        n_tasks: int,
-        n_auxiliary: int = 0,
-        balanced: Tensor | None = None,
-        released: bool = False,
+        self, n_copies: int, n_tasks: int, n_auxiliary: int = 0, balanced: Tensor | None = None, released: bool = False
     ):
         self.released, self.n_auxiliary = released, n_auxiliary
         self.balanced = torch.ones(n_copies, dtype=torch.bool) if balanced is None else balanced

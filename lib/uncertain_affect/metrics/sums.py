@@ -59,8 +59,18 @@ def f1_sums(labels: ArrayLike, predictions: ArrayLike) -> Floats:
 
 
 def f1_from_sums(sums: Floats) -> Floats:
-    """F1 = 2 tp / (2 tp + fp + fn) from `f1_sums`; NaN where nothing is positive nor predicted so."""
-    tp, fp, fn = np.moveaxis(sums, -1, 0)
+    """F1 from `f1_sums`, `(..., 3) -> (...)`; see `f1_from_counts`."""
+    return f1_from_counts(*np.moveaxis(sums, -1, 0))
+
+
+def f1_from_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
+    """F1 from counts of true positives, false positives and false negatives; NaN where all three are zero.
+
+    >>> f1_from_counts([3, 0], [1, 0], [2, 0])
+    array([0.66666667,        nan])
+    """
+    tp, fp, fn = (np.asarray(count, dtype=np.float64) for count in (tp, fp, fn))
+    # F1 = 2 tp / (2 tp + fp + fn)
     with np.errstate(invalid="ignore", divide="ignore"):
         return 2 * tp / (2 * tp + fp + fn)
 

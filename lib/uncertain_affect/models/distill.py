@@ -9,7 +9,6 @@ small, train side by side as batched products. A frozen trunk stands before them
 copy, end to end.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 
@@ -96,7 +95,6 @@ class MobileFaceNet(nn.Module):
         super().__init__()
         if side < 32 or side % 16:
             raise ValueError(f"side is {side}: the trunk halves pictures four times, give a multiple of 16 from 32 on")
-        self.side = side
         # On the meta device the layers draw nothing from the global generator.
         with torch.device("meta"):
             channels = _scaled(STEM, width)
@@ -117,24 +115,26 @@ class MobileFaceNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, n_features) of images, uint8 (N, S, S), grey, or (N, 3, S, S); fed from 0 to 1.
+        """Features (N, n_features) of images as :func:`as_pictures` takes them, or of pictures that it has given."""
+        return self.layers(_rgb(images)).flatten(1)
 
-        Raises:
-            ValueError: images of another type or size.
-        """
-        grey = images.ndim == 3
-        if images.dtype != torch.uint8 or images.shape[-1] != self.side or images.shape[-2] != self.side:
-            raise ValueError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}: the trunk takes uint8 (N, {self.side}, "
-                f"{self.side}), grey, or (N, 3, {self.side}, {self.side})"
-            )
-        x = images.to(self.layers[0].weight.device)
-        x = x[:, None].expand(-1, 3, -1, -1) if grey else x
-        return self.encode(x.float() / 255)
+    def early_maps(self, images: Tensor) -> Tensor:
+        """Maps (N, C, h, w) after conv_34, of images as :meth:`forward` takes them."""
+        return self.layers[: self.n_early](_rgb(images))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Features (N, n_features) of pictures (N, 3, S, S), RGB from 0 to 1."""
-        return self.layers(x.contiguous(memory_format=torch.channels_last)).flatten(1)
+
+def as_pictures(images: Tensor) -> Tensor:
+    """Pictures (N, 1 or 3, S, S) from 0 to 1 of images uint8 (N, S, S), grey, or (N, 3, S, S).
+
+    >>> as_pictures(torch.full((2, 1, 1), 51, dtype=torch.uint8)).flatten()
+    tensor([0.2000, 0.2000])
+    """
+    return (images[:, None] if images.ndim == 3 else images).float() / 255
+
+
+def _rgb(images: Tensor) -> Tensor:
+    x = as_pictures(images) if images.dtype == torch.uint8 else images
+    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)  # faster on a CPU
 
 
 class MarbleNet(nn.Module):
@@ -153,8 +153,8 @@ class MarbleNet(nn.Module):
         with torch.device("meta"):
             self.normalise = nn.BatchNorm1d(N_MELS, affine=False)
             blocks, channels = [], N_MELS
-            for wide, *how in MARBLENET:
-                blocks.append(_SoundBlock(channels, _scaled(wide, width), *how))
+            for wide, *options in MARBLENET:
+                blocks.append(_SoundBlock(channels, _scaled(wide, width), *options))
                 channels = blocks[-1].channels
             self.blocks = nn.Sequential(*blocks)
         self.n_features = channels
@@ -177,9 +177,7 @@ class _SoundBlock(nn.Module):
             before = channels if i else in_channels
             if separable:
                 padding = dilation * (kernel - 1) // 2
-                layers.append(
-                    nn.Conv1d(before, before, kernel, padding=padding, dilation=dilation, groups=before, bias=False)
-                )
+                layers.append(nn.Conv1d(before, before, kernel, 1, padding, dilation, groups=before, bias=False))
             layers += [nn.Conv1d(before, channels, 1, bias=False), nn.BatchNorm1d(channels), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
         self.shortcut = None
@@ -212,7 +210,7 @@ class TaskHeads(nn.Module):
     With three tasks on 512 features one copy has 747,195 parameters.
 
     Raises:
-        ValueError: no generator, no task, or a dropout outside [0, 1).
+        ValueError: no generator or no task.
     """
 
     def __init__(
@@ -228,18 +226,14 @@ class TaskHeads(nn.Module):
         super().__init__()
         if not generators or not outputs:
             raise ValueError("TaskHeads needs at least one generator, one per copy, and at least one task")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is a probability in [0, 1), not {dropout}")
         self.in_features, self.hidden, self.dropout = in_features, hidden, dropout
-        self.outputs, self.across_clips = dict(outputs), across_clips
+        self.outputs, self.shared, self.across_clips = dict(outputs), shared, across_clips
         self.generators = list(generators)
-        k, a, width = len(self.generators), len(self.outputs), in_features
+        k, a, width = len(self.generators), len(self.outputs), in_features if shared is None else shared
         if shared is not None:
             self.shared_weight = self._uniform((k, in_features, shared), in_features)
             self.shared_bias = nn.Parameter(torch.zeros(k, 1, shared))
             self.slope = nn.Parameter(torch.full((k, 1, 1), 0.25))
-            width = shared
-        self.is_shared = shared is not None
         # Copies lead in every parameter; torch draws a GRU and a linear layer uniformly within 1/sqrt(fan in).
         self.weight_ih = self._uniform((k, a, width, 3 * hidden), hidden)
         self.weight_hh = self._uniform((k, a, hidden, 3 * hidden), hidden)
@@ -250,32 +244,21 @@ class TaskHeads(nn.Module):
 
     def _uniform(self, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
         values = torch.empty(shape)
-        for of_copy, generator in zip(values, self.generators, strict=True):
-            of_copy.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        for copied, generator in zip(values, self.generators, strict=True):
+            copied.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
         return nn.Parameter(values)
 
-    def states(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Outputs of the GRUs (K, A, B, T, H), and their last states (K, A, B, H).
+    def states(self, x: Tensor) -> Tensor:
+        """Outputs of the GRUs (K, A, B, T, H), which start at zero.
 
         Args:
             x: features (K, B, T, D), the same for all tasks, or (K, A, B, T, D); a leading axis of length 1 where
                 all copies share them.
-            state: (K, A, B, H) to start from; zero if None.
-
-        Raises:
-            ValueError: features or states of another shape.
         """
         k, a = self.weight_ih.shape[:2]
-        if x.ndim not in (4, 5) or x.shape[-1] != self.in_features or x.shape[0] not in (1, k):
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}: {k} copies take (K, B, T, {self.in_features}), or "
-                f"(K, {a}, B, T, {self.in_features}) with its own for each task"
-            )
         n, steps = x.shape[-3:-1]
-        if self.is_shared:
+        if self.shared is not None:
             x = self._shared_layer(x)
-        if x.ndim == 5 and x.shape[1] != a:
-            raise ValueError(f"x holds features for {x.shape[1]} tasks, the heads have {a}")
         x = x.expand(k, *x.shape[1:])
         # W_i x + b_i for all steps at once
         if x.ndim == 5:
@@ -284,12 +267,8 @@ class TaskHeads(nn.Module):
             gates = torch.bmm(x.flatten(1, 2), self.weight_ih.transpose(1, 2).flatten(2))
             gates = gates.unflatten(2, (a, -1)).transpose(1, 2)
         gates = (gates + self.bias_ih).reshape(k * a, n, steps, -1).movedim(2, 0)  # steps first
-        h = gates.new_zeros(k * a, n, self.hidden) if state is None else state.reshape(k * a, -1, self.hidden)
-        if h.shape[1] != n:
-            raise ValueError(f"state is of {h.shape[1]} sequences, x of {n}")
-        w, b = self.weight_hh.flatten(0, 1), self.bias_hh.flatten(0, 1)
-        out = _Recurrence.apply(gates, h, w, b).movedim(0, 2).unflatten(0, (k, a))
-        return out, out[:, :, :, -1]
+        start, w, b = gates.new_zeros(k * a, n, self.hidden), self.weight_hh.flatten(0, 1), self.bias_hh.flatten(0, 1)
+        return _Recurrence.apply(gates, start, w, b).movedim(0, 2).unflatten(0, (k, a))
 
     def _shared_layer(self, x: Tensor) -> Tensor:
         rows = x.flatten(1, -2)
@@ -301,32 +280,25 @@ class TaskHeads(nn.Module):
         rows = torch.addcmul(self.slope * rows, 1 - self.slope, torch.relu(rows))
         return rows.view(len(rows), *x.shape[1:-1], -1)
 
-    def read_out(self, states: Tensor, task: str, number: int) -> Tensor:
-        """Logits (K, B, T, C) of one task, from `states` (K, A, B, T, H); `number` is the task's place in A."""
-        h = states[:, number]
-        return torch.baddbmm(self.biases[task], h.flatten(1, 2), self.weights[task]).unflatten(1, h.shape[1:3])
+    def read_out(self, states: Tensor) -> dict[str, Tensor]:
+        """Logits (K, N, C) by task of states (K, A, N, H)."""
+        return {
+            task: torch.baddbmm(self.biases[task], states[:, i], self.weights[task])
+            for i, task in enumerate(self.outputs)
+        }
 
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits (K, B, T, C) by task, and the last states (K, A, B, H); arguments as :meth:`states`.
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits (K, B, T, C) by task of features as :meth:`states` takes them.
 
         In training mode each copy draws its dropout masks from its own generator.
         """
         if self.across_clips:
-            x = x.transpose(-3, -2)
-        h, last = self.states(x, state)
-        if self.across_clips:
-            h = h.transpose(2, 3)
+            h = self.states(x.transpose(-3, -2)).transpose(2, 3)
+        else:
+            h = self.states(x)
         if self.training and self.dropout:
             h = h * self.masks(h.shape[1:], h)
-        return {task: self.read_out(h, task, i) for i, task in enumerate(self.outputs)}, last
-
-    def select(self, index: Sequence[int]) -> "TaskHeads":
-        """Heads of the copies at ``index``, in that order; these stay as they are."""
-        chosen = copy.deepcopy(self)
-        for p in chosen.parameters():
-            p.data = p.data[list(index)]
-        chosen.generators = [chosen.generators[i] for i in index]
-        return chosen
+        return {task: z.unflatten(1, h.shape[2:4]) for task, z in self.read_out(h.flatten(2, 3)).items()}
 
     def masks(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Dropout masks (K, *shape), divided by 1 - dropout, in the type of ``like``."""
@@ -340,9 +312,8 @@ class EMENet(nn.Module):
     Args:
         generator: draws weights and dropout masks.
         audio: hear as well as see.
-        auxiliary: add the heads for landmarks and, with audio, for voice activity.
         width, side, repeats: of :class:`MobileFaceNet`; the width is that of :class:`MarbleNet` too.
-        outputs, hidden, dropout, across_clips: of :class:`TaskHeads`.
+        options: of :class:`TaskHeads`.
 
     EMENet-V has 1,684,539 parameters with three heads (printed in the release's README: 1.68 M). EMENet-VA has
     1,920,891 as built here, where that README has 1.91 M.
@@ -352,46 +323,26 @@ class EMENet(nn.Module):
         self,
         generator: torch.Generator,
         audio: bool = False,
-        auxiliary: bool = False,
         width: float = 1.0,
         side: int = 112,
         repeats: float = 1.0,
-        outputs: Mapping[str, int] = TASKS,
-        hidden: int = 128,
-        dropout: float = 0.5,
-        across_clips: bool = False,
+        **options,
     ):
         super().__init__()
         self.trunk = MobileFaceNet(generator, width, side, repeats)
         self.sound = MarbleNet(generator, width) if audio else None
-        outputs = dict(outputs)
-        if auxiliary:
-            outputs |= AUXILIARY if audio else {"FA": AUXILIARY["FA"]}
         n_features = self.trunk.n_features + (self.sound.n_features if audio else 0)
-        self.heads = TaskHeads(n_features, [generator], outputs, hidden, dropout, across_clips=across_clips)
+        self.heads = TaskHeads(n_features, [generator], **options)
 
-    def encode(self, frames: Tensor, audio: Tensor | None = None) -> Tensor:
-        """Features (1, B, T, D) of frames, uint8 (B, T, S, S) or (B, T, 3, S, S), and patches (B, T, 64, L).
+    def encode(self, images: Tensor, patches: Tensor | None = None) -> Tensor:
+        """Features (N, D) of images as the trunk takes them and, where the network hears, patches (N, 64, L)."""
+        x = self.trunk(images)
+        return x if self.sound is None else torch.cat([x, self.sound(patches)], 1)
 
-        Raises:
-            ValueError: EMENet-VA without sound, or EMENet-V with it.
-        """
-        if (audio is None) != (self.sound is None):
-            raise ValueError(
-                "EMENet-VA needs the sound around each frame"
-                if audio is None
-                else "EMENet-V takes frames alone: build it with audio=True to hear"
-            )
-        x = self.trunk(frames.flatten(0, 1))
-        if audio is not None:
-            x = torch.cat([x, self.sound(audio.flatten(0, 1).to(x))], 1)
-        return x.view(1, *frames.shape[:2], -1)
-
-    def forward(
-        self, frames: Tensor, audio: Tensor | None = None, state: Tensor | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits (1, B, T, C) by task and the last states (1, A, B, H) of B clips of T frames each."""
-        return self.heads(self.encode(frames, audio), state)
+    def forward(self, images: Tensor, patches: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits (1, B, T, C) by task of B clips of T frames, :meth:`encode`'s inputs with two axes for one."""
+        x = self.encode(images.flatten(0, 1), None if patches is None else patches.flatten(0, 1))
+        return self.heads(x.view(1, *images.shape[:2], -1))
 
 
 class _Recurrence(torch.autograd.Function):
