@@ -44,21 +44,18 @@ def test_openface_names_its_crops_by_face_and_frame(tmp_path):
     assert list(numbered(tmp_path)) == [1, 2]
 
 
-def test_one_number_twice(tmp_path):
+def test_no_folder_one_number_twice_and_too_many_files(tmp_path, monkeypatch):
+    assert numbered(tmp_path / "none") == {}
     for name in ("312.jpg", "0312.jpg"):
         (tmp_path / name).touch()
+    assert numbered(tmp_path / "312.jpg") == {}
     with pytest.raises(CorpusError, match="frame 312 a second time"):
         numbered(tmp_path)
-
-
-def test_no_folder_and_too_many_files(tmp_path, monkeypatch):
-    assert numbered(tmp_path / "none") == {}
-    (tmp_path / "file").touch()
-    assert numbered(tmp_path / "file") == {}
+    (tmp_path / "0312.jpg").unlink()
     monkeypatch.setattr(images, "MAX_FILES", 3)
     for n in range(4):
         (tmp_path / f"{n}.jpg").touch()
-    with pytest.raises(CorpusError, match="more than 3 images"):
+    with pytest.raises(CorpusError, match="more than 3 files"):
         numbered(tmp_path)
 
 
@@ -84,31 +81,27 @@ def test_a_smaller_face_is_the_same_face(tmp_path, side):
     assert np.abs(face - expected).mean() < 3
 
 
-def jpeg(**options):
-    content = io.BytesIO()
-    picture().save(content, "JPEG", **options)
-    return content.getvalue()
-
-
 def saved(image, kind):
     content = io.BytesIO()
     image.save(content, kind)
     return content.getvalue()
 
 
+JPEG, PNG, BMP = (saved(picture(), kind) for kind in ("JPEG", "PNG", "BMP"))
 BROKEN = {
     "empty": (b"", "damaged"),
     "text": (b"no image at all", "damaged"),
-    "truncated": (jpeg()[:-200], "truncated"),
-    "cut in its header": (jpeg()[:30], "damaged"),
+    "truncated": (JPEG[:-200], "truncated"),
+    "cut in its header": (JPEG[:30], "damaged"),
     "grey": (saved(picture().convert("L"), "JPEG"), "of mode L"),
     "CMYK": (saved(picture().convert("CMYK"), "JPEG"), "of mode CMYK"),
     "transparent": (saved(picture().convert("RGBA"), "PNG"), "of mode RGBA"),
     "of a palette": (saved(picture().convert("P"), "PNG"), "of mode P"),
     "not square": (saved(picture().crop((0, 0, 32, 30)), "PNG"), "32 x 30 pixels are no square crop"),
     "a GIF": (saved(picture(), "GIF"), "damaged"),
-    "truncated PNG": (saved(picture(), "PNG")[:-40], "truncated"),
-    "truncated BMP": (saved(picture(), "BMP")[:-40], "truncated"),
+    "truncated PNG": (PNG[:-40], "truncated"),
+    "truncated BMP": (BMP[:-40], "truncated"),
+    "huge": (saved(Image.new("RGB", (3000, 3000)), "PNG"), "3000 x 3000 pixels, more than a crop can have"),  # 26 kB
 }
 
 
@@ -124,18 +117,15 @@ def test_broken_images(tmp_path, name):
 
 
 def test_sizes_are_bounded(tmp_path, monkeypatch):
-    path = tmp_path / "bomb.png"
-    Image.new("RGB", (3000, 3000)).save(path)  # 26 kB that would be 27 MB
-    with pytest.raises(CorpusError, match="3000 x 3000 pixels, more than a crop can have"):
-        decode(path, 16, True)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # Pillow opens nothing of more than twice as many
-    with pytest.raises(CorpusError, match="decompression bomb"):
-        decode(path, 16, True)
-    with pytest.raises(CorpusError, match="too many pixels"):
-        faces([path], 16, True)
+    path = write(tmp_path / "1.png", 2000)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # Pillow opens nothing of more than twice as many
+        for read in (lambda: decode(path, 16, True), lambda: faces([path], 16, True)):
+            with pytest.raises(CorpusError, match="decompression bomb"):
+                read()
     monkeypatch.setattr(images, "MAX_BYTES", 100)
     with pytest.raises(CorpusError, match="more than a crop can have"):
-        decode(write(tmp_path / "1.png"), 16, True)
+        decode(path, 16, True)
 
 
 def test_another_size_than_the_others(tmp_path):
@@ -145,13 +135,9 @@ def test_another_size_than_the_others(tmp_path):
 
 @given(st.one_of(st.binary(max_size=200), st.binary(min_size=1, max_size=30)), st.integers(0, 2), st.integers(0, 600))
 def test_any_bytes_give_a_face_or_a_corpus_error(tmp_path_factory, content, kind, at):
-    whole = bytearray(saved(picture(), ("JPEG", "PNG", "BMP")[kind]))
+    whole = (JPEG, PNG, BMP)[kind]
     path = tmp_path_factory.getbasetemp() / "any.jpg"
-    for spoilt in (
-        content,
-        bytes(whole[:at]) + content + bytes(whole[at + len(content) :]),
-        bytes(whole[:at]) + content,
-    ):
+    for spoilt in (content, whole[:at] + content + whole[at + len(content) :], whole[:at] + content):
         path.write_bytes(spoilt)
         try:
             assert decode(path, 8, False).shape == (8, 8)
@@ -238,7 +224,7 @@ def test_what_cannot_be_asked(cache, files, tmp_path):
         faces([], 16, True)
     with pytest.raises(CorpusError, match="1 to 2048 pixels"):
         faces(files, 0, True)
-    with pytest.raises(CorpusError, match=r"none\.jpg: cannot be read"):
+    with pytest.raises(CorpusError, match=r"none\.jpg: no such file"):
         faces([tmp_path / "none.jpg"], 16, True)
     write(tmp_path / "faces/11.jpg", side=40)
     with pytest.raises(CorpusError, match=r"11\.jpg: 40 x 40 pixels, others have 32 x 32"):

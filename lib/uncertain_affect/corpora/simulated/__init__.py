@@ -6,16 +6,8 @@ and split like the corpus it stands for. Every constant of the world is in `cons
 
 import os
 
-from uncertain_affect.corpora.base import About, Corpus
+from uncertain_affect.corpora.base import Corpus
 from uncertain_affect.corpora.simulated import views
-
-ABOUT = About(
-    title="The simulated world",
-    purpose="every notebook, by default: its true uncertainty is known",
-    licence="MIT, as this project",
-    how_to_get="nothing to do: it is part of the package",
-    layout="no files",
-)
 
 
 def load(
