@@ -229,11 +229,3 @@ def test_without_a_face_the_command_that_crops_is_told_as_in_the_layout(load, na
     with pytest.raises(CorpusError, match=f"no coded frame has a face image.*{MODULES[name].CROP}"):
         load(name, files)
     assert MODULES[name].CROP in corpora.about(name).layout
-
-
-@pytest.mark.parametrize("place", ["disfa/ActionUnit_Labels", "disfa/faces/SN002"])
-def test_a_loop_of_links_in_the_place_of_a_folder(tmp_path, place):
-    root = trees.write(tmp_path, {file: content for file, content in WHOLE["disfa"].items() if place not in file})
-    (root / place).symlink_to(root / place)
-    with pytest.raises(CorpusError, match="symbolic links"):
-        corpora.load("disfa", root)

@@ -281,11 +281,9 @@ ZEROS = "0 " * 2303
 NO_IMAGES = {  # a row of the csv, and what is said of it
     "a pixel less": (["0", ZEROS, "Training"], "2303 pixels where 2304 are expected"),
     "a pixel more": (["0", f"{ZEROS}0 0", "Training"], "2305 pixels where 2304 are expected"),
-    "no pixel": (["0", "", "Training"], "0 pixels where 2304 are expected"),
     "too bright": (["0", f"256 {ZEROS}", "Training"], "the pixel '256' is no whole number from 0 to 255"),
     "too dark": (["0", f"-1 {ZEROS}", "Training"], "the pixel '-1' is no whole number from 0 to 255"),
     "a decimal": (["0", f"0.5 {ZEROS}", "Training"], "the pixel '0.5' is no whole number from 0 to 255"),
-    "a letter": (["0", f"x {ZEROS}", "Training"], "the pixel 'x' is no whole number from 0 to 255"),
     "two columns": (["0", "1"], "2 columns where 3 are expected"),
     "another usage": (["0", "1", "Test"], "Usage Test is none of Training, "),
 }

@@ -19,29 +19,22 @@ def picture(side=32, seed=0):
     return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def write(path, side=32, seed=0, **options):
+def write(path, side=32, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(side, seed).save(path, **({"quality": 95} | options))
+    picture(side, seed).save(path, quality=95)
     return path
 
 
 # --- names --------------------------------------------------------------------------------------------------------
 
 
-def test_names_are_numbers(tmp_path):
-    for name in ("12.jpg", "0009.JPG", "     3.jpeg", "100.png", "7.bmp"):
+def test_names_are_numbers_and_of_several_faces_the_first_counts(tmp_path):
+    for name in ("12.jpg", "0009.JPG", "     3.jpeg", "100.png", "frame_det_00_000002.bmp", "frame_det_01_000002.bmp"):
         (tmp_path / name).touch()
     for name in (".DS_Store", "keypoints.csv", "._12.jpg", "a12.jpg", "12.gif", "12.jpg.txt", "-4.jpg", "٣.jpg"):
         (tmp_path / name).touch()
-    assert list(numbered(tmp_path)) == [3, 7, 9, 12, 100]
-    assert numbered(tmp_path)[9].name == "0009.JPG"
-
-
-def test_openface_names_its_crops_by_face_and_frame(tmp_path):
-    for name in ("frame_det_00_000002.bmp", "frame_det_00_000001.bmp", "frame_det_01_000002.bmp"):
-        (tmp_path / name).touch()
-    assert [path.name[10:12] for path in numbered(tmp_path).values()] == ["00", "00"]
-    assert list(numbered(tmp_path)) == [1, 2]
+    assert list(numbered(tmp_path)) == [2, 3, 9, 12, 100]
+    assert [numbered(tmp_path)[number].name for number in (2, 9)] == ["frame_det_00_000002.bmp", "0009.JPG"]
 
 
 def test_no_folder_one_number_twice_and_too_many_files(tmp_path, monkeypatch):
@@ -128,11 +121,6 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
         decode(path, 16, True)
 
 
-def test_another_size_than_the_others(tmp_path):
-    with pytest.raises(CorpusError, match="32 x 32 pixels, others have 40 x 40"):
-        decode(write(tmp_path / "1.png"), 16, True, size=(40, 40))
-
-
 @given(st.one_of(st.binary(max_size=200), st.binary(min_size=1, max_size=30)), st.integers(0, 2), st.integers(0, 600))
 def test_any_bytes_give_a_face_or_a_corpus_error(tmp_path_factory, content, kind, at):
     whole = (JPEG, PNG, BMP)[kind]
@@ -185,23 +173,19 @@ def test_faces_are_decoded_once_into_a_mapped_array(cache, files, decoded):
     assert torch.equal(faces(files, 16, True), first)
 
 
-def test_other_options_order_or_files_are_another_array(cache, files, decoded):
+def test_other_options_order_or_files_are_another_array_and_a_copy_elsewhere_is_not(cache, files, decoded, tmp_path):
     one = faces(files, 16, False)
     assert tuple(one.shape) == (10, 16, 16)
+    decoded.clear()
+    shutil.copytree(tmp_path / "faces", tmp_path / "elsewhere", copy_function=shutil.copy2)
+    assert torch.equal(faces([tmp_path / "elsewhere" / file.name for file in files], 16, False), one)
+    assert decoded == []
     assert torch.equal(faces(files[::-1], 16, False), one.flip(0))
     assert faces(files, 8, False).shape[-1] == 8
     decoded.clear()
     write(files[3], seed=99)
     assert not torch.equal(faces(files, 16, False), one)
     assert len(decoded) == 10
-
-
-def test_a_copy_of_the_corpus_elsewhere_is_not_decoded_again(cache, files, decoded, tmp_path):
-    one = faces(files, 16, False)
-    decoded.clear()
-    shutil.copytree(tmp_path / "faces", tmp_path / "elsewhere", copy_function=shutil.copy2)
-    assert torch.equal(faces([tmp_path / "elsewhere" / file.name for file in files], 16, False), one)
-    assert decoded == []
 
 
 def test_a_broken_face_is_named_and_what_was_done_is_kept(cache, files, decoded, monkeypatch):
@@ -219,13 +203,13 @@ def test_a_broken_face_is_named_and_what_was_done_is_kept(cache, files, decoded,
     assert sorted(decoded) == ["6.jpg", "7.jpg", "8.jpg", "9.jpg"]
 
 
-def test_what_cannot_be_asked(cache, files, tmp_path):
-    with pytest.raises(CorpusError, match="no face image was found"):
-        faces([], 16, True)
-    with pytest.raises(CorpusError, match="1 to 2048 pixels"):
-        faces(files, 0, True)
-    with pytest.raises(CorpusError, match=r"none\.jpg: no such file"):
-        faces([tmp_path / "none.jpg"], 16, True)
-    write(tmp_path / "faces/11.jpg", side=40)
-    with pytest.raises(CorpusError, match=r"11\.jpg: 40 x 40 pixels, others have 32 x 32"):
-        faces([*files, tmp_path / "faces/11.jpg"], 16, True)
+def test_what_cannot_be_decoded_together(cache, files, tmp_path):
+    other = write(tmp_path / "faces/11.jpg", side=40)
+    for paths, side, message in (
+        ([], 16, "no face image was found"),
+        (files, 0, "1 to 2048 pixels"),
+        ([tmp_path / "none.jpg"], 16, r"none\.jpg: no such file"),
+        ([*files, other], 16, r"11\.jpg: 40 x 40 pixels, others have 32 x 32"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            faces(paths, side, True)

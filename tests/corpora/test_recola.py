@@ -102,14 +102,3 @@ def test_the_features_for_the_two_targets_must_have_the_same_times(root):
     path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:-1]))
     with pytest.raises(CorpusError, match=r"valence/dev_2.arff, line 1: other times than those of arousal/dev_2.arff"):
         corpora.load("recola", root)
-
-
-def test_crops_that_cannot_be_read(tmp_path):
-    tree = trees_recola.files(ROWS, kinds=(), crops=(1, 7))
-    crop = "recola/faces/dev_3_aligned/frame_det_00_000007.bmp"
-    root = trees.write(tmp_path, tree | {crop: tree[crop][:500]})
-    with pytest.raises(CorpusError, match=r"dev_3_aligned/frame_det_00_000007.bmp: truncated or damaged"):
-        corpora.load("recola", root)
-    trees.write(root, {crop: tree[crop], crop.replace("_000007", "_7"): tree[crop]})
-    with pytest.raises(CorpusError, match="frame 7 a second time"):
-        corpora.load("recola", root)

@@ -186,12 +186,11 @@ def read_raters(path: Path) -> list[str]:
     _, header = next(rows)
     if len(header) < 2 or header[0].lower() != "time" or len(set(header)) < len(header):
         raise file.error(f"the header is {';'.join(header)[:60]!r}, not time;FM1;...", 1)
-    _, *raters = header
-    table = Table(file, ("time", *raters), (row for row in rows if row[1]))
-    _check_times(table, "time")
-    for name in raters:
+    table = Table(file, header, (row for row in rows if row[1]))
+    _check_times(table, header[0])
+    for name in header[1:]:
         table.numbers(name, -1, 1)
-    return raters
+    return header[1:]
 
 
 def _arff(file: File) -> tuple[list[str], Iterable[tuple[int, list[str]]]]:
