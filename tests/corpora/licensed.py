@@ -9,6 +9,8 @@ import trees_recola
 import trees_semaine
 from trees import Files, text
 
+from uncertain_affect.corpora.semaine import TRACE
+
 TRAIN, VAL = "Train_Set", "Validation_Set"
 VIDEOS = {
     "6-30-1920x1080_left": (9, {"AU": TRAIN, "VA": VAL}),
@@ -45,6 +47,8 @@ class Corpus:
         texts: a text file of each kind.
         rows_of: the numbers of those lines of such a file whose loss, or repetition, must be reported.
         malformed: by name.
+        contradictory: files that are others, more, or none (None) than they should be, and what is said of them.
+        check: some rows of `check`.
         needed: a folder without which the corpus is not available.
         options: of load.
         optional: those of the texts that may be missing: what lacks then is counted.
@@ -57,6 +61,8 @@ class Corpus:
     rows_of: Callable[[str, list[bytes]], list[int]]
     malformed: dict[str, Malformed]
     needed: str
+    contradictory: dict[str, tuple[dict[str, bytes | None], str]]
+    check: dict[str, list]
     options: dict = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     missing: str = "no such file"
@@ -94,8 +100,23 @@ def _bp4d() -> Corpus:
         quotes=(None, csv('5,"1"' + zeros[2:]), 2, "the 1 '\"1\"' is none"),
         a_giant_frame=(None, csv("9" * 40 + zeros), 2, "the 0 '999.*' is no whole number"),
     )
+    uncropped = trees_faces.face(100, side=104, height=139)
+    contradictory = {
+        "BP4D+": ({file.replace("F001", "F024"): b"0"}, r"F024 T1 .*BP4D\+"),
+        "two images": ({"bp4d/faces/F001/T1/02440.jpg": b""}, "frame 2440 a second time"),
+        "an uncropped frame": (
+            {"bp4d/faces/F001/T1/2440.jpg": uncropped}, "104 x 139 pixels are no .*FeatureExtraction -fdir F001/T1"
+        ),
+    }  # fmt: skip
+    check = {
+        "label files": ["328", "4", False],
+        "coded frames, fold 1": ["50,631", "14", False],
+        "AU24, fold 3": ["7,286", "3", False],
+        "frame numbers missing between coded ones": ["0", "0", True],
+    }
     files, _ = trees_faces.bp4d(SEQUENCES)
-    return Corpus(files, (file,), after_header, malformed, "bp4d/faces", GREY, optional=(file,))
+    needed, optional = "bp4d/faces", (file,)
+    return Corpus(files, optional, after_header, malformed, needed, contradictory, check, GREY, optional)
 
 
 def _disfa() -> Corpus:
@@ -112,8 +133,20 @@ def _disfa() -> Corpus:
         longer_than_the_others=(None, five + "7,0\n8,0\n9,0\n", 8, "9 frames where the other files of SN002 have 7"),
         shorter_than_the_others=(None, five, 7, "6 frames where the other files of SN002 have 7"),
     )
-    files, _ = trees_faces.disfa(FRAMES)
-    return Corpus(files, (file,), lambda _, lines: list(range(len(lines))), malformed, "disfa/faces", GREY)
+    contradictory = {
+        "a subject of no fold": ({file.replace("SN002", "SN033"): b"1,0"}, "SN033 is in none"),
+        "faces of two sizes": (
+            {"disfa/faces/SN010/3.png": trees_faces.face(100, "PNG", 50)}, r"3\.png: 50 x 50 pixels, others have 48"
+        ),
+    }  # fmt: skip
+    check = {
+        "subjects": ["27", "4", False],
+        "coded frames, fold 1": ["43,604", "13", False],
+        "AU26, fold 3": ["2,508", "5", False],
+        "coded frames with a face": ["26, or a few less", "22", False],
+    }
+    (files, _), needed = trees_faces.disfa(FRAMES), "disfa/faces"
+    return Corpus(files, (file,), that_begin((b"",)), malformed, needed, contradictory, check, GREY)
 
 
 def _affwild2() -> Corpus:
@@ -151,8 +184,24 @@ def _affwild2() -> Corpus:
     files, _ = trees_faces.affwild2(VIDEOS)
     for video, (n, _) in VIDEOS.items():  # a file that says how many frames there are
         files[f"affwild2/videos/{video.removesuffix('_left').removesuffix('_right')}.mp4"] = trees_faces.mp4(n)
-    texts = (au, expr, va)
-    return Corpus(files, texts, after_header, malformed, "affwild2/cropped_aligned", GREY, optional=texts)
+    needed, texts = "affwild2/cropped_aligned", (au, expr, va)
+    both = {au.replace(TRAIN, VAL): files[au]}
+    contradictory = {
+        "two competitions": (
+            {"affwild2/6th ABAW/AU_Detection_Challenge/x": b""},
+            "second time.*Keep those of one",
+        ),
+        "a video in two parts": (both, r"video85 is in .*Train_Set/video85\.txt"),
+        "no video's name": ({au.replace("video85", "a b"): files[au]}, "a b.txt: not the name of a video"),
+        "no crop": ({file: None for file in files if needed in file}, "no frame with labels has a crop"),
+        "no part": ({f: None for f in files if "AU_Set/Validation" in f}, "Validation_Set: no such folder"),
+    }
+    check = {
+        "videos, au train": ["1 or more", "3", True],
+        "videos, va val": ["1 or more", "2", True],
+        "frames with labels and a crop": ["1 or more", "42", True],
+    }
+    return Corpus(files, texts, after_header, malformed, needed, contradictory, check, GREY, texts)
 
 
 def _recola() -> Corpus:
@@ -193,8 +242,16 @@ def _recola() -> Corpus:
         found = [i for i in range(first, len(lines)) if lines[i].strip()]
         return found[1:-1] if "features" in file else found
 
+    files, needed = trees_recola.files(ROWS), "recola/ratings_gold_standard"
+    shorter = {features: b"\n".join(files[features].splitlines()[:-1])}
+    contradictory = {"other times": (shorter, "train_2.arff, line 1: other times than those of arousal/train_2.arff")}
+    check = {
+        "people of dev, valence and arousal": ["9, 9", "9, 9", True],
+        "left out: no face, appearance": ["some", "18 of 450 frames", True],
+        "raters (PEN says five)": ["6", "6", True],
+    }
     places, texts = ("recola/AVEC2016", "AVEC2016", "."), (arousal, features)
-    return Corpus(trees_recola.files(ROWS), texts, rows_of, malformed, "recola/ratings_gold_standard", places=places)
+    return Corpus(files, texts, rows_of, malformed, needed, contradictory, check, places=places)
 
 
 def _iemocap() -> Corpus:
@@ -225,8 +282,18 @@ def _iemocap() -> Corpus:
     )  # fmt: skip
     rows_of, missing = that_begin((b"[", b"Ses")), r"there is no (EmoEvaluation|transcriptions)/"
     places, texts = ("iemocap/IEMOCAP_full_release", "IEMOCAP_full_release", "."), (evaluation, transcription)
-    files = trees_iemocap.files()
-    return Corpus(files, texts, rows_of, malformed, "iemocap/Session3", missing=missing, places=places)
+    files, needed = trees_iemocap.files(), "iemocap/Session3"
+    other = {file.replace("Session1", "Session2"): files[file] for file in texts}
+    contradictory = {
+        "a missing session": ({f: None for f in files if needed in f}, "Session3/dialog/EmoEvaluation: no such folder"),
+        "of another session": (other, "Ses01F_impro05a is no dialogue of session 2"),
+    }
+    check = {
+        "turns with ratings": ["10,039", "80", False],
+        "turns of the four classes": ["5,531", "51", False],
+        "ratings that are the mean of their evaluators, without the actors": ["most", "80 of 80", True],
+    }
+    return Corpus(files, texts, rows_of, malformed, needed, contradictory, check, missing=missing, places=places)
 
 
 def _semaine() -> Corpus:
@@ -266,8 +333,28 @@ def _semaine() -> Corpus:
         """Samples of traces, and the marks around turns: of a word that is not there no file can tell."""
         return that_begin((b"---", b".") if "wordLevel" in file else (b"0", b"1"))(file, lines)
 
-    optional, files = (user, trace), trees_semaine.files()
-    return Corpus(files, (xml, *optional), rows_of, malformed, "semaine/Sessions", optional=optional, places=(".",))
+    files, needed, optional = trees_semaine.files(), "semaine/Sessions", (user, trace)
+    traces = [file for file in files if TRACE.fullmatch(file.removeprefix(f"{place}/"))]
+    sounds = [file for file in files if file.startswith(f"{place}/2008")]
+    late = {file: b"\n".join(files[file].split(b"\n")[6:]) for file in traces}
+    contradictory = {
+        "two sounds": ({f"{place}/2009.01.30.12.00.35_User HeadMounted_Poppy.wav": b""}, "are both the time stamp"),
+        "no sound": (dict.fromkeys(sounds), "no sound of a head-mounted microphone"),
+        "a second trace": ({f"{place}/A1R2TUCPo2DV.txt": files[trace]}, "a second trace of valence by rater 1"),
+        "a second transcript": ({user.replace("_2_", "_3_"): files[user]}, "a second transcript of the user"),
+        "a late trace": ({trace: files[trace].partition(b"\n")[2]}, "at 0.02 s, and the earliest .* at 0 s: rows are"),
+        "late traces": (late, "begins at 0.1 s"),
+    }
+    check = {
+        "turns of 2009.06.26.14.38.17 (printed in two partitions)": [
+            "404 in Dev or 440 in Test in Table 5", "14 in val", True
+        ],
+        "turns of 2009.01.30.12.00.35": ["404 in Train in Table 5", "0 in train", False],
+        "speakers in two partitions": ["0 by the paper", "1", True],  # the operator
+    }  # fmt: skip
+    return Corpus(
+        files, (xml, *optional), rows_of, malformed, needed, contradictory, check, optional=optional, places=(".",)
+    )
 
 
 CORPORA = {

@@ -152,6 +152,12 @@ def test_each_row_that_is_lost_or_there_twice_is_reported(spoilt, name, monkeypa
     assert counts() == usual
 
 
+@each_corpus
+def test_check_compares_with_what_was_published(whole, name):
+    table = corpora.check(name, whole[name][0])
+    assert {row: table.loc[row].tolist() for row in CORPORA[name].check} == CORPORA[name].check
+
+
 # --- what is malformed --------------------------------------------------------------------------------------------
 
 
@@ -167,6 +173,14 @@ def test_what_is_malformed_is_refused_by_file_line_reason_and_cure(spoilt, name,
     assert caught.value.line == line or line is None
     assert caught.value.path.parent in ((root / file).parent, (root / file).parents[1] / "EmoEvaluation")
     assert caught.value.cure
+
+
+@pytest.mark.parametrize(("name", "case"), pairs(lambda corpus: corpus.contradictory))
+def test_what_contradicts_itself_is_refused(tmp_path, name, case):
+    changes, message = CORPORA[name].contradictory[case]
+    files = {file: content for file, content in (CORPORA[name].files | changes).items() if content is not None}
+    with pytest.raises(CorpusError, match=message):
+        load(name, trees.write(tmp_path, files))
 
 
 @pytest.mark.parametrize("change", trees.ANYWHERE)

@@ -102,14 +102,9 @@ def test_a_turn_after_the_end_of_the_traces_has_no_label(tmp_path):
     assert all(values[last].isnan() for values in corpus.targets.values())
 
 
-def test_the_recording_that_is_printed_twice_is_reported(root):
+def test_the_recording_that_is_printed_twice_counts_once():
     assert semaine.PARTITION[semaine.TWICE] == "val"
     assert len(semaine.PARTITION) == 21
-    table = corpora.check("semaine", root)
-    row = table.loc[f"turns of {semaine.TWICE} (printed in two partitions)"]
-    assert row.tolist() == ["404 in Dev or 440 in Test in Table 5", "14 in val", True]
-    assert table.loc["turns of 2009.01.30.12.00.35"].tolist() == ["404 in Train in Table 5", "0 in train", False]
-    assert table.loc["speakers in two partitions", "found"] == "1"  # the operator
 
 
 def test_narratives_and_targets_are_ready_for_the_protocol(root):
@@ -118,34 +113,6 @@ def test_narratives_and_targets_are_ready_for_the_protocol(root):
     wanted = protocol.targets(corpus, "semaine", "valence")
     assert "".join(dict.fromkeys(task.family for task in wanted.tasks[1:])) == "thf"
     assert {split: len(rows) for split, rows in wanted.rows.items()} == {"train": 6, "val": 6, "test": 6}
-
-
-TRACES = [file for file in WHOLE if semaine.TRACE.fullmatch(file.removeprefix(f"{PLACE}/"))]
-SOUND = f"{PLACE}/2009.01.30.12.00.35_User HeadMounted_Poppy.wav"
-ADDED = {
-    "two sounds": ({SOUND: b""}, "2008.12.05.16.03.15 and 2009.01.30.12.00.35 are both the time stamp"),
-    "no sound": (
-        {file: None for file in WHOLE if file.startswith(f"{PLACE}/2008")}, "no sound of a head-mounted microphone"
-    ),
-    "a second trace": ({f"{PLACE}/A1R2TUCPo2DV.txt": WHOLE[VALENCE]}, "a second trace of valence by rater 1"),
-    "a second transcript": (
-        {f"{PLACE}/wordLevel_alignedTranscript_3_user": WHOLE[USER]}, "a second transcript of the user"
-    ),
-    "a trace that begins later": (
-        {VALENCE: WHOLE[VALENCE].partition(b"\n")[2]}, "begins at 0.02 s, and the earliest trace .* at 0 s: rows are"
-    ),
-    "traces that begin late": (
-        {file: b"\n".join(WHOLE[file].split(b"\n")[6:]) for file in TRACES}, "begins at 0.1 s"
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", ADDED)
-def test_what_contradicts_itself_is_refused(tmp_path, case):
-    changes, message = ADDED[case]
-    files = {file: content for file, content in (WHOLE | changes).items() if content is not None}
-    with pytest.raises(CorpusError, match=message):
-        corpora.load("semaine", trees.write(tmp_path, files))
 
 
 def test_a_file_that_session_xml_names_may_not_be_a_link_out_of_its_folder(root, tmp_path):
