@@ -19,7 +19,7 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         self.path = urlsplit(self.path).path  # a proxy is asked for the whole address
         if self.server.failing:
             self.server.failing -= 1
@@ -43,7 +43,7 @@ def server(tmp_path_factory, monkeypatch):
     waited = []
     monkeypatch.setattr(pooch.core.time, "sleep", waited.append)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as http:
-        http.failing, http.cut, http.asked, http.folder, http.waited = 0, 0, [], folder, waited
+        http.failing, http.cut, http.requests, http.folder, http.waited = 0, 0, [], folder, waited
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{http.server_port}/fer2013new.csv"
         source = download.Source(url, "ferplus/fer2013new.csv", hashlib.sha256(CONTENT).hexdigest())
@@ -52,25 +52,29 @@ def server(tmp_path_factory, monkeypatch):
         http.shutdown()
 
 
-def test_the_file_is_fetched_and_the_rest_explained(server, tmp_path, capsys):
-    assert download.get("ferplus", tmp_path) == [tmp_path / "ferplus/fer2013new.csv"]
-    assert (tmp_path / "ferplus/fer2013new.csv").read_bytes() == CONTENT
+FILE = "ferplus/fer2013new.csv"
+
+
+def test_the_file_is_fetched_once_and_the_rest_explained(server, tmp_path, capsys):
+    assert download.get("ferplus", tmp_path) == [tmp_path / FILE]
+    assert (tmp_path / FILE).read_bytes() == CONTENT
     printed = capsys.readouterr().out
     assert "fer2013new.csv is the published file" in printed
     assert ferplus.GET_IMAGES in printed
-
-
-def test_a_file_that_is_there_is_not_fetched_again(server, tmp_path):
-    download.get("ferplus", tmp_path)
     (server.folder / "fer2013new.csv").unlink()
-    assert download.get("ferplus", tmp_path) == [tmp_path / "ferplus/fer2013new.csv"]
-
-
-def test_images_that_are_there_need_no_explanation(server, tmp_path, capsys):
-    (tmp_path / "ferplus").mkdir()
     (tmp_path / "ferplus/fer2013.csv").write_text("emotion,pixels,Usage\n")
-    download.get("ferplus", tmp_path)
+    assert download.get("ferplus-votes", tmp_path) == [tmp_path / FILE]  # another name
     assert "Kaggle" not in capsys.readouterr().out
+
+
+def test_of_many_files_one_line_is_printed_and_the_terms(server, tmp_path, capsys, monkeypatch):
+    (source,) = download.SOURCES["ferplus"]
+    sources = [download.Source(source.url, f"ceap360vr/{n}/a.csv", source.sha256) for n in range(11)]
+    monkeypatch.setitem(download.SOURCES, "ceap360vr", sources)
+    assert all(file.read_bytes() == CONTENT for file in download.get("ceap360vr", tmp_path))
+    printed = capsys.readouterr().out
+    assert f"All 11 files in {tmp_path / 'ceap360vr'} are the published ones." in printed
+    assert "CC BY-NC 4.0" in printed
 
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
@@ -78,30 +82,23 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, tmp_path):
     with pytest.raises(CorpusError, match=r"http://.*/fer2013new.csv: not the published file: its SHA-256.*Try again"):
         download.get("ferplus", tmp_path)
     assert list((tmp_path / "ferplus").iterdir()) == []
-
-
-def test_another_file_in_its_place_is_left_alone(server, tmp_path):
-    (tmp_path / "ferplus").mkdir()
-    (tmp_path / "ferplus/fer2013new.csv").write_bytes(b"mine")
-    with pytest.raises(CorpusError, match=r"ferplus/fer2013new.csv: not the published file.*Move it away"):
-        download.get("ferplus", tmp_path)
-    assert (tmp_path / "ferplus/fer2013new.csv").read_bytes() == b"mine"
-
-
-def test_what_cannot_be_reached_is_named(server, tmp_path):
     (server.folder / "fer2013new.csv").unlink()
     with pytest.raises(CorpusError, match=r"http://.*/fer2013new.csv: cannot be fetched .*404.*fetch it by hand to"):
         download.get("ferplus", tmp_path)
 
 
-def test_the_votes_have_a_name_of_their_own(server, tmp_path):
-    assert download.get("ferplus-votes", tmp_path) == [tmp_path / "ferplus/fer2013new.csv"]
+def test_another_file_in_its_place_is_left_alone(server, tmp_path):
+    (tmp_path / "ferplus").mkdir()
+    (tmp_path / FILE).write_bytes(b"mine")
+    with pytest.raises(CorpusError, match=r"ferplus/fer2013new.csv: not the published file.*Move it away"):
+        download.get("ferplus", tmp_path)
+    assert (tmp_path / FILE).read_bytes() == b"mine"
 
 
 def test_a_server_that_fails_is_asked_again(server, tmp_path):
     server.failing, server.cut = 2, 1
     assert download.get("ferplus", tmp_path)[0].read_bytes() == CONTENT
-    assert len(server.asked) == 4
+    assert len(server.requests) == 4
     assert server.waited == [1, 2, 3]
 
 
@@ -113,7 +110,7 @@ def test_a_truncated_file_or_a_broken_server_leaves_nothing(server, tmp_path, tr
         setattr(server, name, count)
     with pytest.raises(CorpusError, match=message):
         download.get("ferplus", tmp_path)
-    assert len(server.asked) == 1 + download.RETRIES
+    assert len(server.requests) == 1 + download.RETRIES
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -125,26 +122,13 @@ def test_it_goes_through_the_proxy_that_the_environment_names(server, tmp_path, 
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     # this proxy answers by itself: no name of that kind exists
     assert download.get("ferplus", tmp_path)[0].read_bytes() == CONTENT
-    assert server.asked == ["http://example.invalid/fer2013new.csv"]
+    assert server.requests == ["http://example.invalid/fer2013new.csv"]
 
 
-def test_an_unknown_corpus_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"nothing can be fetched for 'faces'. Known: ferplus"):
-        download.get("faces", tmp_path)
-
-
-@pytest.mark.parametrize("name", [name for name in KNOWN if name not in download.SOURCES])
-def test_what_needs_an_agreement_says_how_to_get_it(name, tmp_path):
-    with pytest.raises(CorpusError, match=r"cannot be fetched from here\. How to get it") as caught:
+@pytest.mark.parametrize("name", ["faces", *(name for name in KNOWN if name not in download.SOURCES)])
+def test_what_cannot_be_fetched_is_refused_and_says_how_to_get_it(name, tmp_path):
+    with pytest.raises(CorpusError) as caught:
         download.get(name, tmp_path)
-    assert about(name).how_to_get in str(caught.value)
+    known = "nothing can be fetched for 'faces'. Known: ferplus, meld, ceap360vr"
+    assert (known if name == "faces" else f"from here. How to get it: {about(name).how_to_get}") in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.data
-def test_the_real_file_is_the_published_one(data_root):
-    (source,) = download.SOURCES["ferplus"]
-    file = data_root / source.path
-    if not file.is_file():
-        pytest.skip(f"FER+ is not in {data_root}")
-    assert hashlib.sha256(file.read_bytes()).hexdigest() == source.sha256

@@ -19,46 +19,36 @@ def picture(side=32, seed=0):
     return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def write(path, side=32, seed=0, **options):
+def write(path, side=32, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(side, seed).save(path, **({"quality": 95} | options))
+    picture(side, seed).save(path, quality=95)
     return path
 
 
 # --- names --------------------------------------------------------------------------------------------------------
 
 
-def test_names_are_numbers(tmp_path):
-    for name in ("12.jpg", "0009.JPG", "     3.jpeg", "100.png", "7.bmp"):
+def test_names_are_numbers_and_of_several_faces_the_first_counts(tmp_path):
+    for name in ("12.jpg", "0009.JPG", "     3.jpeg", "100.png", "frame_det_00_000002.bmp", "frame_det_01_000002.bmp"):
         (tmp_path / name).touch()
     for name in (".DS_Store", "keypoints.csv", "._12.jpg", "a12.jpg", "12.gif", "12.jpg.txt", "-4.jpg", "٣.jpg"):
         (tmp_path / name).touch()
-    assert list(numbered(tmp_path)) == [3, 7, 9, 12, 100]
-    assert numbered(tmp_path)[9].name == "0009.JPG"
+    assert list(numbered(tmp_path)) == [2, 3, 9, 12, 100]
+    assert [numbered(tmp_path)[number].name for number in (2, 9)] == ["frame_det_00_000002.bmp", "0009.JPG"]
 
 
-def test_openface_names_its_crops_by_face_and_frame(tmp_path):
-    for name in ("frame_det_00_000002.bmp", "frame_det_00_000001.bmp", "frame_det_01_000002.bmp"):
-        (tmp_path / name).touch()
-    assert [path.name[10:12] for path in numbered(tmp_path).values()] == ["00", "00"]
-    assert list(numbered(tmp_path)) == [1, 2]
-
-
-def test_one_number_twice(tmp_path):
+def test_no_folder_one_number_twice_and_too_many_files(tmp_path, monkeypatch):
+    assert numbered(tmp_path / "none") == {}
     for name in ("312.jpg", "0312.jpg"):
         (tmp_path / name).touch()
+    assert numbered(tmp_path / "312.jpg") == {}
     with pytest.raises(CorpusError, match="frame 312 a second time"):
         numbered(tmp_path)
-
-
-def test_no_folder_and_too_many_files(tmp_path, monkeypatch):
-    assert numbered(tmp_path / "none") == {}
-    (tmp_path / "file").touch()
-    assert numbered(tmp_path / "file") == {}
+    (tmp_path / "0312.jpg").unlink()
     monkeypatch.setattr(images, "MAX_FILES", 3)
     for n in range(4):
         (tmp_path / f"{n}.jpg").touch()
-    with pytest.raises(CorpusError, match="more than 3 images"):
+    with pytest.raises(CorpusError, match="more than 3 files"):
         numbered(tmp_path)
 
 
@@ -84,31 +74,27 @@ def test_a_smaller_face_is_the_same_face(tmp_path, side):
     assert np.abs(face - expected).mean() < 3
 
 
-def jpeg(**options):
-    content = io.BytesIO()
-    picture().save(content, "JPEG", **options)
-    return content.getvalue()
-
-
 def saved(image, kind):
     content = io.BytesIO()
     image.save(content, kind)
     return content.getvalue()
 
 
+JPEG, PNG, BMP = (saved(picture(), kind) for kind in ("JPEG", "PNG", "BMP"))
 BROKEN = {
     "empty": (b"", "damaged"),
     "text": (b"no image at all", "damaged"),
-    "truncated": (jpeg()[:-200], "truncated"),
-    "cut in its header": (jpeg()[:30], "damaged"),
+    "truncated": (JPEG[:-200], "truncated"),
+    "cut in its header": (JPEG[:30], "damaged"),
     "grey": (saved(picture().convert("L"), "JPEG"), "of mode L"),
     "CMYK": (saved(picture().convert("CMYK"), "JPEG"), "of mode CMYK"),
     "transparent": (saved(picture().convert("RGBA"), "PNG"), "of mode RGBA"),
     "of a palette": (saved(picture().convert("P"), "PNG"), "of mode P"),
     "not square": (saved(picture().crop((0, 0, 32, 30)), "PNG"), "32 x 30 pixels are no square crop"),
     "a GIF": (saved(picture(), "GIF"), "damaged"),
-    "truncated PNG": (saved(picture(), "PNG")[:-40], "truncated"),
-    "truncated BMP": (saved(picture(), "BMP")[:-40], "truncated"),
+    "truncated PNG": (PNG[:-40], "truncated"),
+    "truncated BMP": (BMP[:-40], "truncated"),
+    "huge": (saved(Image.new("RGB", (3000, 3000)), "PNG"), "3000 x 3000 pixels, more than a crop can have"),  # 26 kB
 }
 
 
@@ -124,34 +110,22 @@ def test_broken_images(tmp_path, name):
 
 
 def test_sizes_are_bounded(tmp_path, monkeypatch):
-    path = tmp_path / "bomb.png"
-    Image.new("RGB", (3000, 3000)).save(path)  # 26 kB that would be 27 MB
-    with pytest.raises(CorpusError, match="3000 x 3000 pixels, more than a crop can have"):
-        decode(path, 16, True)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # Pillow opens nothing of more than twice as many
-    with pytest.raises(CorpusError, match="decompression bomb"):
-        decode(path, 16, True)
-    with pytest.raises(CorpusError, match="too many pixels"):
-        faces([path], 16, True)
+    path = write(tmp_path / "1.png", 2000)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # Pillow opens nothing of more than twice as many
+        for read in (lambda: decode(path, 16, True), lambda: faces([path], 16, True)):
+            with pytest.raises(CorpusError, match="decompression bomb"):
+                read()
     monkeypatch.setattr(images, "MAX_BYTES", 100)
     with pytest.raises(CorpusError, match="more than a crop can have"):
-        decode(write(tmp_path / "1.png"), 16, True)
-
-
-def test_another_size_than_the_others(tmp_path):
-    with pytest.raises(CorpusError, match="32 x 32 pixels, others have 40 x 40"):
-        decode(write(tmp_path / "1.png"), 16, True, size=(40, 40))
+        decode(path, 16, True)
 
 
 @given(st.one_of(st.binary(max_size=200), st.binary(min_size=1, max_size=30)), st.integers(0, 2), st.integers(0, 600))
 def test_any_bytes_give_a_face_or_a_corpus_error(tmp_path_factory, content, kind, at):
-    whole = bytearray(saved(picture(), ("JPEG", "PNG", "BMP")[kind]))
+    whole = (JPEG, PNG, BMP)[kind]
     path = tmp_path_factory.getbasetemp() / "any.jpg"
-    for spoilt in (
-        content,
-        bytes(whole[:at]) + content + bytes(whole[at + len(content) :]),
-        bytes(whole[:at]) + content,
-    ):
+    for spoilt in (content, whole[:at] + content + whole[at + len(content) :], whole[:at] + content):
         path.write_bytes(spoilt)
         try:
             assert decode(path, 8, False).shape == (8, 8)
@@ -199,23 +173,19 @@ def test_faces_are_decoded_once_into_a_mapped_array(cache, files, decoded):
     assert torch.equal(faces(files, 16, True), first)
 
 
-def test_other_options_order_or_files_are_another_array(cache, files, decoded):
+def test_other_options_order_or_files_are_another_array_and_a_copy_elsewhere_is_not(cache, files, decoded, tmp_path):
     one = faces(files, 16, False)
     assert tuple(one.shape) == (10, 16, 16)
+    decoded.clear()
+    shutil.copytree(tmp_path / "faces", tmp_path / "elsewhere", copy_function=shutil.copy2)
+    assert torch.equal(faces([tmp_path / "elsewhere" / file.name for file in files], 16, False), one)
+    assert decoded == []
     assert torch.equal(faces(files[::-1], 16, False), one.flip(0))
     assert faces(files, 8, False).shape[-1] == 8
     decoded.clear()
     write(files[3], seed=99)
     assert not torch.equal(faces(files, 16, False), one)
     assert len(decoded) == 10
-
-
-def test_a_copy_of_the_corpus_elsewhere_is_not_decoded_again(cache, files, decoded, tmp_path):
-    one = faces(files, 16, False)
-    decoded.clear()
-    shutil.copytree(tmp_path / "faces", tmp_path / "elsewhere", copy_function=shutil.copy2)
-    assert torch.equal(faces([tmp_path / "elsewhere" / file.name for file in files], 16, False), one)
-    assert decoded == []
 
 
 def test_a_broken_face_is_named_and_what_was_done_is_kept(cache, files, decoded, monkeypatch):
@@ -233,13 +203,13 @@ def test_a_broken_face_is_named_and_what_was_done_is_kept(cache, files, decoded,
     assert sorted(decoded) == ["6.jpg", "7.jpg", "8.jpg", "9.jpg"]
 
 
-def test_what_cannot_be_asked(cache, files, tmp_path):
-    with pytest.raises(CorpusError, match="no face image was found"):
-        faces([], 16, True)
-    with pytest.raises(CorpusError, match="1 to 2048 pixels"):
-        faces(files, 0, True)
-    with pytest.raises(CorpusError, match=r"none\.jpg: cannot be read"):
-        faces([tmp_path / "none.jpg"], 16, True)
-    write(tmp_path / "faces/11.jpg", side=40)
-    with pytest.raises(CorpusError, match=r"11\.jpg: 40 x 40 pixels, others have 32 x 32"):
-        faces([*files, tmp_path / "faces/11.jpg"], 16, True)
+def test_what_cannot_be_decoded_together(cache, files, tmp_path):
+    other = write(tmp_path / "faces/11.jpg", side=40)
+    for paths, side, message in (
+        ([], 16, "no face image was found"),
+        (files, 0, "1 to 2048 pixels"),
+        ([tmp_path / "none.jpg"], 16, r"none\.jpg: no such file"),
+        ([*files, other], 16, r"11\.jpg: 40 x 40 pixels, others have 32 x 32"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            faces(paths, side, True)

@@ -1,22 +1,18 @@
 """MELD. Sentences are made up; none of the corpus is written or printed here."""
 
 import csv
-import hashlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from uncertain_affect import corpora
-from uncertain_affect.corpora import CorpusError, download, meld, turns
+from uncertain_affect.corpora import CorpusError, meld, turns
 from uncertain_affect.papers.rock import monah
 
-HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime".split(
-    ","
-)
-FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 NAN = float("nan")
 
 # A row: text, speaker, emotion, dialogue, utterance, start, end. What is odd in the real one is here in small: numbers
@@ -47,15 +43,12 @@ ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # of the rows of TRAIN
 PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
-def table_row(i, text, speaker, emotion, dialogue, number, start, end):
-    return [i, text, speaker, emotion, "neutral", dialogue, number, 1, 1, start, end]
-
-
-def write(root, parts=PARTS, header=HEADER):
+def write(root, parts=PARTS):
     (root / "meld").mkdir(exist_ok=True)
     for split, rows in parts.items():
-        with (root / "meld" / FILES[split]).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *(table_row(i, *row) for i, row in enumerate(rows, start=1))])
+        cells = [[i, *row[:3], "neutral", *row[3:5], 1, 1, *row[5:]] for i, row in enumerate(rows, start=1)]
+        with (root / "meld" / meld.FILES[split]).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([meld.HEADER, *cells])
 
 
 @pytest.fixture
@@ -66,10 +59,10 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def edit(root, row, column, value, split="train"):
-    rows = [list(r) for r in PARTS[split]]
+def edit(root, row, column, value):
+    rows = [list(r) for r in TRAIN]
     rows[row][column] = value
-    write(root, {split: rows})
+    write(root, {"train": rows})
 
 
 def load_fails(root, message, line=None):
@@ -99,33 +92,18 @@ def test_turns_are_read_in_the_order_of_dialogue_and_utterance_numbers(root):
     ]  # fmt: skip
     assert train(corpus, corpus.start).tolist() == [60, 61.5, 63.25, 70, 180, 600, 603, 603, 604, 5]
     assert train(corpus, corpus.end).tolist() == [62, 63, 64.25, 72, 181, 602, 603, 910, 605, 6]
+    # of emotions other than the four no label is left, and none is shifted
+    four = {"anger": 0, "joy": 1, "neutral": 2, "sadness": 3}
+    assert corpus.targets["emotion"].tolist() == [four.get(row[2], -1) for row in rows]
     # 3 and 4 of dialogue 2, 0 of dialogue 3
     assert corpus.left_out == {"utterance number in no file": 3}
 
 
-def test_of_four_classes_the_other_emotions_stay_as_context_and_shift_no_label(root):
-    four, seven = (corpora.load("meld", root, classes=n) for n in (4, 7))
-    emotions = [TRAIN[i][2] for i in ORDER] + [row[2] for row in VAL + TEST]
-    assert [meld.EMOTIONS[i] for i in seven.targets["emotion"]] == emotions
-    four_names = ["anger", "joy", "neutral", "sadness"]
-    expected = [four_names.index(e) if e in four_names else -1 for e in emotions]
-    assert four.targets["emotion"].tolist() == expected
-    assert four.turns.tolist() == seven.turns.tolist()
-    assert meld.irregular(four)["no target: context alone"].sum() == 3
-    assert meld.irregular(seven)["no target: context alone"].sum() == 0
-
-
-def test_another_set_of_classes_is_refused(root):
-    with pytest.raises(CorpusError, match=r"no set of 5 classes. classes is 4 or 7"):
-        corpora.load("meld", root, classes=5)
-
-
-def test_the_shape_counts_and_checksum_are_those_of_dialogues(root):
-    corpus = corpora.load("meld", root)
-    assert corpus.describe().loc["train", "turns"] == 10
-    assert corpus.describe().loc["train", "dialogues"] == 3
-    assert corpus.checksum() == corpora.load("meld", root).checksum()
-    assert corpus.checksum() != corpora.load("meld", root, classes=7).checksum()
+def test_check_counts_targets_and_odd_turns(root):
+    table = corpora.check("meld", root)
+    assert table.loc["utterances and dialogues of train"].tolist() == ["10, 3", "10, 3", True]
+    assert table.loc["of the four classes in train"].tolist() == ["8,245", "7", False]
+    assert table.loc["kept: no target: context alone", "found"] == "3"
 
 
 # --- timing -------------------------------------------------------------------------------------------------------
@@ -161,23 +139,14 @@ def test_odd_turns_are_found_and_kept(root):
     assert all(corpus.auxiliary[name][8].isnan() for name in turns.TIMING)
 
 
-@given(
-    starts=st.lists(st.integers(0, 10_000), min_size=2, max_size=6),
-    lengths=st.lists(st.integers(1, 9_000), min_size=6, max_size=6),
-)
-def test_delays_add_up(tmp_path_factory, starts, lengths):
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 9_000)), min_size=2, max_size=6))
+def test_delays_add_up(times):
     """Through consecutive turns, durations and delays add up to the time from the first start to the last end."""
-    root = tmp_path_factory.mktemp("meld")
-    times = [(s, s + n) for s, n in zip(starts, lengths, strict=False)]
-    clock = [tuple(f"00:00:{ms // 1000:02d},{ms % 1000:03d}" for ms in pair) for pair in times]
-    write(root, {"train": [("a b", "Ross", "joy", 0, i, *pair) for i, pair in enumerate(clock)]} | {"val": VAL[:1]})
-    write(root, {"test": TEST[:1]})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meld, "PUBLISHED", {"train": (len(times), 1), "val": (1, 1), "test": (1, 1)})
-        corpus = corpora.load("meld", root)
-    here = torch.from_numpy(corpus.split == "train")
-    total = corpus.auxiliary["duration"][here].sum() + corpus.auxiliary["delay"][here][1:].sum()
-    assert total.item() == pytest.approx((times[-1][1] - times[0][0]) / 1000, abs=1e-3)
+    start, length = np.array(times).T / 1000
+    table = pd.DataFrame({"words": "a b", "start": start, "end": start + length})
+    timing = turns.timing(table, np.arange(len(times)) > 0)
+    total = timing["duration"].sum() + timing["delay"][1:].sum()
+    assert total.item() == pytest.approx(start[-1] + length[-1] - start[0], abs=1e-3)
 
 
 # --- text ---------------------------------------------------------------------------------------------------------
@@ -186,7 +155,7 @@ SIGNS = "a “cup” – or ‘two’ — isn’t café… ó"
 
 
 def write_text(root, content: bytes):
-    path = root / "meld" / FILES["val"]
+    path = root / "meld" / meld.FILES["val"]
     path.write_bytes(path.read_bytes().replace(b"Sugar?", content))
 
 
@@ -216,7 +185,7 @@ def test_utf8_read_as_code_page_1252_is_put_right(root):
 def test_text_that_is_right_stays_as_it_is(text):
     line = (text + "“‘—").encode()
     if not meld._MISREAD_PATTERN.search(text):
-        assert meld._text(line, None, 1) == text + "“‘—"
+        assert meld._File(None).decoded(line.decode(), 1) == text + "“‘—"
 
 
 def test_what_is_no_text_in_either_code_is_refused(root):
@@ -226,7 +195,7 @@ def test_what_is_no_text_in_either_code_is_refused(root):
 
 def test_a_byte_order_mark_blank_lines_unix_lines_and_another_order_of_columns_do_no_harm(root):
     first = corpora.load("meld", root).checksum()
-    for name in FILES.values():
+    for name in meld.FILES.values():
         path = root / "meld" / name
         rows = list(csv.reader(path.open(newline="")))
         lines = [",".join(f'"{cell}"' for cell in row[::-1]) for row in rows]
@@ -245,26 +214,22 @@ def test_it_is_available_only_with_all_three_files(root):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "message"),
+    ("row", "column", "value", "message"),
     [
-        (1, " ", "nobody is named as Speaker"),
-        (2, "bored", "Emotion is none of anger, disgust"),
-        (3, "x", "Dialogue_ID is 'x', no whole number"),
-        (4, "-1", "Utterance_ID is '-1', no whole number"),
-        (4, "1.0", "Utterance_ID is '1.0', no whole number"),
-        (5, "00:61:00,000", "StartTime is '00:61:00,000', not HH:MM:SS,mmm"),
-        (6, "00:01:02.000", "EndTime is '00:01:02.000', not"),
-        (6, "", "EndTime is '', not"),
+        (1, 1, " ", "nobody is named as Speaker"),
+        (1, 2, "bored", "the Emotion 'bored' is none of anger, joy"),
+        (1, 3, "x", "the Dialogue_ID 'x' is no whole number"),
+        (1, 4, "-1", "the Utterance_ID '-1' is no whole number"),
+        (1, 4, "1.0", "the Utterance_ID '1.0' is no whole number"),
+        (1, 5, "00:61:00,000", "the StartTime '00:61:00,000' is no HH:MM:SS,mmm"),
+        (1, 6, "00:01:02.000", "the EndTime '00:01:02.000' is no"),
+        (1, 6, "", "the EndTime '' is no"),
+        (3, 4, 1, r"dialogue and utterance \(2, 1\) stands there a second time, after line 4"),
     ],
 )
-def test_a_cell_that_cannot_be_is_refused_with_its_line(root, column, value, message):
-    edit(root, 1, column, value)
-    load_fails(root, f"train_sent_emo.csv, line 3: {message}", line=3)
-
-
-def test_an_utterance_that_is_there_twice_is_refused(root):
-    edit(root, 3, 4, 1)
-    load_fails(root, "train_sent_emo.csv, line 5: utterance 1 of dialogue 2 stands there a second time", line=5)
+def test_a_cell_that_cannot_be_is_refused_with_its_line(root, row, column, value, message):
+    edit(root, row, column, value)
+    load_fails(root, f"train_sent_emo.csv, line {row + 2}: {message}", line=row + 2)
 
 
 def test_a_file_that_was_cut_is_refused(root):
@@ -272,12 +237,13 @@ def test_a_file_that_was_cut_is_refused(root):
     content = path.read_bytes()
     path.write_bytes(b"".join(content.splitlines(keepends=True)[:-1]))
     load_fails(root, "train_sent_emo.csv: 9 utterances in 3 dialogues, where 10 in 3 were published")
-    path.write_bytes(content[: content.rindex(b',"')])
-    load_fails(root, "line 11: 10 columns where 11 are expected", line=11)
-    path.write_bytes(content[:-5])
-    load_fails(root, "line 11: unexpected end of data", line=11)
-    path.write_bytes(b"")
-    load_fails(root, "line 1: the columns are not Sr No., Utterance", line=1)
+    for cut, line, message in (
+        (content[: content.rindex(b',"')], 11, "10 columns where 11 are expected"),
+        (content[:-5], 11, "unexpected end of data"),
+        (content[:20], 1, "there is no column Speaker"),
+    ):
+        path.write_bytes(cut)
+        load_fails(root, f"line {line}: {message}", line=line)
 
 
 def test_a_turn_without_text_is_one_without_words(root):
@@ -300,23 +266,15 @@ def test_a_lead_speaks_alone_with_others_or_in_a_role():
 
 
 def test_without_a_lead_no_label_of_theirs_is_left_and_only_theirs_are_tested(root):
-    corpus = corpora.load("meld", root, classes=7)
+    corpus = corpora.load("meld", root)
     kept = meld.leave_one_lead_out(corpus)
     assert list(kept) == list(meld.LEADS)
     left = kept["Ross"].targets["emotion"] >= 0
     speakers = [corpus.speaker[(corpus.split == split) & left.numpy()].tolist() for split in ("train", "val", "test")]
-    assert speakers == [["Monica", "Monica", "Joey/Drake", "Old Waiter"], [], ["Ross"]]
+    assert speakers == [["Monica", "Monica", "Old Waiter"], [], ["Ross"]]
     # labels that are left are what they were, and the turns are all there
     assert torch.equal(kept["Ross"].targets["emotion"][left], corpus.targets["emotion"][left])
     assert kept["Ross"].turns.tolist() == corpus.turns.tolist()
-    assert (corpus.targets["emotion"] >= 0).all()
-
-
-def test_only_classes_can_be_hidden(root):
-    corpus = corpora.load("meld", root)
-    corpus.targets["valence"] = torch.zeros(len(corpus))
-    with pytest.raises(ValueError, match=r"only classes can be hidden as −1; target 'valence' is torch.float32"):
-        meld.leave_one_lead_out(corpus)
 
 
 # --- narratives ---------------------------------------------------------------------------------------------------
@@ -341,84 +299,3 @@ def test_the_end_of_an_endless_turn_is_unknown_and_a_guest_is_a_person(root):
     turns = meld.talkturns(corpus, "train_3")
     np.testing.assert_array_equal(turns.end, [602, 603, NAN, 605])
     assert monah.narrate(turns, meld.nouns(corpus))[3] == "the person said still tea."
-
-
-def test_an_unknown_dialogue_is_refused(root):
-    with pytest.raises(ValueError, match="no dialogue is called 'train_60'; the first is 'train_2'"):
-        meld.talkturns(corpora.load("meld", root), "train_60")
-
-
-# --- the published files ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def real(data_root):
-    """Gives the corpus when called: a test that fails shows its arguments, and no text must be among them."""
-    if not corpora.is_available("meld", data_root):
-        pytest.skip(f"MELD is not in {data_root}")
-    corpus = corpora.load("meld", data_root)
-    return lambda: corpus
-
-
-@pytest.mark.data
-def test_the_real_files_are_the_published_ones(data_root, real):
-    assert len(download.SOURCES["meld"]) == 3
-    for source in download.SOURCES["meld"]:
-        assert hashlib.sha256((data_root / source.path).read_bytes()).hexdigest() == source.sha256
-
-
-@pytest.mark.data
-def test_the_real_counts(real, data_root):
-    counts = real().describe()
-    assert counts.loc[["train", "val", "test"], "turns"].tolist() == [9989, 1109, 2610]
-    assert counts.loc[["train", "val", "test"], "dialogues"].tolist() == [1038, 114, 280]
-    assert real().left_out == {"utterance number in no file": 109}
-    target = real().targets["emotion"].numpy()
-    assert [int((target[real().split == split] >= 0).sum()) for split in ("train", "val", "test")] == [8245, 897, 2211]
-    seven = corpora.load("meld", data_root, classes=7).targets["emotion"]
-    assert torch.bincount(seven).tolist() == [1607, 361, 358, 2308, 6436, 1002, 1636]
-    assert np.isin(real().speaker, list(meld.LEADS)).mean() == pytest.approx(0.8327, abs=5e-5)
-
-
-@pytest.mark.data
-def test_the_real_odd_turns(real):
-    odd = {reason: int(mask.sum()) for reason, mask in meld.irregular(real()).items()}
-    assert odd == {
-        "no target: context alone": 2355,
-        "no words": 1,
-        "ends before it starts": 0,
-        "no length": 1,
-        "longer than 60 s": 2,
-        "starts before the turn before": 31,
-        "starts before the turn before ends": 822,
-    }
-    overlap = meld.irregular(real())["starts before the turn before ends"]
-    assert overlap[torch.from_numpy(real().split == "train")].sum() == 651
-
-
-@pytest.mark.data
-def test_the_real_timing(real):
-    duration, rate, delay = (real().auxiliary[name] for name in ("duration", "rate", "delay"))
-    assert duration.isnan().sum() == 3
-    assert rate.isnan().sum() == 4
-    assert duration.nanmedian().item() == pytest.approx(2.46, abs=0.005)
-    assert rate.nanmedian().item() == pytest.approx(154.6, abs=0.1)
-    assert (delay[~delay.isnan()].abs() <= 60).all()
-    # 1,432 first turns, 73 after numbers passed over, 4 beside times of no use, 35 of more than a minute
-    assert delay.isnan().sum() == 1544
-    assert (delay < 0).sum() == 818
-
-
-@pytest.mark.data
-def test_the_real_text_has_no_sign_of_a_wrong_code(real):
-    wrong = [any("\x80" <= sign <= "\x9f" or sign in "â€�" for sign in text) for text in real().turns]
-    assert sum(wrong) == 0  # and no text in the message
-
-
-@pytest.mark.data
-def test_each_real_lead_has_test_turns_of_its_own(real):
-    kept = meld.leave_one_lead_out(real())
-    test = torch.from_numpy(real().split == "test")
-    assert {lead: int((corpus.targets["emotion"][test] >= 0).sum()) for lead, corpus in kept.items()} == {
-        "Chandler": 309, "Joey": 355, "Monica": 285, "Phoebe": 233, "Rachel": 307, "Ross": 318,
-    }  # fmt: skip

@@ -1,9 +1,8 @@
 """Small trees in a corpus's official syntax: files by path, so that a test can change one before it is written."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import numpy as np
 
 Files = dict[str, bytes]
 
@@ -27,25 +26,14 @@ def replaced(files: Files, name: str, old: str, new: str) -> Files:
     return files | {name: files[name].replace(old.encode(), new.encode(), 1)}
 
 
-def without_row(files: Files, name: str, row: int) -> Files:
-    lines = files[name].splitlines(keepends=True)
-    return files | {name: b"".join(lines[:row] + lines[row + 1 :])}
-
-
-def with_row_twice(files: Files, name: str, row: int) -> Files:
-    lines = files[name].splitlines(keepends=True)
-    return files | {name: b"".join(lines[: row + 1] + lines[row:])}
-
-
-def planted(files: Files, rows_of, n: int = 1000, seed: int = 0):
-    """File, change and new content, `n` times: one of the rows `rows_of(file, lines)` dropped, or there twice."""
-    rng = np.random.default_rng(seed)
-    names = sorted(files)
-    for _ in range(n):
-        file = names[rng.integers(len(names))]
-        row = int(rng.choice(rows_of(file, files[file].splitlines())))
-        change = (without_row, with_row_twice)[rng.integers(2)]
-        yield file, change, change(files, file, row)[file]
+def planted(files: Files, rows_of: Callable[[str, list[bytes]], list[int]]) -> Iterator[tuple[str, bytes]]:
+    """File and new content: each of the rows `rows_of` a file (of many, some thirty) dropped, and there twice."""
+    for file, content in files.items():
+        lines = content.splitlines(keepends=True)
+        rows = rows_of(file, content.splitlines())
+        for row in {*rows[:: 1 + len(rows) // 30], rows[-1]}:
+            yield file, b"".join(lines[:row] + lines[row + 1 :])
+            yield file, b"".join(lines[: row + 1] + lines[row:])
 
 
 # what can lie in the place of any file, and what a reader is told
@@ -72,23 +60,32 @@ def unreadable(path: Path) -> None:
     path.chmod(0)
 
 
+def a_giant(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(2**31)
+
+
 IN_ITS_PLACE = {
     a_folder: "not a file",
-    a_loop: "cannot be read",
+    a_loop: r"cannot be read \(Too many levels of symbolic links\)",
     a_pipe: "not a file",
     nothing: "no such file",
     unreadable: "cannot be read",
+    a_giant: "bytes are more than such a file can have",
 }
 ANYWHERE = {  # changes of a whole text, and what a reader is told
     "empty": (lambda content: b"", "the file is empty"),
-    "blank": (lambda content: b"\n\n", "the file is empty"),
-    "utf-16": (lambda content: content.decode().encode("utf-16"), "not UTF-8 text"),
+    "blank": (lambda content: b"\n\n \n", "the file is empty"),
+    "utf-16": (lambda content: content.decode().encode("utf-16"), "line 1: not UTF-8 text"),
+    "utf-32": (lambda content: content.decode().encode("utf-32"), "line 1: not UTF-8 text"),
     "latin-1 bytes": (lambda content: content + b"\xe9\xe8\n", "not UTF-8 text"),
 }
 HARMLESS = {
-    "windows line ends": lambda content: content.replace(b"\n", b"\r\n"),
+    "windows line ends": lambda content: content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
+    "old line ends": lambda content: content.replace(b"\r\n", b"\n").replace(b"\n", b"\r"),
     "byte-order mark": lambda content: b"\xef\xbb\xbf" + content,
-    "no line end at the end": lambda content: content.rstrip(b"\n"),
+    "blank lines at the end": lambda content: content + b"\n \n\n",
+    "no line end at the end": lambda content: content.rstrip(b"\r\n"),
 }
 
 

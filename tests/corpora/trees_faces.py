@@ -1,28 +1,27 @@
 """Small BP4D, DISFA and Aff-Wild2 in their official layout, with what is odd in the real ones.
 
-Each function writes a corpus below a data root. A face is a square of one brightness, `shade` of its frame, so that a
-test can tell which frame a row of the result shows. With `every` only each so-manieth frame from the first has a face.
+Each function makes the files of a corpus, and returns with them the labels that they hold. A face is a square of one
+brightness, `shade` of its frame, so that a test can tell which frame a row of the result shows. With `every` only the
+first of so many frames has a face.
 """
 
+import io
 import struct
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from trees import Files, text
 
 BP4D_HEADER = (0, 1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 27, 28)
 DISFA_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 AFFWILD2_UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
+AU, VA = "AU_Detection_Challenge", "VA_Estimation_Challenge"
 FOLDERS = {
     2021: ("annotations", "AU_Set", "EXPR_Set", "VA_Set"),
-    2022: (
-        "Third ABAW Annotations", "AU_Detection_Challenge", "EXPR_Classification_Challenge", "VA_Estimation_Challenge",
-    ),
-    2024: (
-        "6th ABAW Annotations", "AU_Detection_Challenge", "EXPR_Recognition_Challenge", "VA_Estimation_Challenge",
-    ),
-}  # fmt: skip
+    2022: ("Third ABAW Annotations", AU, "EXPR_Classification_Challenge", VA),
+    2024: ("6th ABAW Annotations", AU, "EXPR_Recognition_Challenge", VA),
+}
 
 
 def shade(frame: int) -> int:
@@ -30,71 +29,67 @@ def shade(frame: int) -> int:
     return 40 + 3 * (frame % 60)
 
 
-def write_face(path: Path, grey: int, side: int = 48) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((side, side, 3), grey, np.uint8)).save(path, quality=95)
+def face(grey: int, kind: str = "JPEG", side: int = 48, height: int | None = None) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.full((height or side, side, 3), grey, np.uint8)).save(out, kind, quality=95)
+    return out.getvalue()
 
 
-def write_text(path: Path, lines, end: str = "\n") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("".join(f"{line}{end}" for line in lines).encode())
+def grey_png(level: int, size: int = 48) -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (size, size), level).save(out, "PNG")
+    return out.getvalue()
 
 
-def bp4d(root: Path, sequences: dict, seed: int = 0, side: int = 48, every: int = 1) -> dict:
-    """BP4D with so many coded frames in each (subject, task); returns (first frame, cells (n, 23)) by sequence.
+def bp4d(sequences: dict, every: int = 1) -> tuple[Files, dict]:
+    """With so many coded frames in each (subject, task); first frame and cells (n, 23) by sequence.
 
     Names of images have as many digits as the sequence's longest, in every third sequence two more; frames before the
     first coded one have an image too, and the third coded one of each sequence has none.
     """
-    rng = np.random.default_rng(seed)
-    made = {}
+    rng = np.random.default_rng(0)
+    files, made = {"bp4d/AUCoding/AU_OCC/._F001_T1.csv": b"\x00\x05macOS"}, {}
     for i, ((subject, task), n) in enumerate(sequences.items()):
         first = (2440, 95, 732)[i % 3]
         cells = (rng.random((n, len(BP4D_HEADER) - 1)) < 0.4).astype(int)
         cells[rng.random(cells.shape) < 0.02] = 9
-        rows = [",".join(map(str, (first + k, *row))) for k, row in enumerate(cells.tolist())]
-        write_text(root / "bp4d/AUCoding/AU_OCC" / f"{subject}_{task}.csv", [",".join(map(str, BP4D_HEADER)), *rows])
+        rows = [BP4D_HEADER, *((first + k, *row) for k, row in enumerate(cells.tolist()))]
+        files[f"bp4d/AUCoding/AU_OCC/{subject}_{task}.csv"] = text(*(",".join(map(str, row)) for row in rows))
         width = len(str(first + n)) + 2 * (i % 3 == 2)
-        for frame in [first - 1, *range(first, first + n, every)]:
-            if frame != first + 2:
-                path = root / "bp4d/faces" / subject / task / f"{frame:0{width}}.jpg"
-                write_face(path, shade(frame), side)
+        for frame in {first - 1, *range(first, first + n, every)} - {first + 2}:
+            files[f"bp4d/faces/{subject}/{task}/{frame:0{width}}.jpg"] = face(shade(frame))
         made[subject, task] = first, cells
-    (root / "bp4d/AUCoding/AU_OCC/._F001_T1.csv").write_bytes(b"\x00\x05macOS")
-    return made
+    return files, made
 
 
-def disfa(root: Path, frames: dict, seed: int = 0, side: int = 48, every: int = 1) -> dict:
-    """DISFA with so many frames of each subject; returns intensities (n, 12) by subject.
+def disfa(frames: dict, every: int = 1) -> tuple[Files, dict]:
+    """With so many frames of each subject; intensities (n, 12) by subject.
 
     Crops are numbered from 0 as PNGs; the second frame has none, and two more than the labels have are there.
     """
-    rng = np.random.default_rng(seed)
-    made = {}
+    rng = np.random.default_rng(0)
+    files, made = {}, {}
     for subject, n in frames.items():
-        intensities = rng.integers(0, 6, (n, len(DISFA_UNITS)))
-        for unit, values in zip(DISFA_UNITS, intensities.T.tolist(), strict=True):
-            path = root / "disfa/ActionUnit_Labels" / subject / f"{subject}_au{unit}.txt"
-            write_text(path, [f"{k},{value}" for k, value in enumerate(values, start=1)], "\r\n")
+        made[subject] = rng.integers(0, 6, (n, len(DISFA_UNITS)))
+        for unit, values in zip(DISFA_UNITS, made[subject].T.tolist(), strict=True):
+            lines = [f"{k},{value}" for k, value in enumerate(values, start=1)]
+            files[f"disfa/ActionUnit_Labels/{subject}/{subject}_au{unit}.txt"] = text(*lines, end="\r\n")
         for image in {*range(0, n + 2, every)} - {1}:
-            write_face(root / "disfa/faces" / subject / f"{image}.png", shade(image + 1), side)
-        made[subject] = intensities
-    return made
+            files[f"disfa/faces/{subject}/{image}.png"] = face(shade(image + 1), "PNG")
+    return files, made
 
 
-def affwild2(root: Path, videos: dict, release: int = 2021, seed: int = 0, side: int = 112, every: int = 1) -> dict:
-    """Aff-Wild2 with videos: name -> (n frames, {task: part}); returns labels by video and task.
+def affwild2(videos: dict, release: int = 2021, every: int = 1) -> tuple[Files, dict]:
+    """With videos: name -> (n frames, {task: part}); labels by video and task.
 
     Some labels are missing; in each video the fourth frame has no crop. In 2022 and 2024 there is an eighth expression.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     place, *folders = FOLDERS[release]
-    folder = {task: root / "affwild2" / place / name for task, name in zip(("AU", "EXPR", "VA"), folders, strict=True)}
+    folder = {t: f"affwild2/{place}/{name}" for t, name in zip(("AU", "EXPR", "VA"), folders, strict=True)}
     names = EXPRESSIONS if release == 2021 else (*EXPRESSIONS, "Other")
+    files = {f"{folder[task]}/{part}_Set/.DS_Store": b"macOS" for task in folder for part in ("Train", "Validation")}
     made = {}
-    for task in folder:
-        for part in ("Train_Set", "Validation_Set"):
-            (folder[task] / part).mkdir(parents=True, exist_ok=True)
     for video, (n, parts) in videos.items():
         units = rng.integers(0, 2, (n, 12))
         units[rng.random(n) < 0.1, 3] = -1
@@ -107,14 +102,12 @@ def affwild2(root: Path, videos: dict, release: int = 2021, seed: int = 0, side:
             "EXPR": [",".join(names), *map(str, expression.tolist())],
             "VA": ["valence,arousal", *(f"{v:g},{a:g}" for v, a in affect.tolist())],
         }
-        for task, part in parts.items():
-            write_text(folder[task] / part / f"{video}.txt", lines[task])
-        for frame in range(1, n + 1, every):
-            if frame != 4:
-                write_face(root / "affwild2/cropped_aligned" / video / f"{frame:05}.jpg", shade(frame), side)
-        (root / "affwild2/cropped_aligned" / video / ".DS_Store").write_bytes(b"macOS")
+        files |= {f"{folder[task]}/{part}/{video}.txt": text(*lines[task]) for task, part in parts.items()}
+        for frame in {*range(1, n + 1, every)} - {4}:
+            files[f"affwild2/cropped_aligned/{video}/{frame:05}.jpg"] = face(shade(frame), side=112)
+        files[f"affwild2/cropped_aligned/{video}/.DS_Store"] = b"macOS"
         made[video] = {"AU": units, "EXPR": expression, "VA": affect}
-    return made
+    return files, made
 
 
 def mp4(n_frames: int) -> bytes:

@@ -65,8 +65,7 @@ def fuzz(atheris, name: str, options: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, seeds = Path(folder) / parser.file, Path(folder) / "seeds"
         seeds.mkdir()
-        for number, seed in enumerate(parser.seeds):
-            (seeds / str(number)).write_bytes(seed)
+        (seeds / "whole").write_bytes(parser.seed)
 
         def one_input(content: bytes) -> None:
             path.write_bytes(content)

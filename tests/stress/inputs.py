@@ -187,7 +187,7 @@ def _corpus_readers(folder: Path) -> dict[str, Reader]:
             except CorpusError as error:
                 assert error.path == path, f"does not name the file: {error}"
 
-        return Reader(call, list(parser.seeds), mutated)
+        return Reader(call, [parser.seed], mutated)
 
     return {name: reader(name) for name in PARSERS}
 

@@ -2,9 +2,11 @@
 
 import importlib
 import os
+from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
+import yaml
 
 from uncertain_affect.compute.paths import data_root
 from uncertain_affect.corpora.base import (
@@ -19,23 +21,12 @@ from uncertain_affect.corpora.base import (
 )
 
 __all__ = [
-    "KNOWN",
-    "About",
-    "ActionUnits",
-    "AffectTraces",
-    "AffectVideos",
-    "Corpus",
-    "CorpusError",
-    "Dialogues",
-    "Expressions",
-    "about",
-    "check",
-    "is_available",
-    "load",
-]
+    "KNOWN", "About", "ActionUnits", "AffectTraces", "AffectVideos", "Corpus", "CorpusError", "Dialogues",
+    "Expressions", "about", "check", "is_available", "load",
+]  # fmt: skip
 
-# One module per corpus, imported when it is asked for. Each has load(root, **options), is_available(root) and
-# check(root), where root is the data root, and ABOUT.
+# One module per corpus, imported when it is needed. Each has load(root, **options), is_available(root) and check(root),
+# where root is the data root; about.yaml says what it is for and how to get it.
 KNOWN = (
     "simulated", "ferplus", "meld", "ceap360vr", "bp4d", "disfa", "affwild2", "recola", "iemocap", "semaine",
 )  # fmt: skip
@@ -71,7 +62,9 @@ def about(name: str) -> About:
     Raises:
         CorpusError: the name is unknown.
     """
-    return _module(name).ABOUT
+    _check_name(name)
+    texts = yaml.safe_load(Path(__file__).with_name("about.yaml").read_text(encoding="utf-8"))
+    return About(**texts[name])
 
 
 def check(name: str, root: str | os.PathLike | None = None) -> pd.DataFrame:
@@ -85,6 +78,10 @@ def check(name: str, root: str | os.PathLike | None = None) -> pd.DataFrame:
 
 
 def _module(name: str) -> ModuleType:
+    _check_name(name)
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _check_name(name: str) -> None:
     if name not in KNOWN:
         raise CorpusError(f"no corpus is called {name!r}", cure=f"Known: {', '.join(KNOWN)}")
-    return importlib.import_module(f"{__name__}.{name}")

@@ -5,8 +5,8 @@ competitions. Under `<data root>/affwild2/`:
 
 - annotations of one competition, in a folder of any name: `AU_Set`, `EXPR_Set` and `VA_Set` (2020, 2021), or
   `AU_Detection_Challenge`, `EXPR_Classification_Challenge` (2022, 2023) or `EXPR_Recognition_Challenge` (2024), and
-  `VA_Estimation_Challenge`; in each `Train_Set/<video>.txt` and `Validation_Set/<video>.txt`. Where only
-  `MTL_Challenge/{train_set,validation_set}.txt` is there, it is read.
+  `VA_Estimation_Challenge`; in each `Train_Set/<video>.txt` and `Validation_Set/<video>.txt`. The lists of
+  single frames in `MTL_Challenge` are not read.
 - `cropped_aligned/<video>/00001.jpg`, the crops as they are shipped, 112 x 112 pixels.
 - `videos/*/<video>.mp4` (or .avi), only asked how many frames they have, and not at all where they are not there.
 
@@ -21,172 +21,48 @@ action unit or expression) and −5 (valence or arousal) mean that there is no l
 counts without the other. The eighth expression since 2022, "Other", counts as none.
 """
 
-import math
-import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
-from uncertain_affect.corpora import images, lines
-from uncertain_affect.corpora.base import About, AffectVideos, CorpusError
+from uncertain_affect.corpora import images
+from uncertain_affect.corpora.base import AffectVideos, CheckRow, CorpusError
+from uncertain_affect.corpora.reading import File, Table, entries, number
 
 # Folders of a task, by competition.
 FOLDERS = {
     "AU": ("AU_Set", "AU_Detection_Challenge"),
     "EXPR": ("EXPR_Set", "EXPR_Classification_Challenge", "EXPR_Recognition_Challenge"),
     "VA": ("VA_Set", "VA_Estimation_Challenge"),
-    "MTL": ("MTL_Challenge",),
 }
-PARTS = {"train": ("Train_Set", "train_set.txt"), "val": ("Validation_Set", "validation_set.txt")}
+PARTS = {"train": "Train_Set", "val": "Validation_Set"}
 SUBSETS = {"AU": "au", "EXPR": "expression", "VA": "va"}
 UNITS = {12: (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26), 8: (1, 2, 4, 6, 12, 15, 20, 25)}  # 8 in 2020 alone
 EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 OTHER = len(EXPRESSIONS)
 MISSING = -5.0
+# What stands in a file, as the labels here.
+OCCURRENCE = {"0": 0, "1": 1, "-1": -1}
+EXPRESSION = {str(code): code for code in range(-1, OTHER + 1)}
 FPS = 30.0  # of a video whose name does not say: most have it
 MAX_LINES = 1_000_000  # of a video: nine hours
-MAX_HEADER = 64 * 2**20  # bytes of a video's table of contents
 
 GET = (
     "Aff-Wild2 is licensed by Imperial College London (ibug.doc.ic.ac.uk/resources/aff-wild2); put its annotations and "
     "its cropped_aligned folder into affwild2 of the data root"
 )
 
-ABOUT = About(
-    title="Aff-Wild2",
-    purpose="Iterative Distillation's corpus: twelve action units, seven expressions, valence and arousal in videos",
-    licence="by agreement, for academic research; nothing made of it may be passed on",
-    how_to_get="the agreement of Imperial College London, ibug.doc.ic.ac.uk/resources/aff-wild2",
-    layout="affwild2/<annotations>/AU_Set/Train_Set/<video>.txt and so on, affwild2/cropped_aligned/<video>/00001.jpg",
-)
 
 VIDEO = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}")  # 6-30-1920x1080_left, 122-60-1920x1080-1, video10_1_left
 _PERSON = re.compile("_(?:left|right)$")
 _RATE = re.compile("-([1-9][0-9]{0,2})-[0-9]+x[0-9]+")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,4}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
-_PLACE = re.compile(r"([^/\\]{1,200})/\s*([0-9]{1,7})\.(?:jpe?g|png)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class _Track:
-    """The labels of one task in one video, for frames 1 to n; `whole` where every frame of the video has a line."""
-
-    part: str
-    labels: np.ndarray
-    path: Path
-    whole: bool = True
-
-
-def load(
-    root: str | os.PathLike, size: int = 112, colour: bool = True, every: int = 1, longest: int | None = None
-) -> AffectVideos:
-    """Aff-Wild2's frames that have a crop, by video and frame.
-
-    Subsets are "au train", "au val", "expression train" and so on, for the tasks that are there: all frames of the
-    videos of the set, labelled or not. `au` are `UNITS` in the order of their numbers, `expression` an index in
-    `EXPRESSIONS`. There is no sound, `audio` is (N, 0).
-
-    Args:
-        root: the data root, which holds `affwild2/`.
-        size: pixels of a face's side.
-        colour: faces uint8 (N, 3, size, size) in RGB, else (N, size, size) in grey levels.
-        every: only each so-manieth frame of a video.
-        longest: only so many frames of a video, its first; default all.
-
-    Raises:
-        CorpusError: a file is missing or malformed, a video is in two parts of a task, a crop cannot be read, or there
-            is no frame at all.
-    """
-    if every < 1 or (longest is not None and longest < 1):
-        raise CorpusError(f"every is 1 or more, and so is longest, not {every} and {longest}")
-    folder = Path(root) / "affwild2"
-    tracks, left_out = _tracks(folder)
-    files: list[Path] = []
-    labels = defaultdict(list)
-    names, times, subsets = [], [], defaultdict(list)
-    n_units = _n_units(tracks)
-    for video, of_task in tracks.items():
-        crops, lost = _frames(folder, video, of_task)
-        for reason, count in lost.items():
-            left_out[reason] += count
-        chosen = [number for number in crops if (number - 1) % every == 0][:longest]
-        left_out["passed over by every or longest"] += len(crops) - len(chosen)
-        files += [crops[number] for number in chosen]
-        names += [video] * len(chosen)
-        times += [(number - 1) / _fps(video) for number in chosen]
-        rows = np.array(chosen, dtype=np.int64) - 1
-        for task, nothing in (("AU", np.int8(-1)), ("EXPR", np.int64(-1)), ("VA", np.float32(MISSING))):
-            shape = {"AU": (len(rows), n_units), "EXPR": (len(rows),), "VA": (len(rows), 2)}[task]
-            track = of_task.get(task)
-            labels[task].append(np.full(shape, nothing) if track is None else track.labels[rows])
-            for part in PARTS:
-                subsets[task, part].append(np.full(len(rows), track is not None and track.part == part))
-    if not files:
-        raise CorpusError("no frame with labels has a crop", path=folder / "cropped_aligned", cure=GET)
-    tasks = [task for task in SUBSETS if any(task in of_task for of_task in tracks.values())]
-    joined = {task: torch.from_numpy(np.concatenate(parts)) for task, parts in labels.items()}
-    return AffectVideos(
-        frames=images.faces(files, size, colour, GET, "Aff-Wild2"),
-        audio=torch.zeros(len(files), 0),
-        au=joined["AU"],
-        expression=joined["EXPR"],
-        valence_arousal=joined["VA"],
-        video=np.array(names),
-        time=torch.tensor(times, dtype=torch.float64),
-        subsets={
-            f"{SUBSETS[task]} {part}": torch.from_numpy(np.concatenate(subsets[task, part]))
-            for task in tasks
-            for part in PARTS
-        },
-        left_out={reason: count for reason, count in left_out.items() if count},
-    )
-
-
-def is_available(root: str | os.PathLike) -> bool:
-    """Whether there are annotations of a task, and the folder of crops."""
-    folder = Path(root) / "affwild2"
-    try:
-        return bool(_task_folders(folder)) and (folder / "cropped_aligned").is_dir()
-    except CorpusError:
-        return True  # load says what is wrong with them
-
-
-def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
-    """What is expected, what is there, and whether they agree: (what, expected, found, ok) for each.
-
-    Videos of each task and part; and what does not match between label files, crops and videos. No counts of the whole
-    corpus are published: each competition has its own.
-
-    Raises:
-        CorpusError: as :func:`load`.
-    """
-    folder = Path(root) / "affwild2"
-    tracks, total = _tracks(folder)
-    counts, frames = defaultdict(int), 0
-    for video, of_task in tracks.items():
-        crops, lost = _frames(folder, video, of_task)
-        frames += len(crops)
-        for reason, count in lost.items():
-            total[reason] += count
-        for task, track in of_task.items():
-            counts[task, track.part] += 1
-    rows = [
-        (f"videos, {SUBSETS[task]} {part}", "1 or more", f"{counts[task, part]:,}", counts[task, part] > 0)
-        for task in SUBSETS
-        for part in PARTS
-    ]
-    rows.append(("frames with labels and a crop", "1 or more", f"{frames:,}", frames > 0))
-    few = len(tracks) // 20
-    rows.append((DISAGREE, "0", f"{total[DISAGREE]:,}", not total[DISAGREE]))
-    for reason in (BEYOND_OTHERS, BEYOND_VIDEO, NO_LINE):
-        rows.append((reason, f"0, or up to {few:,}", f"{total[reason]:,}", total[reason] <= few))
-    for reason in (NO_FACE, NO_CROPS, AFTER_CROPS, IS_OTHER):
-        rows.append((reason, "any", f"{total[reason]:,}", True))
-    return rows
 
 
 # Why a line, or a crop, is left out.
@@ -200,114 +76,202 @@ NO_CROPS = "no crop: none of its video is there"
 IS_OTHER = "label of a frame: the expression Other"
 
 
+@dataclass(frozen=True)
+class _Track:
+    """The labels of one task in one video, for frames 1 to n."""
+
+    part: str
+    labels: np.ndarray
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A video, its labels by task, its crops by number of the frame, and what is left out of it."""
+
+    name: str
+    tracks: dict[str, _Track]
+    crops: dict[int, Path]
+    left_out: Counter
+
+
+def load(root: Path, size: int = 112, colour: bool = True, every: int = 1, longest: int | None = None) -> AffectVideos:
+    """Aff-Wild2's frames that have a crop, by video and frame.
+
+    Subsets are "au train", "au val", "expression train" and so on, for the tasks that are there: all frames of the
+    videos of the set, labelled or not. `au` are `UNITS` in the order of their numbers, `expression` an index in
+    `EXPRESSIONS`. There is no sound, `audio` is (N, 0).
+
+    Args:
+        root: the data root, which holds `affwild2/`.
+        size: pixels of a face's side.
+        colour: faces uint8 (N, 3, size, size) in RGB, else (N, size, size) in grey levels.
+        every: take the first of so many frames of a video.
+        longest: take only so many frames of a video, its first; default all.
+
+    Raises:
+        CorpusError: a file is missing or malformed, a video is in two parts of a task, a crop cannot be read, or there
+            is no frame at all.
+    """
+    if every < 1 or (longest is not None and longest < 1):
+        raise CorpusError(f"every is 1 or more, and so is longest, not {every} and {longest}")
+    folder = root / "affwild2"
+    videos = _videos(folder)
+    unlabelled = {
+        "AU": np.full(_n_units(videos), -1, np.int8),
+        "EXPR": np.int64(-1),
+        "VA": np.full(2, MISSING, np.float32),
+    }
+    files, names, times, left_out = [], [], [], Counter()
+    labels, parts = defaultdict(list), defaultdict(list)
+    for video in videos:
+        chosen = [frame for frame in video.crops if (frame - 1) % every == 0][:longest]
+        left_out += video.left_out
+        left_out["passed over by every or longest"] += len(video.crops) - len(chosen)
+        files += [video.crops[frame] for frame in chosen]
+        names += [video.name] * len(chosen)
+        times += [(frame - 1) / _fps(video.name) for frame in chosen]
+        rows = np.array(chosen, dtype=np.int64) - 1
+        for task, unknown in unlabelled.items():
+            track = video.tracks.get(task)
+            labels[task].append(track.labels[rows] if track else np.full((len(rows), *unknown.shape), unknown))
+            parts[task] += [track.part if track else ""] * len(rows)
+    if not files:
+        raise CorpusError("no frame with labels has a crop", path=folder / "cropped_aligned", cure=GET)
+    joined = {task: torch.from_numpy(np.concatenate(blocks)) for task, blocks in labels.items()}
+    tasks = [task for task in SUBSETS if any(task in video.tracks for video in videos)]
+    return AffectVideos(
+        frames=images.faces(files, size, colour, GET, "Aff-Wild2"),
+        audio=torch.zeros(len(files), 0),
+        au=joined["AU"],
+        expression=joined["EXPR"],
+        valence_arousal=joined["VA"],
+        video=np.array(names),
+        time=torch.tensor(times, dtype=torch.float64),
+        subsets={
+            f"{SUBSETS[task]} {part}": torch.from_numpy(np.array(parts[task]) == part)
+            for task in tasks
+            for part in PARTS
+        },
+        left_out={reason: count for reason, count in left_out.items() if count},
+    )
+
+
+def is_available(root: Path) -> bool:
+    """Whether there are annotations of a task, and the folder of crops."""
+    folder = root / "affwild2"
+    try:
+        return bool(_task_folders(folder)) and (folder / "cropped_aligned").is_dir()
+    except CorpusError:
+        return True  # load says what is wrong with them
+
+
+def check(root: Path) -> list[CheckRow]:
+    """Videos of each task and part; and what does not match between label files, crops and videos.
+
+    No counts of the whole corpus are published: each competition has its own.
+
+    Raises:
+        CorpusError: as :func:`load`; but crops may lack, and are not decoded.
+    """
+    videos = _videos(root / "affwild2")
+    left_out = sum((video.left_out for video in videos), Counter())
+    counts = Counter((task, track.part) for video in videos for task, track in video.tracks.items())
+    frames, few = sum(len(video.crops) for video in videos), len(videos) // 20
+    expected = {f"videos, {SUBSETS[task]} {part}": counts[task, part] for task in SUBSETS for part in PARTS}
+    expected["frames with labels and a crop"] = frames
+    rows = [(what, "1 or more", f"{found:,}", found > 0) for what, found in expected.items()]
+    rows.append((DISAGREE, "0", f"{left_out[DISAGREE]:,}", not left_out[DISAGREE]))
+    for reason in (BEYOND_OTHERS, BEYOND_VIDEO, NO_LINE):
+        rows.append((reason, f"0, or up to {few:,}", f"{left_out[reason]:,}", left_out[reason] <= few))
+    rows += [(reason, "any", f"{left_out[reason]:,}", True) for reason in (NO_FACE, NO_CROPS, AFTER_CROPS, IS_OTHER)]
+    return rows
+
+
 # --- files -------------------------------------------------------------------------------------------------------
 
 
 def _task_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each task; at most three levels down.
+    """The folder of each task that is there; at most three levels down.
 
     Raises:
         CorpusError: two folders hold annotations of one task.
     """
-    known = {name: task for task, names in FOLDERS.items() for name in names}
-    found: dict[str, Path] = {}
-    level = [folder]
-    for _ in range(3):
-        below = []
-        for place in level:
-            try:
-                inside = sorted(Path(entry.path) for entry in os.scandir(place) if entry.is_dir())
-            except OSError:
-                continue
-            for path in inside:
-                task = known.get(path.name)
-                if task is not None and task in found:
-                    reason = f"annotations of {task} a second time, beside {found[task]}"
-                    raise CorpusError(reason, path=path, cure="Keep those of one competition")
-                if task is not None:
-                    found[task] = path
-                elif path.name not in ("cropped_aligned", "videos") and not path.name.startswith("."):
-                    below.append(path)
-        level = below
+    found = {}
+    for task, names in FOLDERS.items():
+        patterns = [f"{above}{name}" for name in names for above in ("", "[!.]*/", "[!.]*/[!.]*/")]
+        places = sorted(place for pattern in patterns for place in folder.glob(pattern) if place.is_dir())
+        if len(places) > 1:
+            reason = f"annotations of {task} a second time, beside {places[0]}"
+            raise CorpusError(reason, path=places[1], cure="Keep those of one competition")
+        if places:
+            found[task] = places[0]
     return found
 
 
-def _tracks(folder: Path) -> tuple[dict[str, dict[str, _Track]], dict[str, int]]:
-    """Labels by video and task, in the order of the videos' names, and what is left out of them."""
+def _videos(folder: Path) -> list[_Video]:
+    """The labelled videos, by name."""
     places = _task_folders(folder)
-    tracks: dict[str, dict[str, _Track]] = defaultdict(dict)
-    left_out: dict[str, int] = defaultdict(int)
     if not places:
         raise CorpusError("no AU_Set, EXPR_Set or VA_Set, or their later names", path=folder, cure=GET)
-    if places.keys() == {"MTL"}:
-        for part, (_, name) in PARTS.items():
-            path = places["MTL"] / name
-            for video, labels in parse_mtl(lines.read(path, GET), path).items():
-                for task, values in labels.items():
-                    _add(tracks, video, task, _Track(part, values, path, whole=False))
-    for task, place in places.items():
-        if task == "MTL":
-            continue
-        for part, (name, _) in PARTS.items():
-            try:
-                files = sorted(file for file in os.listdir(place / name) if file.endswith(".txt"))
-            except OSError as error:
-                raise CorpusError(f"no folder of labels ({error.strerror})", path=place / name, cure=GET) from error
-            for file in files:
-                if file.startswith("."):  # macOS leaves ._*
-                    continue
-                path = place / name / file
-                if not VIDEO.fullmatch(path.stem):
-                    raise CorpusError("not the name of a video", path=path, cure=GET)
-                _add(tracks, path.stem, task, _Track(part, parse_labels(lines.read(path, GET), path, task), path))
-    for of_task in tracks.values():
-        if "EXPR" in of_task:
-            expression = of_task["EXPR"].labels
+    tracks: dict[str, dict[str, _Track]] = defaultdict(dict)
+    for task, part in product(places, PARTS):
+        for path in entries(places[task] / PARTS[part], GET):
+            if path.suffix != ".txt":
+                continue
+            if not VIDEO.fullmatch(path.stem):
+                raise CorpusError("not the name of a video", path=path, cure=GET)
+            if other := tracks[path.stem].get(task):
+                reason = f"{path.stem} is in {other.path} too"
+                raise CorpusError(reason, path=path, cure="A video has one part of a task")
+            tracks[path.stem][task] = _Track(part, read_labels(path, task), path)
+    videos = []
+    for name, of_video in sorted(tracks.items()):
+        crops, left_out = _crops(folder, name, [len(track.labels) for track in of_video.values()])
+        if "EXPR" in of_video:
+            expression = of_video["EXPR"].labels
             left_out[IS_OTHER] += int((expression == OTHER).sum())
             expression[expression == OTHER] = -1
-    return dict(sorted(tracks.items())), left_out
+        videos.append(_Video(name, of_video, crops, left_out))
+    return videos
 
 
-def _add(tracks: dict[str, dict[str, _Track]], video: str, task: str, track: _Track) -> None:
-    if (other := tracks[video].get(task)) is not None:
-        raise CorpusError(f"{video} is in {other.path} too", path=track.path, cure="A video has one part of a task")
-    tracks[video][task] = track
-
-
-def _n_units(tracks: dict[str, dict[str, _Track]]) -> int:
+def _n_units(videos: Sequence[_Video]) -> int:
     """How many action units there are; 0 without any."""
-    number = None
-    for of_task in tracks.values():
-        if (track := of_task.get("AU")) is not None:
-            number = number or track.labels.shape[1]
-            if track.labels.shape[1] != number:
-                reason = f"{track.labels.shape[1]} action units, other files have {number}"
-                raise CorpusError(reason, path=track.path, line=1, cure="Keep the annotations of one competition")
-    return number or 0
+    tracks = [video.tracks["AU"] for video in videos if "AU" in video.tracks]
+    n = tracks[0].labels.shape[1] if tracks else 0
+    for track in tracks:
+        if track.labels.shape[1] != n:
+            reason = f"{track.labels.shape[1]} action units, other files have {n}"
+            raise CorpusError(reason, path=track.path, line=1, cure="Keep the annotations of one competition")
+    return n
 
 
-def _frames(folder: Path, video: str, of_task: dict[str, _Track]) -> tuple[dict[int, Path], dict[str, int]]:
-    """A video's crops by frame, of frames that its labels reach, and what is left out of it."""
-    lost: dict[str, int] = defaultdict(int)
+def _crops(folder: Path, video: str, lengths: Sequence[int]) -> tuple[dict[int, Path], Counter]:
+    """A video's crops by frame, of frames that its labels reach, and what is left out of it.
+
+    Args:
+        folder: of the corpus.
+        video: its name.
+        lengths: of its label files.
+    """
+    left_out = Counter()
     crops = images.numbered(folder / "cropped_aligned" / video)
-    lengths = [len(track.labels) for track in of_task.values()]
     length, longest, last = min(lengths), max(lengths), max(crops, default=0)
-    if all(track.whole for track in of_task.values()):
-        n_frames = _frames_in_video(folder, video)
-        if longest > length + 1 or last > length + 1 or (n_frames is not None and abs(n_frames - length) > 1):
-            lost[DISAGREE] = longest
-            return {}, lost
-        lost[BEYOND_OTHERS] = longest - length
-        lost[NO_LINE] = int(last == length + 1 or n_frames == length + 1)
-        lost[BEYOND_VIDEO] = int(n_frames == length - 1)
-        length -= lost[BEYOND_VIDEO]
-    crops = {number: path for number, path in crops.items() if 1 <= number <= length}
+    n_frames = _frames_in_video(folder, video)
+    if longest > length + 1 or last > length + 1 or (n_frames is not None and abs(n_frames - length) > 1):
+        return {}, Counter({DISAGREE: longest})
+    left_out[BEYOND_OTHERS] = longest - length
+    left_out[NO_LINE] = int(last == length + 1 or n_frames == length + 1)
+    left_out[BEYOND_VIDEO] = int(n_frames == length - 1)
+    length -= left_out[BEYOND_VIDEO]
+    crops = {frame: path for frame, path in crops.items() if 1 <= frame <= length}
     if crops:
         last = min(last, length)
-        lost[NO_FACE], lost[AFTER_CROPS] = last - len(crops), length - last
+        left_out[NO_FACE], left_out[AFTER_CROPS] = last - len(crops), length - last
     else:
-        lost[NO_CROPS] = length
-    return crops, lost
+        left_out[NO_CROPS] = length
+    return crops, left_out
 
 
 def _fps(video: str) -> float:
@@ -318,7 +282,7 @@ def _fps(video: str) -> float:
 # --- labels ------------------------------------------------------------------------------------------------------
 
 
-def parse_labels(content: bytes, path: str | os.PathLike, task: str) -> np.ndarray:
+def read_labels(path: Path, task: str) -> np.ndarray:
     """Labels of each frame of one video in one task's file.
 
     Returns:
@@ -328,111 +292,43 @@ def parse_labels(content: bytes, path: str | os.PathLike, task: str) -> np.ndarr
     Raises:
         CorpusError: the header is not the task's, or a line is not a label.
     """
-    header, *rows = lines.split(content, path, GET)
-    if len(rows) > MAX_LINES:
-        raise CorpusError(f"{len(rows):,} lines are more than a video has frames", path=path, cure=GET)
+    file = File(path, GET)
+    (_, header), *rows = file.rows(quotes=False)
     if not rows:
-        raise CorpusError("no line after the header", path=path, line=1, cure=GET)
-    names = [name.strip() for name in header.split(",")]
+        raise file.error("no line after the header", 1)
+    if len(rows) > MAX_LINES:
+        raise file.error(f"{len(rows):,} lines are more than a video has frames")
+    names = [name.lower() for name in header]
+    if task == "AU":
+        return _units(file, names, rows)
     if task == "VA":
-        if [name.lower() for name in names] != ["valence", "arousal"]:
-            raise CorpusError(f"the header is {header[:60]!r}, not valence,arousal", path=path, line=1, cure=GET)
-        values = [_valence_arousal(row.split(","), path, line) for line, row in enumerate(rows, start=2)]
-        return np.array(values, dtype=np.float32)
+        expected, fits = ("valence", "arousal"), names == ["valence", "arousal"]
+    else:  # the names of the expressions, or one word
+        expected = EXPRESSIONS
+        fits = names[: len(expected)] == [name.lower() for name in expected]
+        fits = fits or (len(names) == 1 and not re.fullmatch("-?[0-9]+", names[0]))
+    if not fits:
+        raise file.error(f"the header is {','.join(header)[:60]!r}, not {','.join(expected)}", 1)
     if task == "EXPR":
-        listed = [name.lower() for name in names[: len(EXPRESSIONS)]]
-        if re.fullmatch("-?[0-9]+", header) or (len(names) > 1 and listed != [name.lower() for name in EXPRESSIONS]):
-            reason = f"the header is {header[:60]!r}, not {','.join(EXPRESSIONS)}"
-            raise CorpusError(reason, path=path, line=1, cure=GET)
-        return np.array([_expression(row, path, line) for line, row in enumerate(rows, start=2)], dtype=np.int64)
-    column = _unit_columns(names, path)
-    value = {"0": 0, "1": 1, "-1": -1}
-    known: dict[str, list[int]] = {}  # there are few different lines
-    for line, row in enumerate(rows, start=2):
-        if row not in known:
-            cells = [cell.strip() for cell in row.split(",")]
-            if len(cells) != len(names) or not set(cells) <= value.keys():
-                reason = f"{row[:60]!r} is not {len(names)} labels 0, 1 or -1 (missing)"
-                raise CorpusError(reason, path=path, line=line, cure=GET)
-            known[row] = [value[cells[i]] for i in column]
-    return np.array([known[row] for row in rows], dtype=np.int8)
+        return Table(file, ["expression"], rows).codes("expression", EXPRESSION)
+    table = Table(file, names, rows)
+    values = np.stack([table.values(name, _affect, "neither from -1 to 1 nor -5") for name in names], axis=1)
+    values[(values == MISSING).any(axis=1)] = MISSING
+    return values.astype(np.float32)
 
 
-def _unit_columns(names: list[str], path: str | os.PathLike) -> list[int]:
-    """Places of the action units in a header, by their number."""
-    numbers = [int(name[2:]) if re.fullmatch("[Aa][Uu][0-9]{1,2}", name) else -1 for name in names]
-    wanted = UNITS.get(len(numbers), ())
-    if sorted(numbers) != sorted(wanted) or not wanted:
-        reason = f"the header is {','.join(names)[:60]!r}, not AU{',AU'.join(map(str, UNITS[12]))}"
-        raise CorpusError(reason, path=path, line=1, cure=GET)
-    return [numbers.index(number) for number in wanted]
+def _affect(cell: str) -> float | None:
+    value = number(cell)
+    return value if value is not None and (value == MISSING or -1 <= value <= 1) else None
 
 
-def _expression(cell: str, path: str | os.PathLike, line: int) -> int:
-    if not re.fullmatch(f"-1|[0-{OTHER}]", cell.strip()):
-        reason = f"{cell[:40]!r} is no expression 0 to {OTHER}, nor -1 (missing)"
-        raise CorpusError(reason, path=path, line=line, cure=GET)
-    return int(cell)
-
-
-def _valence_arousal(cells: list[str], path: str | os.PathLike, line: int) -> tuple[float, float]:
-    cells = [cell.strip() for cell in cells]
-    if len(cells) != 2 or not all(map(_NUMBER.fullmatch, cells)):
-        reason = f"{','.join(cells)[:60]!r} is not valence,arousal"
-        raise CorpusError(reason, path=path, line=line, cure=GET)
-    valence, arousal = map(float, cells)
-    for value in (valence, arousal):
-        if value != MISSING and not (math.isfinite(value) and -1 <= value <= 1):
-            reason = f"{value:g} is not from -1 to 1, nor {MISSING:g} (missing)"
-            raise CorpusError(reason, path=path, line=line, cure=GET)
-    return (MISSING, MISSING) if MISSING in (valence, arousal) else (valence, arousal)
-
-
-def parse_mtl(content: bytes, path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """Labels by video and task from a list of frames `<video>/<frame>.jpg,valence,arousal,expression,AU1,...,AU26`.
-
-    As of :func:`parse_labels`, for frames 1 to the last that is listed; those not listed have no label.
-
-    Raises:
-        CorpusError: the header is another one, a line is not of this form, names a place that is none of a crop, or a
-            frame a second time.
-    """
-    header, *rows = lines.split(content, path, GET)
-    names = [name.strip() for name in header.split(",")]
-    if [name.lower() for name in names[1:4]] != ["valence", "arousal", "expression"] or len(names) < 5:
-        reason = f"the header is {header[:60]!r}, not image,valence,arousal,expression and action units"
-        raise CorpusError(reason, path=path, line=1, cure=GET)
-    column = _unit_columns(names[4:], path)
-    value = {"0": 0, "1": 1, "-1": -1}
-    of_video: dict[str, dict[int, tuple]] = defaultdict(dict)
-    for line, row in enumerate(rows, start=2):
-        place, *cells = [cell.strip() for cell in row.split(",")]
-        match = _PLACE.fullmatch(place)
-        if match is None or not VIDEO.fullmatch(match[1]) or not 1 <= int(match[2]) <= MAX_LINES:
-            raise CorpusError(f"{place[:60]!r} is not <video>/<frame>.jpg", path=path, line=line, cure=GET)
-        if len(cells) != len(names) - 1 or not set(cells[3:]) <= value.keys():
-            reason = f"{row[:80]!r} has no {len(column)} action units 0, 1 or -1 (missing)"
-            raise CorpusError(reason, path=path, line=line, cure=GET)
-        video, number = match[1], int(match[2])
-        if number in of_video[video]:
-            raise CorpusError(f"frame {number} of {video} is there a second time", path=path, line=line, cure=GET)
-        of_video[video][number] = (
-            [value[cells[3 + i]] for i in column],
-            _expression(cells[2], path, line),
-            _valence_arousal(cells[:2], path, line),
-        )
-    found = {}
-    for video, frames in of_video.items():
-        n = max(frames)
-        labels = {
-            "AU": np.full((n, len(column)), -1, np.int8),
-            "EXPR": np.full(n, -1, np.int64),
-            "VA": np.full((n, 2), MISSING, np.float32),
-        }
-        for number, (units, expression, affect) in frames.items():
-            labels["AU"][number - 1], labels["EXPR"][number - 1], labels["VA"][number - 1] = units, expression, affect
-        found[video] = labels
-    return found
+def _units(file: File, names: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> np.ndarray:
+    """The action units (n, units), int8, in the order of their numbers."""
+    units = sorted(int(name[2:]) if re.fullmatch("au[0-9]{1,2}", name) else -1 for name in names)
+    if tuple(units) != UNITS.get(len(units)):
+        raise file.error(f"the header is {','.join(names)[:60]!r}, not AU{',AU'.join(map(str, UNITS[12]))}", 1)
+    table = Table(file, names, rows)
+    return np.stack([table.codes(f"au{unit}", OCCURRENCE) for unit in units], axis=1).astype(np.int8)
 
 
 # --- videos ------------------------------------------------------------------------------------------------------
@@ -440,16 +336,14 @@ def parse_mtl(content: bytes, path: str | os.PathLike) -> dict[str, dict[str, np
 
 def _frames_in_video(folder: Path, video: str) -> int | None:
     """How many frames the file of a video says it has; None where there is no such file, or it does not say."""
-    stem = _PERSON.sub("", video)
     for place in ("videos", "videos/batch1", "videos/batch2"):
-        for suffix in ("mp4", "avi", "MP4", "AVI"):
-            path = folder / place / f"{stem}.{suffix}"
-            if path.is_file():
+        for path in sorted((folder / place).glob(f"{_PERSON.sub('', video)}.*")):
+            if path.suffix.lower() in (".mp4", ".avi") and path.is_file():
                 return n_frames(path)
     return None
 
 
-def n_frames(path: str | os.PathLike) -> int | None:
+def n_frames(path: Path) -> int | None:
     """How many frames an MP4 or AVI file says it has, from its header; None where it does not say.
 
     Raises:
@@ -459,52 +353,41 @@ def n_frames(path: str | os.PathLike) -> int | None:
         with open(path, "rb") as file:
             head = file.read(56)
             if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-                is_header = head[24:28] == b"avih" and len(head) >= 52
-                return int.from_bytes(head[48:52], "little") or None if is_header else None
-            end = file.seek(0, os.SEEK_END)
-            start = 0
-            while start + 8 <= end:
-                file.seek(start)
-                size, kind, skip = _box(file.read(16), end - start)
-                if size < skip:
-                    return None
-                if kind == b"moov":
-                    file.seek(start + skip)
-                    return _samples(file.read(min(size - skip, MAX_HEADER)))
-                start += size
+                return int.from_bytes(head[48:52], "little") or None if head[24:28] == b"avih" else None
+            for track in _boxes(file, [(0, path.stat().st_size)], b"moov", b"trak"):
+                media = _boxes(file, [track], b"mdia")
+                if any(_read(file, box)[8:12] == b"vide" for box in _boxes(file, media, b"hdlr")):
+                    sizes = [_read(file, box) for box in _boxes(file, media, b"minf", b"stbl", b"stsz")]
+                    return int.from_bytes(sizes[0][8:12], "big") or None if sizes else None
     except OSError as error:
         raise CorpusError(f"cannot be read ({error.strerror})", path=path) from error
     return None
 
 
-def _box(head: bytes, rest: int) -> tuple[int, bytes, int]:
-    """Size, kind and length of the header of an MP4 box that has at most `rest` bytes."""
-    size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-    if size == 1:
-        return int.from_bytes(head[8:16], "big"), kind, 16
-    return (rest if size == 0 else size), kind, 8
+def _boxes(file: BinaryIO, places: Sequence[tuple[int, int]], *kinds: bytes) -> list[tuple[int, int]]:
+    """Where the content of MP4 boxes begins and ends: those of the first kind in `places`, of the next in these, ..."""
+    for kind in kinds:
+        found = []
+        for start, stop in places:
+            while start + 8 <= stop:
+                file.seek(start)
+                head = file.read(16)
+                size, skip = int.from_bytes(head[:4], "big"), 8
+                if size == 1:
+                    size, skip = int.from_bytes(head[8:16], "big"), 16
+                elif size == 0:  # to the end
+                    size = stop - start
+                if size < skip:
+                    break
+                if head[4:8] == kind:
+                    found.append((start + skip, min(start + size, stop)))
+                start += size
+        places = found
+    return places
 
 
-def _boxes(content: bytes):
-    """Kind and content of the MP4 boxes in the content of another."""
-    start = 0
-    while start + 8 <= len(content):
-        size, kind, skip = _box(content[start : start + 16], len(content) - start)
-        if size < skip:
-            return
-        yield kind, content[start + skip : start + size]
-        start += size
-
-
-def _samples(moov: bytes) -> int | None:
-    """Samples of the first picture track."""
-    for kind, track in _boxes(moov):
-        if kind != b"trak":
-            continue
-        media = dict(_boxes(dict(_boxes(track)).get(b"mdia", b"")))
-        if media.get(b"hdlr", b"")[8:12] != b"vide":
-            continue
-        table = dict(_boxes(dict(_boxes(media.get(b"minf", b""))).get(b"stbl", b"")))
-        sizes = table.get(b"stsz", b"")
-        return int.from_bytes(sizes[8:12], "big") or None if len(sizes) >= 12 else None
-    return None
+def _read(file: BinaryIO, box: tuple[int, int]) -> bytes:
+    """The first bytes of the content of a box."""
+    start, stop = box
+    file.seek(start)
+    return file.read(min(stop - start, 16))

@@ -19,18 +19,14 @@ from torch import Tensor
 from uncertain_affect.compute.cache import content_key
 
 SPLITS = ("train", "val", "test")
+CheckRow = tuple[str, str, str, bool]  # of `check`: what, expected, found, and whether that is fine
 
 
 class CorpusError(ValueError):
     """A file of a corpus that cannot be used: which file, which line of it (from 1), why, and what to do."""
 
     def __init__(
-        self,
-        reason: str,
-        *,
-        path: str | os.PathLike | None = None,
-        line: int | None = None,
-        cure: str | None = None,
+        self, reason: str, *, path: str | os.PathLike | None = None, line: int | None = None, cure: str | None = None
     ):
         where = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
         super().__init__(f"{where}{reason}{'' if cure is None else f'. {cure}'}")
@@ -46,7 +42,7 @@ class Corpus:
 
     def __post_init__(self):
         for name, values in (self.truth or {}).items():
-            self._check(f"truth[{name!r}]", values, Tensor, (len(self), ...))
+            self._check(f"truth[{name!r}]", values, (...,))
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[2].name))  # the first field of the shape itself
@@ -63,36 +59,49 @@ class Corpus:
             counts.loc[f"left out: {reason}", unit] = count
         return counts.astype("Int64")
 
+    def left_out_rows(self) -> list[CheckRow]:
+        """Rows of `check` that show what is left out, whatever it is."""
+        return [(f"left out: {reason}", "some", f"{count:,}", True) for reason, count in self.left_out.items()]
+
     def _counts(self) -> dict[str, dict[str, int]]:
         """Counts by part; the first count of a part is that of its examples."""
         raise NotImplementedError
 
-    def _check(self, name: str, value, kind: type, shape: tuple, dtypes: tuple = ()) -> None:
-        """Raise unless `value` is a `kind` of this shape (None: any length, ...: any axes) and dtype."""
-        wanted = f"{kind.__name__} of shape {str(shape).replace('Ellipsis', '...').replace('None', 'any')}"
-        if not isinstance(value, kind):
-            raise ValueError(f"{type(self).__name__}.{name} must be a {wanted}, not a {type(value).__name__}")
-        axes = shape[:-1] if shape[-1] is ... else shape
-        same_length = len(value.shape) == len(axes) or (shape[-1] is ... and len(value.shape) >= len(axes))
-        if not same_length or any(w not in (None, n) for w, n in zip(axes, value.shape, strict=False)):
-            raise ValueError(f"{type(self).__name__}.{name} must be a {wanted}, not {tuple(value.shape)}")
+    def _check(self, name: str, value, axes: tuple, dtypes: tuple = ()) -> None:
+        """Raise unless `value` is a tensor (N, *axes) (None: any length, ...: any axes) of one of the dtypes."""
+        whole = (len(self), *axes)
+        wanted = f"a Tensor of shape {str(whole).replace('Ellipsis', '...').replace('None', 'any')}"
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{type(self).__name__}.{name} must be {wanted}, not a {type(value).__name__}")
+        lengths = whole[:-1] if ... in axes else whole
+        found = value.shape[: len(lengths)] if ... in axes else value.shape
+        if len(found) != len(lengths) or any(w not in (None, n) for w, n in zip(lengths, found, strict=True)):
+            raise ValueError(f"{type(self).__name__}.{name} must be {wanted}, not {tuple(value.shape)}")
         if dtypes and value.dtype not in dtypes:
             raise ValueError(f"{type(self).__name__}.{name} must have dtype {dtypes[0]}, not {value.dtype}")
 
-    def _check_text(self, name: str, value) -> None:
-        self._check(name, value, np.ndarray, (len(self),))
-        if value.dtype.kind != "U":
-            raise ValueError(f"{type(self).__name__}.{name} must hold strings, not {value.dtype}")
-
-    def _check_split(self, split) -> None:
-        self._check_text("split", split)
-        if others := sorted(set(split.tolist()) - set(SPLITS)):
+    def _check_text(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+            if not isinstance(value, np.ndarray) or value.shape != (len(self),) or value.dtype.kind != "U":
+                raise ValueError(f"{type(self).__name__}.{name} must be an array of {len(self)} strings, not {found}")
+        if "split" in names and (others := sorted(set(self.split.tolist()) - set(SPLITS))):
             raise ValueError(f"{type(self).__name__}.split must be one of {SPLITS}, not {others}")
 
     def _check_values(self, name: str, fine: Tensor, wanted: str) -> None:
         if not fine.all():
             first = fine.logical_not().nonzero()[0].tolist()
             raise ValueError(f"{type(self).__name__}.{name} must be {wanted}; it is not at {first}")
+
+
+def counted(what: str, expected: int, found: int) -> CheckRow:
+    """The row of `check` for two counts that should be equal.
+
+    >>> counted("images", 3579, 12)
+    ('images', '3,579', '12', False)
+    """
+    return what, f"{expected:,}", f"{found:,}", bool(expected == found)
 
 
 INTEGER = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -121,12 +130,11 @@ class Expressions(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        self._check("images", self.images, Tensor, (len(self), None, None), (torch.uint8,))
-        self._check("votes", self.votes, Tensor, (len(self), len(self.classes)), INTEGER)
+        self._check("images", self.images, (None, None), (torch.uint8,))
+        self._check("votes", self.votes, (len(self.classes),), INTEGER)
         self._check_values("votes", self.votes >= 0, "0 or more")
-        self._check_split(self.split)
-        self._check_text("names", self.names)
-        self._check("groups", self.groups, Tensor, (len(self),), INTEGER)
+        self._check_text("split", "names")
+        self._check("groups", self.groups, (), INTEGER)
 
     def subset(self, mask) -> "Expressions":
         """The examples where the boolean `mask` (N,) is true. What the caller leaves out is not `left_out`.
@@ -135,17 +143,11 @@ class Expressions(Corpus):
             ValueError: `mask` is not boolean or not (N,).
         """
         chosen = torch.as_tensor(mask)
-        self._check("subset(mask)", chosen, Tensor, (len(self),), (torch.bool,))
-        rows, text_rows = chosen.nonzero().squeeze(1), chosen.numpy()
-        return replace(
-            self,
-            images=self.images[rows],
-            votes=self.votes[rows],
-            split=self.split[text_rows],
-            names=self.names[text_rows],
-            groups=self.groups[rows],
-            truth=None if self.truth is None else {name: values[rows] for name, values in self.truth.items()},
-        )
+        self._check("subset(mask)", chosen, (), (torch.bool,))
+        taken = {name: getattr(self, name)[chosen] for name in ("images", "votes", "groups")}
+        taken |= {name: getattr(self, name)[chosen.numpy()] for name in ("split", "names")}
+        truth = None if self.truth is None else {name: values[chosen] for name, values in self.truth.items()}
+        return replace(self, **taken, truth=truth)
 
     def duplicates_of_training(self) -> Tensor:
         """Which examples (N,), bool, outside the training split share a group with a training example.
@@ -191,11 +193,11 @@ class ActionUnits(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        self._check("images", self.images, Tensor, (len(self), ...))
-        self._check("labels", self.labels, Tensor, (len(self), len(self.au_names)), INTEGER)
+        self._check("images", self.images, (...,))
+        self._check("labels", self.labels, (len(self.au_names),), INTEGER)
         self._check_values("labels", (self.labels >= -1) & (self.labels <= 1), "0, 1 or -1 (unknown)")
-        self._check_text("subject", self.subject)
-        self._check("fold", self.fold, Tensor, (len(self),), INTEGER)
+        self._check_text("subject")
+        self._check("fold", self.fold, (), INTEGER)
 
     def _counts(self):
         counts = {}
@@ -232,14 +234,13 @@ class AffectTraces(Corpus):
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.inputs, Tensor) and self.inputs.dtype == torch.uint8:
-            self._check("inputs", self.inputs, Tensor, (len(self), None, None))
+            self._check("inputs", self.inputs, (None, None))
         else:
-            self._check("inputs", self.inputs, Tensor, (len(self), None), FLOAT)
-        self._check("valence_arousal", self.valence_arousal, Tensor, (len(self), 2), FLOAT)
+            self._check("inputs", self.inputs, (None,), FLOAT)
+        self._check("valence_arousal", self.valence_arousal, (2,), FLOAT)
         self._check_values("valence_arousal", self.valence_arousal.isfinite(), "finite")
-        self._check_text("person", self.person)
-        self._check_text("video", self.video)
-        self._check("time", self.time, Tensor, (len(self),), FLOAT)
+        self._check_text("person", "video")
+        self._check("time", self.time, (), FLOAT)
 
     def _counts(self):
         return {
@@ -277,19 +278,19 @@ class AffectVideos(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        self._check("frames", self.frames, Tensor, (len(self), ...))
-        self._check("audio", self.audio, Tensor, (len(self), ...), FLOAT)
-        self._check("au", self.au, Tensor, (len(self), None), INTEGER)
+        self._check("frames", self.frames, (...,))
+        self._check("audio", self.audio, (...,), FLOAT)
+        self._check("au", self.au, (None,), INTEGER)
         self._check_values("au", (self.au >= -1) & (self.au <= 1), "0, 1 or -1 (missing)")
-        self._check("expression", self.expression, Tensor, (len(self),), INTEGER)
+        self._check("expression", self.expression, (), INTEGER)
         self._check_values("expression", self.expression >= -1, "a class, or -1 (missing)")
-        self._check("valence_arousal", self.valence_arousal, Tensor, (len(self), 2), FLOAT)
+        self._check("valence_arousal", self.valence_arousal, (2,), FLOAT)
         va = self.valence_arousal
         self._check_values("valence_arousal", (va.abs() <= 1) | (va == -5), "in [-1, 1], or -5 (missing)")
-        self._check_text("video", self.video)
-        self._check("time", self.time, Tensor, (len(self),), FLOAT)
+        self._check_text("video")
+        self._check("time", self.time, (), FLOAT)
         for name, mask in self.subsets.items():
-            self._check(f"subsets[{name!r}]", mask, Tensor, (len(self),), (torch.bool,))
+            self._check(f"subsets[{name!r}]", mask, (), (torch.bool,))
 
     def _counts(self):
         everything = torch.ones(len(self), dtype=torch.bool)
@@ -330,14 +331,12 @@ class Dialogues(Corpus):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("turns", "speaker", "dialogue"):
-            self._check_text(name, getattr(self, name))
+        self._check_text("turns", "speaker", "dialogue", "split")
         for name in ("start", "end"):
-            self._check(name, getattr(self, name), Tensor, (len(self),), FLOAT)
+            self._check(name, getattr(self, name), (), FLOAT)
         for kind in ("targets", "auxiliary"):
             for name, values in getattr(self, kind).items():
-                self._check(f"{kind}[{name!r}]", values, Tensor, (len(self), ...))
-        self._check_split(self.split)
+                self._check(f"{kind}[{name!r}]", values, (...,))
 
     def _counts(self):
         return {

@@ -16,22 +16,17 @@ Dataset for 360 VR Videos", IEEE Transactions on Multimedia 2021; CC BY-NC 4.0. 
 V0 is the video that people were trained with; it is left out.
 """
 
-import csv
 import json
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
-from uncertain_affect.corpora.base import About, AffectTraces, CorpusError
-
-# Part of every cache key: what other code has made is not taken.
-RECIPE = code_key(__name__)
+from uncertain_affect.corpora.base import AffectTraces, CheckRow, CorpusError, counted
+from uncertain_affect.corpora.reading import File, number
 
 PEOPLE = tuple(f"P{number}" for number in range(1, 33))
 VIDEOS = tuple(f"V{number}" for number in range(1, 9))
@@ -43,42 +38,25 @@ WINDOW = 5  # seconds: this one and the four before it, or as many as there are
 
 # x points ahead (yaw 0), y to yaw 90, z up. A mean of unit vectors needs no unwrapped yaw, and is the shorter the
 # further they lie apart.
+# - Spread: root mean square distance of unit vectors from their mean direction; radians, where it is small.
+# - Speed in degrees a second along the path; velocity signed.
+# - Gaze and its spread are weighted by time, and 0 without a fixation; shares are of the time; the rate is that of
+#   beginnings a second, the duration the mean of seconds up to now of the fixations in the window.
+# - Luminance, 0 to 255, is the mean over pixels and frames, its variation the sum of the absolute changes from frame to
+#   frame, and "above window" the second's mean less the window's.
 FEATURES = (
-    "head x",
-    "head y",
-    "head z",
-    "head spread",  # root mean square distance of unit vectors from their mean direction: radians, where it is small
-    "head spread, window",
-    "head speed",  # degrees a second along the path
-    "head speed, window",
-    "head peak speed",
-    "head yaw velocity",  # degrees a second, signed
-    "head pitch velocity",
-    "gaze x",  # weighted by time; 0 without a fixation
-    "gaze y",
-    "gaze z",
-    "gaze spread, window",  # as that of the head; 0 without a fixation
-    "fixated share",  # of the time
-    "fixated share, window",
-    "fixation rate, window",  # beginnings a second
-    "fixation duration, window",  # mean seconds up to now of those in the window
-    "luminance",  # 0 to 255, mean over pixels and frames
-    "luminance variation",  # sum of the absolute changes from frame to frame
-    "luminance above window",  # the second's mean less the window's
-)
+    "head x", "head y", "head z", "head spread", "head spread, window", "head speed", "head speed, window",
+    "head peak speed", "head yaw velocity", "head pitch velocity",
+    "gaze x", "gaze y", "gaze z", "gaze spread, window", "fixated share", "fixated share, window",
+    "fixation rate, window", "fixation duration, window",
+    "luminance", "luminance variation", "luminance above window",
+)  # fmt: skip
 
 VIDEO_INFO, LUMINANCE = "1_Stimuli/VideoInfo.json", "1_Stimuli/VideoLuminance.csv"
 LUMINANCE_HEADER = ("Frame", TRAINING_VIDEO, *VIDEOS)
 
 GET = "Fetch the published files with `uncertain-affect data get ceap360vr`"
 TERMS = "CEAP-360VR is licensed CC BY-NC 4.0: name its authors, and do not use it commercially"
-ABOUT = About(
-    title="CEAP-360VR",
-    purpose="PEN: valence and arousal that 32 people traced while they watched eight videos, as open data",
-    licence="CC BY-NC 4.0",
-    how_to_get="`uncertain-affect data get ceap360vr`, or a clone of github.com/cwi-dis/CEAP-360VR-Dataset",
-    layout="ceap360vr/{1_Stimuli,3_AnnotationData,4_BehaviorData}, or the same in ceap360vr/CEAP-360VR",
-)
 
 
 @dataclass(frozen=True)
@@ -120,7 +98,7 @@ PARTS = {
 LEFT_OUT = ("training video V0", "no files of the person", *PARTS)
 
 
-def load(root: str | os.PathLike) -> AffectTraces:
+def load(root: Path) -> AffectTraces:
     """CEAP-360VR at one example a second: features float32 (N, 21), valence and arousal float32 (N, 2) from 1 to 9.
 
     The published files give 32 people x 8 videos x 60 s = 15,360 examples, by person, video and time. `time` is the
@@ -141,80 +119,6 @@ def load(root: str | os.PathLike) -> AffectTraces:
             malformed: no number, a number out of its range, or times that do not increase.
     """
     folder = _folder(root)
-    files = [folder / path for path in paths()]
-    for path in files[:2]:  # those of the videos
-        if not path.is_file():
-            raise CorpusError("no such file", path=path, cure=GET)
-
-    states = ((path, path.stat()) for path in files if path.is_file())
-    state = [[path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in states]
-    arrays = cached_arrays(content_key(RECIPE, state), lambda: _read(folder), kind="ceap360vr")
-    return AffectTraces(
-        inputs=torch.from_numpy(arrays["inputs"]),
-        valence_arousal=torch.from_numpy(arrays["valence_arousal"]),
-        person=arrays["person"],
-        video=arrays["video"],
-        time=torch.from_numpy(arrays["time"]),
-        left_out=dict(zip(LEFT_OUT, arrays["left_out"].tolist(), strict=True)),
-    )
-
-
-def is_available(root: str | os.PathLike) -> bool:
-    """Whether the files of the videos, and all those of at least one person, are there."""
-    folder = _folder(root)
-    whole = [all((folder / part.path.format(person)).is_file() for part in PARTS.values()) for person in PEOPLE]
-    return (folder / VIDEO_INFO).is_file() and (folder / LUMINANCE).is_file() and any(whole)
-
-
-def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
-    """Rows (what, expected, found, fine) about the files below the data root.
-
-    Raises:
-        CorpusError: as `load`.
-    """
-    corpus = load(root)
-    people, videos = len(np.unique(corpus.person)), len(np.unique(corpus.video))
-    whole = len(PEOPLE) * len(VIDEOS) * SECONDS
-    return [
-        ("people", f"{len(PEOPLE)}", f"{people}", people == len(PEOPLE)),
-        ("videos", f"{len(VIDEOS)}", f"{videos}", videos == len(VIDEOS)),
-        ("seconds", f"{whole:,}", f"{len(corpus):,}", len(corpus) == whole),
-        *(
-            (f"left out: {reason}", "0", f"{n:,}", n == 0 or reason == LEFT_OUT[0])
-            for reason, n in corpus.left_out.items()
-        ),
-    ]
-
-
-def source_people(corpus: AffectTraces) -> tuple[str, ...]:
-    """The people with odd numbers: the source of all comparisons here; those with even numbers are the target.
-
-    Of the whole corpus these are 16 and 16.
-
-    Raises:
-        ValueError: somebody in `corpus` is not called P and a number.
-    """
-    people = np.unique(corpus.person).tolist()
-    if strange := [person for person in people if not re.fullmatch(r"P\d+", person)]:
-        raise ValueError(f"people of CEAP-360VR are called P1 to P32, not {strange[0]!r}")
-    return tuple(sorted((person for person in people if int(person[1:]) % 2), key=lambda person: int(person[1:])))
-
-
-def paths() -> list[str]:
-    """The files that are read, those of the videos first; relative to the folder of the corpus."""
-    return [VIDEO_INFO, LUMINANCE, *(part.path.format(person) for part in PARTS.values() for person in PEOPLE)]
-
-
-def _folder(root: str | os.PathLike) -> Path:
-    folder = Path(root) / "ceap360vr"
-    cloned = folder / "CEAP-360VR"
-    return cloned if cloned.is_dir() else folder
-
-
-# --- examples ---------------------------------------------------------------------------------------------
-
-
-def _read(folder: Path) -> dict[str, np.ndarray]:
     rates = _frame_rates(folder / VIDEO_INFO)
     luminance = _luminance(folder / LUMINANCE, rates)
     left_out = dict.fromkeys(LEFT_OUT, 0)
@@ -247,23 +151,66 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
                 inputs, labels = np.concatenate(features, axis=1)[kept], _second_means(traces)[kept]
                 blocks.append((inputs, labels, times, [person] * len(times), [video] * len(times)))
     if not blocks:
-        _refuse_nothing(folder)
+        for part in PARTS.values():
+            if not any((folder / part.path.format(person)).is_file() for person in PEOPLE):
+                raise CorpusError(f"no {part.path.format('P*')} is there", path=folder, cure=GET)
+        raise CorpusError("nobody has annotation, head path and fixations of a video", path=folder, cure=GET)
     inputs, labels, times, person, video = (np.concatenate(column) for column in zip(*blocks, strict=True))
-    return {
-        "inputs": inputs.astype(np.float32),
-        "valence_arousal": labels.astype(np.float32),
-        "person": person,
-        "video": video,
-        "time": times.astype(np.float32),
-        "left_out": np.array([left_out[reason] for reason in LEFT_OUT]),
-    }
+    return AffectTraces(
+        inputs=torch.from_numpy(inputs).float(),
+        valence_arousal=torch.from_numpy(labels).float(),
+        person=person,
+        video=video,
+        time=torch.from_numpy(times).float(),
+        left_out=left_out,
+    )
 
 
-def _refuse_nothing(folder: Path) -> None:
-    for part in PARTS.values():
-        if not any((folder / part.path.format(person)).is_file() for person in PEOPLE):
-            raise CorpusError(f"no {part.path.format('P*')} is there", path=folder, cure=GET)
-    raise CorpusError("nobody has annotation, head path and fixations of a video", path=folder, cure=GET)
+def is_available(root: Path) -> bool:
+    """Whether the files of the videos, and all those of at least one person, are there."""
+    folder = _folder(root)
+    whole = [all((folder / part.path.format(person)).is_file() for part in PARTS.values()) for person in PEOPLE]
+    return (folder / VIDEO_INFO).is_file() and (folder / LUMINANCE).is_file() and any(whole)
+
+
+def check(root: Path) -> list[CheckRow]:
+    """People, videos and seconds, and what is left out: of the whole corpus nothing but the training video.
+
+    Raises:
+        CorpusError: as `load`.
+    """
+    corpus = load(root)
+    rows = [
+        counted("people", len(PEOPLE), len(np.unique(corpus.person))),
+        counted("videos", len(VIDEOS), len(np.unique(corpus.video))),
+        counted("seconds", len(PEOPLE) * len(VIDEOS) * SECONDS, len(corpus)),
+    ]
+    return rows + [
+        (f"left out: {why}", "0", f"{n:,}", not n or why == LEFT_OUT[0]) for why, n in corpus.left_out.items()
+    ]
+
+
+def source_people(corpus: AffectTraces) -> tuple[str, ...]:
+    """The people with odd numbers: the source of all comparisons here; those with even numbers are the target.
+
+    Of the whole corpus these are 16 and 16.
+
+    Raises:
+        ValueError: somebody in `corpus` is not called P and a number.
+    """
+    people = np.unique(corpus.person).tolist()
+    if strange := [person for person in people if not re.fullmatch(r"P\d+", person)]:
+        raise ValueError(f"people of CEAP-360VR are called P1 to P32, not {strange[0]!r}")
+    return tuple(sorted((person for person in people if int(person[1:]) % 2), key=lambda person: int(person[1:])))
+
+
+def _folder(root: Path) -> Path:
+    folder = root / "ceap360vr"
+    cloned = folder / "CEAP-360VR"
+    return cloned if cloned.is_dir() else folder
+
+
+# --- examples ---------------------------------------------------------------------------------------------
 
 
 def _covered(times: np.ndarray) -> np.ndarray:
@@ -387,21 +334,23 @@ def _spread(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
 # --- files ------------------------------------------------------------------------------------------------
 
 
-def _json(path: Path):
+def _parsed(file: File, take: Callable):
+    """What `take` finds in the content of a JSON file that is laid out as it is published."""
+    content = file.content()
     try:
-        return json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"truncated or damaged JSON ({error.msg})", path=path, line=error.lineno, cure=GET) from error
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"not text ({error.reason})", path=path, cure=GET) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists of lists of ...
-        raise CorpusError(f"not JSON that can be read ({error})", path=path, cure=GET) from error
+        content = json.loads(content)
+    except (ValueError, RecursionError) as error:  # also of no text, a number of thousands of digits, or a deep list
+        raise file.error(f"truncated or damaged JSON ({error})", getattr(error, "lineno", None)) from error
+    try:
+        return take(content)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise file.error(f"not laid out as it is published ({type(error).__name__}: {error})") from error
 
 
 def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
     """The samples (n, columns) float64 of each video that there are any of, checked."""
-    content = _json(path)
-    try:
+
+    def take(content) -> tuple[str, list[tuple[str, np.ndarray]]]:
         (record,) = content[part.top]
         videos = [
             (entry["VideoID"], np.array([[row[name] for name in part.columns] for row in entry[part.samples]], float))
@@ -409,91 +358,67 @@ def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
         ]
         if any(rows.ndim != 2 and rows.size for _, rows in videos):
             raise ValueError("a sample holds a list, not numbers")
-        owner = "P" + str(record["ParticipantID"]).removeprefix("P")  # some files say "P1", some "1"
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = f"not laid out as it is published ({type(error).__name__}: {error})"
-        raise CorpusError(reason, path=path, cure=GET) from error
+        return "P" + str(record["ParticipantID"]).removeprefix("P"), videos  # some files say "P1", some "1"
+
+    file = File(path, GET)
+    owner, videos = _parsed(file, take)
     if owner != person:
-        raise CorpusError(f"ParticipantID is that of {owner}, not of {person}", path=path, cure=GET)
-    for index, (video, rows) in enumerate(videos):
+        raise file.error(f"ParticipantID is that of {owner}, not of {person}")
+    names = [video for video, _ in videos]
+    for video, rows in videos:
         if video not in (TRAINING_VIDEO, *VIDEOS):
-            raise CorpusError(f"VideoID {video!r} is none of V0 to V8", path=path, cure=GET)
-        if video in (other for other, _ in videos[:index]):
-            raise CorpusError(f"{video} is there twice", path=path, cure=GET)
-        for row, reason in _faults(rows, part) if len(rows) else ():
-            raise CorpusError(f"{video}, sample {row + 1}: {reason}", path=path, cure=GET)
+            raise file.error(f"VideoID {video!r} is none of V0 to V8")
+        if names.count(video) > 1:
+            raise file.error(f"{video} is there twice")
+        if len(rows) and (fault := _fault(rows, part)):
+            raise file.error(f"{video}, sample {fault}")
     return {video: rows for video, rows in videos if len(rows)}
 
 
-def _faults(rows: np.ndarray, part: _Part) -> Iterator[tuple[int, str]]:
-    """Samples that cannot be: number from 0, and why."""
-    low, high = np.array(list(part.columns.values())).T
-    wrong = ~((rows >= low) & (rows <= high))  # NaN is not in any range
-    for row, column in np.argwhere(wrong):
-        name = list(part.columns)[column]
-        yield row, f"{name} is {rows[row, column]:g}, not a number from {low[column]:g} to {high[column]:g}"
-    name = next(iter(part.columns))
-    ends = rows[:, 1] if "EndFrame" in part.columns else rows[:, 0]
-    for row in (ends < rows[:, 0]).nonzero()[0]:
-        yield row, "EndFrame comes before StartFrame"
-    for row in (rows[1:, 0] <= ends[:-1]).nonzero()[0]:
-        yield row + 1, f"{name} {rows[row + 1, 0]:g} does not come after {ends[row]:g}"
+def _fault(rows: np.ndarray, part: _Part) -> str | None:
+    """The number, from 1, of a sample that cannot be, and why; None where all are fine."""
+    for (name, (low, high)), column in zip(part.columns.items(), rows.T, strict=True):
+        wrong = ~((column >= low) & (column <= high))  # NaN is not in any range
+        if wrong.any():
+            row = int(wrong.argmax())
+            return f"{row + 1}: {name} is {column[row]:g}, not a number from {low:g} to {high:g}"
+    first, last = rows[:, 0], rows[:, 1] if "EndFrame" in part.columns else rows[:, 0]
+    for row in (last < first).nonzero()[0]:
+        return f"{row + 1}: EndFrame comes before StartFrame"
+    for row in (first[1:] <= last[:-1]).nonzero()[0]:
+        return f"{row + 2}: {next(iter(part.columns))} {first[row + 1]:g} does not come after {last[row]:g}"
+    return None
 
 
 def _frame_rates(path: Path) -> dict[str, float]:
     """Frames per second of each video."""
-    content = _json(path)
-    try:
-        rates = {entry["VideoID"]: float(entry["FrameRate"]) for entry in content["VideoInfo"]}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = f"not laid out as it is published ({type(error).__name__}: {error})"
-        raise CorpusError(reason, path=path, cure=GET) from error
+    file = File(path, GET)
+    rates = _parsed(file, lambda content: {e["VideoID"]: float(e["FrameRate"]) for e in content["VideoInfo"]})
     for video in VIDEOS:
         if video not in rates:
-            raise CorpusError(f"no entry for {video}", path=path, cure=GET)
+            raise file.error(f"no entry for {video}")
         if not 1 <= rates[video] <= 1000:
-            raise CorpusError(f"FrameRate of {video} is {rates[video]:g}, not 1 to 1000", path=path, cure=GET)
+            raise file.error(f"FrameRate of {video} is {rates[video]:g}, not 1 to 1000")
     return rates
 
 
 def _luminance(path: Path, rates: dict[str, float]) -> dict[str, np.ndarray]:
     """The features (60, 3) of the grey levels of each video."""
-    rows = _csv(path)
-    columns = {name: [row[index] for row in rows] for index, name in enumerate(LUMINANCE_HEADER)}
+    table = File(path, GET).table(LUMINANCE_HEADER)
+    frames = np.arange(len(table))
+    table.refuse(table.text("Frame") != frames.astype(str), lambda row: f"not frame {row}")
+
+    def level(cell: str) -> float | None:
+        return number(cell) if cell else 0.0
+
     features = {}
     for video in VIDEOS:
-        cells = columns[video]
-        frames = next((frame for frame, cell in enumerate(cells) if cell == ""), len(cells))
-        try:
-            levels = np.array(cells[:frames], dtype=float)
-        except ValueError as error:
-            raise CorpusError(f"the luminance of {video} is no number ({error})", path=path, cure=GET) from error
-        wrong = ~((levels >= 0) & (levels <= 255))
-        if wrong.any():
-            frame = int(wrong.argmax())
-            reason = f"the luminance of {video} is {levels[frame]:g}, not a number from 0 to 255"
-            raise CorpusError(reason, path=path, line=frame + 2, cure=GET)
-        if any(cells[frames:]):
-            reason = f"the luminance of {video} is blank before its last frame"
-            raise CorpusError(reason, path=path, line=frames + 2, cure=GET)
-        if frames <= (SECONDS - 1) * rates[video]:
-            reason = f"the luminance of {video} ends with frame {frames - 1}, before second {SECONDS - 1}"
-            raise CorpusError(reason, path=path, line=frames + 1, cure=GET)
+        blank = table.text(video) == ""
+        length = 1 + int(np.flatnonzero(~blank).max(initial=-1))
+        table.refuse(blank[:length], lambda _, video=video: f"the luminance of {video} is blank before its last frame")
+        levels = table.values(video, level, "no number from 0 to 255", 0, 255)[:length]
+        if length <= (SECONDS - 1) * rates[video]:
+            reason = f"the luminance of {video} ends with frame {length - 1}, before second {SECONDS - 1}"
+            raise table.file.error(reason, table.lines[length - 1] if length else 1)
         features[video] = luminance_features(levels, rates[video])
     return features
-
-
-def _csv(path: Path) -> list[Sequence[str]]:
-    """The cells of each frame, in the order of `LUMINANCE_HEADER`."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"not the text of a csv file ({error})", path=path, cure=GET) from error
-    if not rows or tuple(cell.strip() for cell in rows[0]) != LUMINANCE_HEADER:
-        raise CorpusError(f"the header is not {','.join(LUMINANCE_HEADER)!r}", path=path, line=1, cure=GET)
-    for frame, row in enumerate(rows[1:]):
-        if len(row) != len(LUMINANCE_HEADER) or row[0].strip() != str(frame):
-            reason = f"not frame {frame} with {len(LUMINANCE_HEADER) - 1} levels"
-            raise CorpusError(reason, path=path, line=frame + 2, cure=GET)
-    return [[cell.strip() for cell in row] for row in rows[1:]]

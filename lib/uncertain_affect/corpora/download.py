@@ -19,38 +19,24 @@ class Source:
     sha256: str
 
 
-SOURCES = {
-    "ferplus": (
-        Source(
-            "https://raw.githubusercontent.com/microsoft/FERPlus/ae2128abf776409c93e50cf7c9d87180673314e6/"
-            "fer2013new.csv",
-            f"ferplus/{ferplus.LABELS}",
-            "9206e20d62f56475939f516847d61753e4860caeac9718b560129541b776fc2c",
-        ),
-    ),
-    "meld": tuple(
-        Source(
-            "https://raw.githubusercontent.com/declare-lab/MELD/2d2011b409d3ca2d7e94460cd007d434b1d0a102/data/MELD/"
-            f"{meld.FILES[split]}",
-            f"meld/{meld.FILES[split]}",
-            sha256,
-        )
-        for split, sha256 in {
-            "train": "d2fa2d6529cf03cac2989efec05c9b27d8fd2f4c8fc5974c7ae88aa537fa02db",
-            "val": "2e89c6f8aa182d6f62f8c6331aece905ac7273ca4999660bfb5213e1d0370c1c",
-            "test": "8d37103938f7067600839fe29d5a114a6cd1bcdafb75bec101e06464c5006888",
-        }.items()
-    ),
-    "ceap360vr": tuple(
-        Source(
-            "https://raw.githubusercontent.com/cwi-dis/CEAP-360VR-Dataset/d41a82128542f404d5022ca336bc4efd2910d165/"
-            f"CEAP-360VR/{path}",
-            f"ceap360vr/{path}",
-            sha256,
-        )
-        for sha256, path in map(str.split, Path(__file__).with_name("ceap360vr.sha256").read_text().splitlines())
-    ),
+GITHUB = "https://raw.githubusercontent.com"
+# Where the files of a corpus lie, at one revision; their checksums are in published.sha256, by place in the data root.
+PUBLISHED_AT = {
+    "ferplus": f"{GITHUB}/microsoft/FERPlus/ae2128abf776409c93e50cf7c9d87180673314e6",
+    "meld": f"{GITHUB}/declare-lab/MELD/2d2011b409d3ca2d7e94460cd007d434b1d0a102/data/MELD",
+    "ceap360vr": f"{GITHUB}/cwi-dis/CEAP-360VR-Dataset/d41a82128542f404d5022ca336bc4efd2910d165/CEAP-360VR",
 }
+
+
+def _sources() -> dict[str, tuple[Source, ...]]:
+    sources = {name: [] for name in PUBLISHED_AT}
+    for sha256, path in map(str.split, Path(__file__).with_name("published.sha256").read_text().splitlines()):
+        name, _, place = path.partition("/")
+        sources[name].append(Source(f"{PUBLISHED_AT[name]}/{place}", path, sha256))
+    return {name: tuple(files) for name, files in sources.items()}
+
+
+SOURCES = _sources()
 BY_HAND = {"ferplus": ferplus.GET_IMAGES}
 ALSO_CALLED = {"ferplus-votes": "ferplus"}
 RETRIES = 3  # after the first try, waiting one second longer each time

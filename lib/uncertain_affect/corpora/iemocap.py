@@ -23,25 +23,23 @@ Readings:
 - *Ratings* are means of evaluators, 1 to 5; some of the published means lie a little outside, and are kept.
 """
 
-import os
 import re
-from collections import Counter
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from uncertain_affect.corpora import lines, reading
-from uncertain_affect.corpora import turns as talk
-from uncertain_affect.corpora.base import About, CorpusError, Dialogues
+from uncertain_affect.corpora import turns
+from uncertain_affect.corpora.base import CheckRow, CorpusError, Dialogues, counted
+from uncertain_affect.corpora.reading import File, Table, corpus_folder, entries
 
 SESSIONS = {1: "train", 2: "train", 3: "train", 4: "val", 5: "test"}
 EMOTIONS = ("angry", "happy", "neutral", "sad")
-CATEGORIES = {  # of the files, as one of the four classes
-    "ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad",
-    "fru": None, "fea": None, "sur": None, "dis": None, "oth": None, "xxx": None,
-}  # fmt: skip
+# Categories of the files, as an index in `EMOTIONS`; −1: none of the four.
+CATEGORIES = {"ang": 0, "hap": 1, "exc": 1, "neu": 2, "sad": 3}
+CATEGORIES |= dict.fromkeys(("fru", "fea", "sur", "dis", "oth", "xxx"), -1)
 DIMENSIONS = ("valence", "activation", "dominance")
 RATED = (0.0, 6.0)  # means of evaluators; beyond 1 to 5 where one left out a rating, or slipped
 
@@ -56,37 +54,15 @@ DIALOGUE = re.compile(NAME, re.ASCII)
 SUMMARY = re.compile(
     rf"\[(\d+\.\d+) - (\d+\.\d+)\]\t({NAME}_[FM]\w{{3}})\t(\w+)\t\[(\d+\.\d+), (\d+\.\d+), (\d+\.\d+)\]", re.ASCII
 )
+SUMMARY_COLUMNS = ("start", "end", "name", "category", *DIMENSIONS)
 EVALUATOR = re.compile(r"([CA]-[A-Z]\d{1,2}):\t(.*)", re.ASCII)
+RATINGS = re.compile(r"val\s+(\d);\s*act\s+(\d);\s*dom\s+(\d);", re.ASCII)
 SPOKEN = re.compile(rf"({NAME}_[FM][X\d]{{2}}\d) \[(\d+\.\d+)-(\d+\.\d+)\]:(.*)", re.ASCII)
 
 GET = "See `uncertain-affect data list` for how to get IEMOCAP, and where it belongs"
-ABOUT = About(
-    title="IEMOCAP",
-    purpose="HAN-ROCK: four classes of emotion, and valence, activation and dominance of turns in acted dialogues",
-    licence="research only, by a signed release form; its sentences belong in no published output",
-    how_to_get="Fill in the release form at https://sail.usc.edu/iemocap/iemocap_release.htm; the owners send a "
-    "link to IEMOCAP_full_release.tar.gz. Unpack it into the data root, or link the folder there. Of each "
-    "session only dialog/EmoEvaluation and dialog/transcriptions are read",
-    layout="iemocap/Session{1..5}/dialog/{EmoEvaluation,transcriptions}/*.txt, or the same in "
-    "iemocap/IEMOCAP_full_release; for actions and tones, both optional and used together: "
-    "iemocap/openface/<dialogue>/<speaker>.csv and iemocap/talkturn_vokaturi.csv",
-)
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One evaluated turn: what its summary line says, the evaluators' lines, and the number of the summary's line."""
-
-    name: str
-    start: float
-    end: float
-    category: str
-    ratings: tuple[float, float, float]
-    evaluators: dict[str, str]
-    line: int
-
-
-def load(root: str | os.PathLike) -> Dialogues:
+def load(root: Path) -> Dialogues:
     """IEMOCAP, sessions 1 to 3 for training, 4 for development and 5 for testing: 5,766, 2,103 and 2,170 turns.
 
     - targets: `emotion` int (N,), an index in `EMOTIONS`, −1 for another category or none; `valence`, `activation`,
@@ -103,211 +79,144 @@ def load(root: str | os.PathLike) -> Dialogues:
         CorpusError: a session or a file is missing; a file is malformed; a turn stands there twice, or has no
             transcription.
     """
-    folder = _folder(root)
-    left_out = {"transcribed, without an evaluation": 0, "transcribed, without a turn's name": 0}
-    rows = []
-    for session, split in SESSIONS.items():
-        for dialogue, evaluation, transcription in _dialogues(folder, session):
-            spoken, nameless = read_transcription(transcription)
-            turns = read_evaluation(evaluation)
-            for turn in turns:
-                if turn.name not in spoken:
-                    reason = f"{turn.name} has no line in {transcription.parent.name}/{transcription.name}"
-                    raise CorpusError(reason, path=evaluation, line=turn.line, cure=GET)
-            left_out["transcribed, without an evaluation"] += len(spoken) - len(turns)
-            left_out["transcribed, without a turn's name"] += nameless
-            turns.sort(key=lambda turn: (turn.start, turn.end, turn.name))
-            rows += [(dialogue, split, spoken[turn.name], turn) for turn in turns]
-    dialogue, split, text = (np.array([row[i] for row in rows], dtype=str) for i in range(3))
-    speaker = np.array([_speaker(turn.name) for *_, turn in rows])
-    start, end = (np.array([getattr(turn, name) for *_, turn in rows]) for name in ("start", "end"))
-    ratings = torch.tensor([turn.ratings for *_, turn in rows]).reshape(-1, 3)
-    index = {emotion: i for i, emotion in enumerate(EMOTIONS)} | {None: -1}
-    return Dialogues(
-        turns=text,
-        speaker=speaker,
-        dialogue=dialogue,
-        start=torch.from_numpy(start),
-        end=torch.from_numpy(end),
-        targets={"emotion": torch.tensor([index[CATEGORIES[turn.category]] for *_, turn in rows])}
-        | dict(zip(DIMENSIONS, ratings.unbind(1), strict=True)),
-        auxiliary=talk.auxiliary(folder, text, dialogue, speaker, start, end),
-        split=split,
-        left_out=left_out,
-    )
+    return _corpus(_folder(root), *_turns(_folder(root)))
 
 
-def is_available(root: str | os.PathLike) -> bool:
+def is_available(root: Path) -> bool:
     """Whether all five sessions have evaluations and transcriptions."""
     parts = [_folder(root) / f"Session{session}" / "dialog" for session in SESSIONS]
     return all((part / name).is_dir() for part in parts for name in ("EmoEvaluation", "transcriptions"))
 
 
-def check(root: str | os.PathLike) -> list[tuple[str, str, str, bool]]:
-    """Rows (what, expected, found, fine) about the files below the data root.
+def check(root: Path) -> list[CheckRow]:
+    """How many turns each session, class and speaker has, and whether ratings are the means of their evaluators'.
 
     Raises:
         CorpusError: as `load`.
     """
-    corpus = load(root)
+    table, left_out = _turns(_folder(root))
+    corpus = _corpus(_folder(root), table, left_out)
+    session, emotion = table["dialogue"].str[4].astype(int), table["emotion"]
     rows = []
-    session = np.array([int(name[4]) for name in corpus.dialogue.tolist()])
     for number, expected in PUBLISHED["sessions"].items():
-        found = int((session == number).sum())
-        rows.append(
-            (f"turns of session {number} ({SESSIONS[number]})", f"{expected:,}", f"{found:,}", found == expected)
-        )
-    total = sum(PUBLISHED["sessions"].values())
-    rows.append(("turns with ratings", f"{total:,}", f"{len(corpus):,}", len(corpus) == total))
-    emotion = corpus.targets["emotion"]
+        rows.append(counted(f"turns of session {number} ({SESSIONS[number]})", expected, (session == number).sum()))
+    rows.append(counted("turns with ratings", sum(PUBLISHED["sessions"].values()), len(table)))
     for i, (name, expected) in enumerate(PUBLISHED["classes"].items()):
-        found = int((emotion == i).sum())
-        rows.append((f"turns of class {name}", f"{expected:,}", f"{found:,}", found == expected))
-    total, found = sum(PUBLISHED["classes"].values()), int((emotion >= 0).sum())
-    rows.append(("turns of the four classes", f"{total:,}", f"{found:,}", found == total))
-    ratings = torch.stack([corpus.targets[name] for name in DIMENSIONS])
-    outside = int(((ratings < 1) | (ratings > 5)).any(0).sum())
-    rows.append(("turns with a mean rating outside 1 to 5", "few", f"{outside:,}", outside <= len(corpus) // 50))
-    by_dialogue, by_speaker = Counter(name[:6] for name in corpus.dialogue.tolist()), Counter(corpus.speaker.tolist())
-    fits = [
-        what
-        for what, count in (("the dialogue", by_dialogue), ("the speaker", by_speaker))
-        if all(count[name] == n for name, n in PRINTED.items())
-    ]
-    said = " and ".join(f"{n} {name}" for name, n in PRINTED.items())
-    rows.append(
-        (
-            f"letter that gives {said} in Table 5",
-            "the dialogue's or the speaker's",
-            " and ".join(fits) or "neither",
-            bool(fits),
-        )
-    )
-    folder = _folder(root)
-    agree = checked = 0
-    for number in SESSIONS:
-        for _, evaluation, _ in _dialogues(folder, number):
-            for turn in read_evaluation(evaluation):
-                mean = external_mean(turn)
-                checked += mean is not None
-                agree += mean is not None and bool(np.abs(np.subtract(mean, turn.ratings)).max() < 1e-3)
-    rows.append(
-        (
-            "ratings that are the mean of their evaluators, without the actors",
-            "most",
-            f"{agree:,} of {checked:,}",
-            2 * agree > checked,
-        )
-    )
-    rows += [(f"left out: {reason}", "some", f"{n:,}", True) for reason, n in corpus.left_out.items()]
-    return rows
+        rows.append(counted(f"turns of class {name}", expected, (emotion == i).sum()))
+    rows.append(counted("turns of the four classes", sum(PUBLISHED["classes"].values()), (emotion >= 0).sum()))
+    outside = int(((table[[*DIMENSIONS]] < 1) | (table[[*DIMENSIONS]] > 5)).any(axis=1).sum())
+    rows.append(("turns with a mean rating outside 1 to 5", "few", f"{outside:,}", outside <= len(table) // 50))
+    letters = {"the dialogue": table["dialogue"].str[:6], "the speaker": table["speaker"]}
+    fits = [whose for whose, letter in letters.items() if all(sum(letter == name) == n for name, n in PRINTED.items())]
+    printed = " and ".join(f"{n} {name}" for name, n in PRINTED.items())
+    whose = " and ".join(fits) or "neither"
+    rows.append((f"letter that gives {printed} in Table 5", "the dialogue's or the speaker's", whose, bool(fits)))
+    agree, compared = int(table["agrees"].sum()), table["agrees"].count()
+    what = "ratings that are the mean of their evaluators, without the actors"
+    rows.append((what, "most", f"{agree:,} of {compared:,}", bool(2 * agree > compared)))
+    return rows + corpus.left_out_rows()
 
 
-def _folder(root: str | os.PathLike) -> Path:
-    return reading.place(root, "iemocap", ("IEMOCAP_full_release",), "Session1")
+def _folder(root: Path) -> Path:
+    return corpus_folder(root, "iemocap", ("IEMOCAP_full_release",), "Session1")
 
 
-def _speaker(turn: str) -> str:
-    return turn[:5] + turn.rpartition("_")[2][0]
+def _corpus(folder: Path, table: pd.DataFrame, left_out: dict[str, int]) -> Dialogues:
+    targets = {"emotion": torch.tensor(table["emotion"].to_numpy())}
+    targets |= {name: torch.tensor(table[name].to_numpy(np.float32)) for name in DIMENSIONS}
+    return turns.dialogues(table, targets, turns.auxiliary(folder, table), left_out)
+
+
+def _turns(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The evaluated turns with their words, by session, dialogue and time; and what is left out."""
+    tables = []
+    not_evaluated = nameless = 0
+    for session, split in SESSIONS.items():
+        for dialogue, evaluation, transcription in _dialogues(folder, session):
+            words, without_name = read_transcription(transcription)
+            table = read_evaluation(evaluation)
+            for name, line in zip(table["name"], table["line"], strict=True):
+                if name not in words:
+                    reason = f"{name} has no line in {transcription.parent.name}/{transcription.name}"
+                    raise CorpusError(reason, path=evaluation, line=line, cure=GET)
+            not_evaluated += len(words) - len(table)
+            nameless += without_name
+            speaker = dialogue[:5] + table["name"].str.rpartition("_")[2].str[0]
+            table = table.assign(dialogue=dialogue, split=split, speaker=speaker, words=table["name"].map(words))
+            tables.append(table.sort_values(["start", "end", "name"]))
+    left_out = {"transcribed, without an evaluation": not_evaluated, "transcribed, without a turn's name": nameless}
+    return pd.concat(tables, ignore_index=True), left_out
 
 
 def _dialogues(folder: Path, session: int) -> list[tuple[str, Path, Path]]:
     """Name, evaluation and transcription of the dialogues of a session."""
-    of_session = folder / f"Session{session}" / "dialog"
+    place = folder / f"Session{session}" / "dialog"
     evaluations, transcriptions = (
-        {path.stem: path for path in reading.entries(of_session / name, GET) if path.suffix == ".txt"}
+        {path.stem: path for path in entries(place / name, GET) if path.suffix == ".txt"}
         for name in ("EmoEvaluation", "transcriptions")
     )
     if not evaluations:
-        raise CorpusError("no evaluation is there", path=of_session / "EmoEvaluation", cure=GET)
-    for one, other, where in (
-        (evaluations, transcriptions, "transcriptions"),
-        (transcriptions, evaluations, "EmoEvaluation"),
-    ):
-        for name, path in one.items():
-            if name not in other:
-                raise CorpusError(f"there is no {where}/{name}.txt", path=path, cure=GET)
-    for name, path in evaluations.items():
+        raise CorpusError("no evaluation is there", path=place / "EmoEvaluation", cure=GET)
+    for name, path in (evaluations | transcriptions).items():
+        if name not in evaluations or name not in transcriptions:
+            missing = "EmoEvaluation" if name in transcriptions else "transcriptions"
+            raise CorpusError(f"there is no {missing}/{name}.txt", path=path, cure=GET)
         if not DIALOGUE.fullmatch(name) or int(name[4]) != session:
-            raise CorpusError(f"{name[:40]} is no dialogue of session {session}", path=path, cure=GET)
+            raise CorpusError(f"{name[:40]} is no dialogue of session {session}", path=evaluations[name], cure=GET)
     return [(name, path, transcriptions[name]) for name, path in evaluations.items()]
 
 
-def read_evaluation(path: Path) -> list[Turn]:
+def read_evaluation(path: Path) -> pd.DataFrame:
     """The evaluated turns of a dialogue, in the order of the file.
+
+    Returns:
+        Columns `line`, `name`, `start` and `end` in seconds, `emotion`, an index in `EMOTIONS` or −1, `valence`,
+        `activation`, `dominance`, and `agrees`: 1.0 where the three are the means of the evaluators who are not the
+        actors, else 0.0; NaN where one of these left out a rating.
 
     Raises:
         CorpusError: it is malformed, or a turn is of another dialogue or there twice.
     """
-    turns, seen, block = [], {}, None
-
-    def close() -> None:
-        if block is not None:
-            turns.append(Turn(*block))
-
-    for number, line in enumerate(lines.split(lines.read(path, GET), path, GET), start=1):
-        line = line.rstrip()
-        if not line:
-            close()
-            block = None
-        elif line.startswith("% ["):
-            if number != 1:
-                raise CorpusError("the header stands there a second time", path=path, line=number, cure=GET)
-        elif line.startswith("["):
-            if block is not None:
-                reason = "a turn begins in another: an empty line is missing, or the line stands there twice"
-                raise CorpusError(reason, path=path, line=number, cure=GET)
-            block = _summary(line, path, number)
-            if block[0] in seen:
-                reason = f"{block[0]} stands there a second time, after line {seen[block[0]]}"
-                raise CorpusError(reason, path=path, line=number, cure=GET)
-            seen[block[0]] = number
-        elif match := EVALUATOR.fullmatch(line):
-            if block is None:
-                reason = f"evaluator {match[1]} belongs to no turn: the line of times and name is missing"
-                raise CorpusError(reason, path=path, line=number, cure=GET)
-            if match[1] in block[5]:
-                raise CorpusError(f"evaluator {match[1]} is there twice", path=path, line=number, cure=GET)
-            block[5][match[1]] = match[2]
-        else:
-            raise CorpusError(f"{line[:40]!r} is no line of an evaluation", path=path, line=number, cure=GET)
-    close()
-    if not turns:
-        raise CorpusError("no turn is evaluated", path=path, line=1, cure=GET)
-    return turns
+    file = File(path, GET)
+    lines = file.lines()
+    if lines[0].startswith("% ["):  # the header
+        lines[0] = ""
+    summaries, evaluators = [], []
+    for is_turn, block in groupby(enumerate(lines, start=1), key=lambda line: line[1] != ""):
+        if not is_turn:
+            continue
+        (number, summary), *others = block
+        if not (match := SUMMARY.fullmatch(summary)):
+            form = "[start - end], name, category and [valence, activation, dominance] between tabs"
+            raise file.error(f"{summary[:60]!r} begins a turn, and is not {form}", number)
+        summaries.append((number, match.groups()))
+        evaluators.append({})
+        for number, line in others:
+            if not (match := EVALUATOR.fullmatch(line)):
+                raise file.error(f"{line[:40]!r} is no evaluator's, in the turn of line {summaries[-1][0]}", number)
+            if match[1] in evaluators[-1]:
+                raise file.error(f"evaluator {match[1]} is there twice", number)
+            evaluators[-1][match[1]] = match[2]
+    if not summaries:
+        raise file.error("no turn is evaluated", 1)
+    table = Table(file, SUMMARY_COLUMNS, summaries)
+    _check_names(table)
+    start, end = (table.numbers(name, 0, 1e5) for name in ("start", "end"))
+    table.refuse(end <= start, lambda row: f"{table.columns['name'][row]} does not end after it starts")
+    emotion = table.codes("category", CATEGORIES)
+    ratings = np.stack([table.numbers(name, *RATED) for name in DIMENSIONS], axis=1)
+    agrees = [_agrees(*of_turn) for of_turn in zip(evaluators, ratings, strict=True)]
+    columns = {"line": table.lines, "name": table.columns["name"], "start": start, "end": end, "emotion": emotion}
+    return pd.DataFrame(columns | dict(zip(DIMENSIONS, ratings.T, strict=True)) | {"agrees": agrees})
 
 
-def _summary(line: str, path: Path, number: int) -> list:
-    match = SUMMARY.fullmatch(line)
-    if not match:
-        reason = f"{line[:60]!r} is not [start - end], name, category and [valence, activation, dominance] between tabs"
-        raise CorpusError(reason, path=path, line=number, cure=GET)
-    start, end, name, category, *ratings = match.groups()
-    if name.rpartition("_")[0] != path.stem:
-        raise CorpusError(f"{name} is no turn of {path.stem}", path=path, line=number, cure=GET)
-    if category not in CATEGORIES:
-        reason = f"the category {category[:20]!r} is none of {', '.join(CATEGORIES)}"
-        raise CorpusError(reason, path=path, line=number, cure=GET)
-    times = [reading.number(cell, "a time", 0, 1e5, path, number, GET) for cell in (start, end)]
-    if times[1] <= times[0]:
-        raise CorpusError(f"{name} does not end after it starts", path=path, line=number, cure=GET)
-    rated = tuple(
-        reading.number(cell, dimension, *RATED, path, number, GET)
-        for dimension, cell in zip(DIMENSIONS, ratings, strict=True)
-    )
-    return [name, *times, category, rated, {}, number]
-
-
-def external_mean(turn: Turn) -> tuple[float, float, float] | None:
-    """The mean of the ratings of the evaluators that are not the actors; None where one left out a rating."""
-    ratings = []
-    for name, said in turn.evaluators.items():
-        if name.startswith("A-E"):
-            match = re.match(r"val\s+(\d);\s*act\s+(\d);\s*dom\s+(\d);", said, re.ASCII)
-            if not match:
-                return None
-            ratings.append([float(cell) for cell in match.groups()])
-    return tuple(np.mean(ratings, axis=0).tolist()) if ratings else None
+def _agrees(evaluators: dict[str, str], ratings: np.ndarray) -> float:
+    """Whether the ratings are the means of those of the evaluators A-E1 and so on; NaN where one left out a rating."""
+    given = [RATINGS.match(text) for name, text in evaluators.items() if name.startswith("A-E")]
+    if not given or not all(given):
+        return np.nan
+    means = np.mean([[float(rating) for rating in match.groups()] for match in given], axis=0)
+    return float(np.abs(means - ratings).max() < 1e-3)
 
 
 def read_transcription(path: Path) -> tuple[dict[str, str], int]:
@@ -316,18 +225,17 @@ def read_transcription(path: Path) -> tuple[dict[str, str], int]:
     Raises:
         CorpusError: it is malformed, or a turn is of another dialogue or there twice.
     """
-    spoken, nameless = {}, 0
-    for number, line in enumerate(lines.split(lines.read(path, GET), path, GET), start=1):
-        line = line.strip()
-        if not line:
-            continue
-        if match := SPOKEN.fullmatch(line):
-            name = match[1]
-            if name.rpartition("_")[0] != path.stem:
-                raise CorpusError(f"{name} is no turn of {path.stem}", path=path, line=number, cure=GET)
-            if name in spoken:
-                raise CorpusError(f"{name} stands there a second time", path=path, line=number, cure=GET)
-            spoken[name] = match[4].strip()
-        else:
-            nameless += 1
-    return spoken, nameless
+    file = File(path, GET)
+    lines = [(number, line) for number, line in enumerate(file.lines(), start=1) if line]
+    spoken = [(number, (match[1], match[4].strip())) for number, line in lines if (match := SPOKEN.fullmatch(line))]
+    table = Table(file, ("name", "words"), spoken)
+    _check_names(table)
+    return dict(zip(*table.columns.values(), strict=True)), len(lines) - len(table)
+
+
+def _check_names(table: Table) -> None:
+    """Refuse turns of another dialogue than the file's, and those that are there twice."""
+    names, dialogue = table.columns["name"], table.file.path.stem
+    elsewhere = [name.rpartition("_")[0] != dialogue for name in names]
+    table.refuse(elsewhere, lambda row: f"{names[row]} is no turn of {dialogue}")
+    table.refuse_repeated(names, "the turn")

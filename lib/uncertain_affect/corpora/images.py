@@ -5,8 +5,10 @@ Faces are read from crops, which the corpora or OpenFace provide; nothing here l
 
 import os
 import re
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from tqdm import tqdm
 
 from uncertain_affect.compute.cache import cached_blocks, code_key, content_key
 from uncertain_affect.corpora.base import CorpusError
+from uncertain_affect.corpora.reading import entries
 
 FORMATS = ("JPEG", "PNG", "BMP")
 MAX_BYTES = 16 * 2**20  # of an image file: a bitmap of 2048 x 2048 pixels has 12
@@ -40,24 +43,45 @@ def numbered(folder: str | os.PathLike) -> dict[int, Path]:
         CorpusError: two images have one number, there are too many, or the folder cannot be read.
     """
     found: dict[int, Path] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                match = _NAME.fullmatch(entry.name)
-                if match is None or match["face"] not in (None, "00"):
-                    continue
-                number = int(match["number"])
-                if number in found:
-                    reason = f"frame {number} a second time, beside {found[number].name}"
-                    raise CorpusError(reason, path=entry.path, cure="Remove one of the two")
-                found[number] = Path(entry.path)
-                if len(found) > MAX_FILES:
-                    raise CorpusError(f"more than {MAX_FILES:,} images", path=folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise CorpusError(f"cannot be read ({error.strerror})", path=folder) from error
+    for path in entries(Path(folder), None, MAX_FILES, optional=True):
+        match = _NAME.fullmatch(path.name)
+        if match and match["face"] in (None, "00"):
+            number = int(match["number"])
+            if (other := found.setdefault(number, path)) is not path:
+                reason = f"frame {number} a second time, beside {other.name}"
+                raise CorpusError(reason, path=path, cure="Remove one of the two")
     return dict(sorted(found.items()))
+
+
+@contextmanager
+def opened(path: str | os.PathLike, cure: str | None, formats: Sequence[str] = FORMATS):
+    """An image file, open; whatever the decoder meets in one that is malformed is a `CorpusError`.
+
+    Args:
+        path: of the file.
+        cure: what to do about a file that is malformed.
+        formats: that it can have.
+
+    Raises:
+        CorpusError: truncated, damaged or too large.
+    """
+    try:
+        if (n_bytes := os.stat(path).st_size) > MAX_BYTES:
+            raise CorpusError(f"{n_bytes:,} bytes are more than a crop can have ({MAX_BYTES:,})", path=path, cure=cure)
+        with Image.open(path, formats=formats) as image:
+            if max(image.size) > MAX_SIDE:
+                reason = f"{image.width} x {image.height} pixels, more than a crop can have ({MAX_SIDE} x {MAX_SIDE})"
+                raise CorpusError(reason, path=path, cure=cure)
+            yield image
+    except CorpusError:
+        raise
+    except FileNotFoundError as error:
+        raise CorpusError("no such file", path=path, cure=cure) from error
+    except (
+        OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, TypeError, IndexError, struct.error,
+        Image.DecompressionBombError, Image.DecompressionBombWarning,
+    ) as error:  # fmt: skip
+        raise CorpusError(f"truncated or damaged image ({error})", path=path, cure=cure) from error
 
 
 def decode(
@@ -73,36 +97,20 @@ def decode(
         cure: what to do about a file that is no such crop.
 
     Raises:
-        CorpusError: truncated, damaged or too large, of another size, not square, or not of three channels.
+        CorpusError: as :func:`opened`, or of another size, not square, or not of three channels.
     """
-    try:
-        if (n_bytes := os.stat(path).st_size) > MAX_BYTES:
-            raise CorpusError(f"{n_bytes:,} bytes are more than a crop can have ({MAX_BYTES:,})", path=path, cure=cure)
-        with Image.open(path, formats=FORMATS) as image:
-            if max(image.size) > MAX_SIDE:
-                reason = f"{image.width} x {image.height} pixels, more than a crop can have ({MAX_SIDE} x {MAX_SIDE})"
-                raise CorpusError(reason, path=path, cure=cure)
-            if image.mode != "RGB":
-                raise CorpusError(f"of mode {image.mode}, not RGB with 8 bits a channel", path=path, cure=cure)
-            if image.width != image.height:
-                raise CorpusError(f"{image.width} x {image.height} pixels are no square crop", path=path, cure=cure)
-            if size is not None and image.size != size:
-                reason = f"{image.width} x {image.height} pixels, others have {size[0]} x {size[1]}"
-                raise CorpusError(reason, path=path, cure=cure)
-            mode = "RGB" if colour else "L"
-            image.draft(mode, (side, side))  # a JPEG is decoded at the nearest size above, and without its colours
-            pixels = np.asarray(image.convert(mode).resize((side, side), Image.Resampling.BILINEAR))
-    except CorpusError:
-        raise
-    except FileNotFoundError as error:
-        raise CorpusError("no such file", path=path, cure=cure) from error
-    except (
-        OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, TypeError, IndexError,
-        Image.DecompressionBombError, Image.DecompressionBombWarning,
-    ) as error:  # fmt: skip
-        # the decoders meet malformed files in all these ways
-        raise CorpusError(f"truncated or damaged image ({error})", path=path, cure=cure) from error
-    return np.moveaxis(pixels, -1, 0) if colour else pixels
+    with opened(path, cure) as image:
+        pixels = f"{image.width} x {image.height} pixels"
+        if image.mode != "RGB":
+            raise CorpusError(f"of mode {image.mode}, not RGB with 8 bits a channel", path=path, cure=cure)
+        if image.width != image.height:
+            raise CorpusError(f"{pixels} are no square crop", path=path, cure=cure)
+        if size is not None and image.size != size:
+            raise CorpusError(f"{pixels}, others have {size[0]} x {size[1]}", path=path, cure=cure)
+        mode = "RGB" if colour else "L"
+        image.draft(mode, (side, side))  # a JPEG is decoded at the nearest size above, and without its colours
+        resized = image.convert(mode).resize((side, side), Image.Resampling.BILINEAR)
+        return np.moveaxis(np.asarray(resized), -1, 0) if colour else np.asarray(resized)
 
 
 def faces(files: Sequence[Path], side: int, colour: bool, cure: str | None = None, label: str = "faces") -> Tensor:
@@ -124,16 +132,9 @@ def faces(files: Sequence[Path], side: int, colour: bool, cure: str | None = Non
         raise CorpusError("no face image was found", cure=cure)
     if not 1 <= side <= MAX_SIDE:
         raise CorpusError(f"a face has 1 to {MAX_SIDE} pixels a side, not {side}")
-    files = [Path(file) for file in files]
-    try:
-        states = np.array([(state.st_size, state.st_mtime_ns) for state in map(os.stat, files)])
-        with Image.open(files[0], formats=FORMATS) as first:
-            size = first.size
-    except OSError as error:
-        path = error.filename or files[0]
-        raise CorpusError(f"cannot be read ({error.strerror or error})", path=path, cure=cure) from error
-    except Image.DecompressionBombError as error:
-        raise CorpusError(f"too many pixels ({error})", path=files[0], cure=cure) from error
+    with opened(files[0], cure) as first:
+        size = first.size
+    states = np.array([(state.st_size, state.st_mtime_ns) for state in map(os.stat, files)])
     folder = os.path.commonpath([file.parent for file in files])
     names = [os.path.relpath(file, folder) for file in files]
     key = content_key("faces", RECIPE, names, states, side, colour)

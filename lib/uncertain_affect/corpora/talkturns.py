@@ -15,13 +15,8 @@ Floats = NDArray[np.float64]
 TONES = ("happy", "sad", "angry", "fear")
 ACTION_UNITS = ("AU5", "AU6", "AU12", "AU17", "AU20", "AU25")
 ACTIONS = (
-    "smiled",
-    "displayed a positive expression",
-    "raised upper lid",
-    "raised chin",
-    "stretched lip",
-    "dropped jaw",
-)
+    "smiled", "displayed a positive expression", "raised upper lid", "raised chin", "stretched lip", "dropped jaw",
+)  # fmt: skip
 
 SMILE_S = 0.5
 _PUNCTUATION = re.compile(r"[^\w\s]+")
@@ -77,7 +72,11 @@ class Talkturns:
 
 
 def spoken_text(text: str) -> str:
-    """The words alone: lower case, single spaces, punctuation deleted (not replaced: "don't" gives "dont")."""
+    """The words alone: lower case, single spaces, punctuation deleted, not replaced.
+
+    >>> spoken_text("Don't!  Well, GO")
+    'dont well go'
+    """
     return " ".join(_PUNCTUATION.sub("", text).lower().split())
 
 
@@ -85,6 +84,9 @@ def words_per_minute(n_words: ArrayLike, start: ArrayLike, end: ArrayLike) -> Fl
     """Rate of speech of N turns, (N,), from words and times in seconds, (N,) each.
 
     NaN where it is undefined: no words, or a turn that does not end after it starts.
+
+    >>> words_per_minute([3, 0, 3], [0, 0, 5], [1.5, 1, 4])
+    array([120.,  nan,  nan])
     """
     n_words = np.asarray(n_words, np.float64)
     # Whole microseconds: turns of one length have one rate, and not a spread of rounding errors to be z-scored.

@@ -7,19 +7,10 @@ and split like the corpus it stands for. Every constant of the world is in `cons
 import inspect
 import os
 
-from uncertain_affect.corpora.base import About, Corpus, CorpusError
+from uncertain_affect.corpora.base import Corpus, CorpusError
 from uncertain_affect.corpora.simulated.constants import EMOTIONS
 from uncertain_affect.corpora.simulated.conversation import FORMS
 from uncertain_affect.corpora.simulated.views import VIEWS
-
-ABOUT = About(
-    title="The simulated world",
-    purpose="every notebook, by default: its true uncertainty is known",
-    licence="MIT, as this project",
-    how_to_get="nothing to do: it is part of the package",
-    layout="no files",
-)
-
 
 CHOICES = {
     "view": tuple(VIEWS),
