@@ -19,6 +19,7 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -350,7 +351,7 @@ def report(rows: list[dict], asked: int, places: int, reasons: list[dict]) -> st
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("draw", "run"))
+    parser.add_argument("what", nargs="?", choices=("draw", "run"), help="default: both, drawing in build/mutation")
     parser.add_argument("--number", type=int, default=300, help="mutants to draw")
     parser.add_argument("--minutes", type=float, default=60, help="for all mutants together")
     parser.add_argument("--jobs", type=int, default=2, help="mutants to test at once")
@@ -360,6 +361,9 @@ def main() -> int:
     if args.what == "draw":
         draw(args.number)
         return 0
+    if args.what is None:
+        python = DRAWN.parent / "bin" / "python"
+        subprocess.run([python, __file__, "draw", "--number", str(args.number)], check=True)
     return run(args.minutes, args.only, args.jobs, args.again)
 
 

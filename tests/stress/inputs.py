@@ -470,7 +470,7 @@ def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
 
 
 def _without_atheris() -> Row:
-    why = "atheris is not installed: see requirements-fuzz.txt; the parsers got inputs drawn without it, below"
+    why = "atheris is not installed: see requirements/fuzz.txt; the parsers got inputs drawn without it, below"
     return Row("fuzz", "parsers of corpora, led by what they reach", 0, why, NOT_HERE)
 
 

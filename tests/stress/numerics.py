@@ -21,13 +21,13 @@ import torch
 from uncertain_affect import losses, metrics
 from uncertain_affect.compute.paths import project_root
 from uncertain_affect.losses import rock as auxiliary
-from uncertain_affect.metrics import sums as metric_sums
 from uncertain_affect.models.pen import Mixture
 
 FOLDER = project_root() / "results" / "stress"
 C = 3  # classes, or action units
 LARGE = 10_000_000
 AS_ORDINARY = "takes none of it"
+PRIVATE = {"uncertain_affect.metrics.inputs"}  # what the metrics check their inputs with
 
 
 def public() -> dict[str, object]:
@@ -35,7 +35,7 @@ def public() -> dict[str, object]:
     found = {}
     for package in (metrics, losses):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if info.name.rpartition(".")[2].startswith("_"):
+            if info.name in PRIVATE or info.name.rpartition(".")[2].startswith("_"):
                 continue
             module = importlib.import_module(info.name)
             for name, value in vars(module).items():
@@ -138,8 +138,19 @@ def _calibration_sums(p: Problem, n_bins: int = 10) -> np.ndarray:
     return np.concatenate([np.bincount(bins, weights=term, minlength=n_bins) for term in terms])
 
 
+# sums over examples, added up as all who use them do
+
+
 def _moment_sums(p: Problem) -> np.ndarray:
-    return metric_sums.moment_sums(p.x[:, 0], p.y[:, 0]).sum(-2)
+    return metrics.moment_sums(p.x[:, 0], p.y[:, 0]).sum(0)
+
+
+def _ratio_sums(p: Problem) -> np.ndarray:
+    return metrics.ratio_sums(p.uncertainty, p.votes[:, 0]).sum(0)
+
+
+def _f1_sums(p: Problem) -> np.ndarray:
+    return metrics.f1_sums(p.units[:, 0], p.labels).sum(0)
 
 
 def _tensor(values: np.ndarray, gradient: bool = False) -> torch.Tensor:
@@ -238,41 +249,47 @@ def _few_losses(p: Problem) -> tuple:
 
 TWO = (True, False)  # a class and a number
 
+
+def _each(arguments: Callable[[Problem], tuple], *functions: Callable) -> dict[str, Callable[[Problem], object]]:
+    """Cases of functions that take the same arguments, by their names."""
+    return {
+        f"{f.__module__.removeprefix('uncertain_affect.')}.{f.__name__}": lambda p, f=f: f(*arguments(p))
+        for f in functions
+    }
+
+
 CASES: dict[str, Callable[[Problem], object]] = {
-    "metrics.brier.brier_score": lambda p: metrics.brier_score(p.probs, p.labels),
-    "metrics.brier.brier_decomposition": lambda p: metrics.brier_decomposition(p.probs, p.labels),
-    "metrics.calibration.calibration_sums": lambda p: metrics.calibration_sums(p.probs, p.labels),
-    "metrics.calibration.ece_from_sums": lambda p: metrics.ece_from_sums(_calibration_sums(p)),
-    "metrics.calibration.mce_from_sums": lambda p: metrics.mce_from_sums(_calibration_sums(p)),
-    "metrics.calibration.expected_calibration_error": lambda p: metrics.expected_calibration_error(p.probs, p.labels),
-    "metrics.calibration.maximum_calibration_error": lambda p: metrics.maximum_calibration_error(p.probs, p.labels),
-    "metrics.calibration.reliability_curve": lambda p: metrics.reliability_curve(p.probs, p.labels),
-    "metrics.calibration.static_calibration_error": lambda p: metrics.static_calibration_error(p.probs, p.labels),
-    "metrics.calibration.adaptive_calibration_error": lambda p: metrics.adaptive_calibration_error(p.probs, p.labels),
-    "metrics.calibration.thresholded_adaptive_calibration_error": (
-        lambda p: metrics.thresholded_adaptive_calibration_error(p.probs, p.labels)
+    **_each(
+        lambda p: (p.probs, p.labels),
+        metrics.brier_score,
+        metrics.brier_decomposition,
+        metrics.calibration_sums,
+        metrics.expected_calibration_error,
+        metrics.maximum_calibration_error,
+        metrics.reliability_curve,
+        metrics.static_calibration_error,
+        metrics.adaptive_calibration_error,
+        metrics.thresholded_adaptive_calibration_error,
     ),
-    "metrics.concordance.ccc": lambda p: metrics.ccc(p.x[:, 0], p.y[:, 0]),
-    "metrics.concordance.rmse": lambda p: metrics.rmse(p.x[:, 0], p.y[:, 0]),
-    "metrics.sums.rmse_from_sums": lambda p: metrics.rmse_from_sums(_moment_sums(p)),
-    "metrics.disagreement.annotator_disagreement": lambda p: metrics.annotator_disagreement(p.votes),
-    "metrics.disagreement.split_half_reliability": lambda p: metrics.split_half_reliability(p.votes, _rng(), _few(p)),
-    "metrics.divergence.jensen_shannon_distance": lambda p: metrics.jensen_shannon_distance(*_samples(p)),
-    "metrics.divergence.jensen_shannon_divergence": lambda p: metrics.jensen_shannon_divergence(*_samples(p)),
-    "metrics.ranking.area_under_risk_coverage": (lambda p: metrics.area_under_risk_coverage(p.uncertainty, p.y[:, 0])),
-    "metrics.ranking.auroc": lambda p: metrics.auroc(p.uncertainty, p.units[:, 0]),
-    "metrics.rejection.accuracy_at_coverage": (
-        lambda p: metrics.accuracy_at_coverage(p.probs, p.labels, p.uncertainty, 0.75)
-    ),
-    "metrics.rejection.accuracy_rejection_curve": (
-        lambda p: metrics.accuracy_rejection_curve(p.probs, p.labels, p.uncertainty)
-    ),
-    "metrics.rejection.rejection_order": lambda p: metrics.rejection_order(p.uncertainty),
-    "metrics.uncertainty.bernoulli_entropy_decomposition": (
-        lambda p: metrics.bernoulli_entropy_decomposition(_samples(p))
-    ),
-    "metrics.uncertainty.entropy": lambda p: metrics.entropy(p.probs),
-    "metrics.uncertainty.entropy_decomposition": lambda p: metrics.entropy_decomposition(_samples(p)),
+    **_each(lambda p: (_calibration_sums(p),), metrics.ece_from_sums, metrics.mce_from_sums),
+    **_each(lambda p: (p.x[:, 0], p.y[:, 0]), metrics.ccc, metrics.rmse),
+    "metrics.sums.moment_sums": _moment_sums,
+    "metrics.sums.ratio_sums": _ratio_sums,
+    "metrics.sums.f1_sums": _f1_sums,
+    **_each(lambda p: (_moment_sums(p),), metrics.rmse_from_sums, metrics.ccc_from_sums, metrics.pearson_from_sums),
+    **_each(lambda p: (_ratio_sums(p),), metrics.ratio),
+    **_each(lambda p: (_f1_sums(p),), metrics.f1_from_sums),
+    **_each(lambda p: p.votes.sum(0), metrics.f1_from_counts),
+    **_each(lambda p: (p.votes,), metrics.annotator_disagreement),
+    **_each(lambda p: (p.votes, _rng(), _few(p)), metrics.split_half_reliability),
+    **_each(_samples, metrics.jensen_shannon_distance, metrics.jensen_shannon_divergence),
+    **_each(lambda p: (p.uncertainty, p.y[:, 0]), metrics.area_under_risk_coverage),
+    **_each(lambda p: (p.uncertainty, p.units[:, 0]), metrics.auroc),
+    **_each(lambda p: (p.probs, p.labels, p.uncertainty, 0.75), metrics.accuracy_at_coverage),
+    **_each(lambda p: (p.probs, p.labels, p.uncertainty), metrics.accuracy_rejection_curve),
+    **_each(lambda p: (p.uncertainty,), metrics.rejection_order),
+    **_each(lambda p: (p.probs,), metrics.entropy),
+    **_each(lambda p: (_samples(p),), metrics.entropy_decomposition, metrics.bernoulli_entropy_decomposition),
     "losses.ugn.action_unit_cross_entropy": _of(losses.action_unit_cross_entropy, False, "logits", "units"),
     "losses.ugn.occurrence_weights": lambda p: losses.occurrence_weights(_tensor(p.units)),
     "losses.rock.draw_primary_weight": lambda p: auxiliary.draw_primary_weight(_rng()),

@@ -256,4 +256,4 @@ def test_the_oldest_versions_are_those_of_pyproject():
     assert [line.partition("==")[0] for line in versions.oldest()] == ["numpy", "pandas"]
     assert set(versions.oldest()) <= set(versions.installs(pinned=False)[-1])
     for pinned in (False, True):
-        assert versions.installs(pinned)[0][-1].endswith("requirements-torch.txt")
+        assert versions.installs(pinned)[0][-1].endswith("requirements/torch.txt")

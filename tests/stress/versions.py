@@ -50,9 +50,9 @@ def oldest() -> list[str]:
 def installs(pinned: bool) -> list[list[str]]:
     """What pip is given, in order: PyTorch, then the lock, or the ranges with the oldest NumPy and pandas."""
     root = paths.project_root()
-    torch = ["-r", str(root / "requirements-torch.txt")]
+    torch = ["-r", str(root / "requirements/torch.txt")]
     if pinned:
-        return [torch, ["--require-hashes", "-r", str(root / "requirements.txt")]]
+        return [torch, ["--require-hashes", "-r", str(root / "requirements/main.txt")]]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return [torch, [*project["dependencies"], *project["optional-dependencies"]["test"], *oldest()]]
 
