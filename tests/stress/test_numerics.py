@@ -57,8 +57,8 @@ def test_of_the_committed_table_the_cells_are_those_of_today(table):
     cells, _ = table
     # digits differ between processors: what is refused, and where there is NaN, does not
     for name, row in cells.iterrows():
-        for given, said in row.items():
+        for given, shown in row.items():
             then = committed.loc[name, given]
-            assert ("Error" in said, "NaN" in said) == ("Error" in then, "NaN" in then), (name, given)
-            if said.startswith("ValueError: "):
-                assert said == then
+            assert ("Error" in shown, "NaN" in shown) == ("Error" in then, "NaN" in then), (name, given)
+            if shown.startswith("ValueError: "):
+                assert shown == then
