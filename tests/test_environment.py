@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from uncertain_affect.compute import parallel as cluster
+from uncertain_affect.compute import parallel
 from uncertain_affect.compute.paths import project_root
 
 ROOT = project_root()
@@ -148,9 +148,9 @@ def test_what_a_pinned_package_needs_is_pinned_too(place):
 
 def test_what_every_build_of_torch_needs_is_in_the_lock():
     assert ranges(PROJECT["dependencies"])["torch"][0] <= version(torch_release())
-    (said,) = (entry for entry in PYPROJECT["tool"]["uv"]["dependency-metadata"] if entry["name"] == "torch")
-    assert said["version"] == torch_release()
-    named = {canonicalize_name(Requirement(line).name) for line in said["requires-dist"]}
+    (given,) = (entry for entry in PYPROJECT["tool"]["uv"]["dependency-metadata"] if entry["name"] == "torch")
+    assert given["version"] == torch_release()
+    named = {canonicalize_name(Requirement(line).name) for line in given["requires-dist"]}
     assert Version(importlib.metadata.version("torch")).public == torch_release()
     assert {name for name in needs("torch", PLACES[0]) if not name.startswith(("nvidia", "cuda", "triton"))} == named
     assert named <= set(pins(LOCKS[0]))
@@ -238,13 +238,13 @@ def test_all_that_the_library_and_the_notebooks_import_is_declared():
 def test_all_that_the_tests_import_is_declared():
     files = [path for folder in (ROOT / "tests", ROOT / "notebooks") for path in folder.rglob("*.py")]
     sources = [path.read_text(encoding="utf-8") for path in files]
-    of_the_book = {name.replace("-", "_") for name in ranges(SITE)}
-    assert set(undeclared(sources, ranges(PROJECT["dependencies"], EXTRAS["test"]))) <= PEERS | of_the_book
+    book = {name.replace("-", "_") for name in ranges(SITE)}
+    assert set(undeclared(sources, ranges(PROJECT["dependencies"], EXTRAS["test"]))) <= PEERS | book
 
 
 def test_the_makefile_starts_everything_with_the_environment_of_tasks():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     exported = dict(re.findall(r"^export (\w+) := (\S+)$", makefile, re.MULTILINE))
     assert exported.pop("OMP_WAIT_POLICY") == "passive"  # of those with several threads
-    assert exported.items() <= cluster.ENVIRONMENT.items()
+    assert exported.items() <= parallel.ENVIRONMENT.items()
     assert {"CUBLAS_WORKSPACE_CONFIG", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} == exported.keys()

@@ -267,6 +267,6 @@ def test_there_are_ten_bins_and_ten_ranges_unless_others_are_asked_for():
     rng = np.random.default_rng(3)
     probs, labels = rng.dirichlet(np.ones(3), 200), rng.integers(3, size=200)
     for error in (*METRICS, metrics.reliability_curve, metrics.calibration_sums):
-        ten, eleven, said = (np.asarray(error(probs, labels, *n), float) for n in ((10,), (11,), ()))
-        np.testing.assert_array_equal(said, ten)
-        assert said.shape != eleven.shape or (said != eleven).any()
+        ten, eleven, default = (np.asarray(error(probs, labels, *n), float) for n in ((10,), (11,), ()))
+        np.testing.assert_array_equal(default, ten)
+        assert default.shape != eleven.shape or (default != eleven).any()

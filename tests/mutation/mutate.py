@@ -259,8 +259,8 @@ class Test:
             _, status, used = os.wait4(self.child, 0)
         elif not ended:
             return None
-        with os.fdopen(self.reading, encoding="utf-8") as said:
-            by = said.read()
+        with os.fdopen(self.reading, encoding="utf-8") as report:
+            by = report.read()
         seconds, code = used.ru_utime + used.ru_stime, os.waitstatus_to_exitcode(status)
         if late or code == -signal.SIGXCPU:
             return "timed out", seconds, ""
