@@ -105,10 +105,8 @@ def listed(licences: dict[tuple[str, str], str]) -> str:
     """The licences as a table, packages of one licence in one row."""
     by_licence = {}
     for (name, version), licence in sorted(licences.items()):
-        by_licence.setdefault(licence, []).append(f"{name} {version}")
-    rows = [
-        f"| {licence.replace('|', '&#124;')} | {', '.join(names)} |" for licence, names in sorted(by_licence.items())
-    ]
+        by_licence.setdefault(licence.replace("|", "&#124;"), []).append(f"{name} {version}")
+    rows = [f"| {licence} | {', '.join(names)} |" for licence, names in sorted(by_licence.items())]
     return "\n".join([*LICENCES, *rows]) + "\n"
 
 
