@@ -4,7 +4,7 @@ import re
 
 from nbformat import NotebookNode
 
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 
 _DRAWS = re.compile(r"\brun\.figure\(|\bplt\.show\(|\bstill\(")
 _RECORDS = re.compile(r"\brun\.figure\(\s*[\"']([\w-]+)[\"']")
@@ -39,8 +39,8 @@ def alternative_texts(notebook: NotebookNode) -> dict[int, list[str]]:
             headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
             heading = (headings or [heading])[-1]
         elif cell.cell_type == "code" and (pictures := _pictures(cell)):
-            of_cell = cell.metadata.get("alt") or _by_heading(cell, heading, key)
-            texts[index] = [_said(picture) or of_cell for picture in pictures]
+            common = cell.metadata.get("alt") or _by_heading(cell, heading, key)
+            texts[index] = [_own_text(picture) or common for picture in pictures]
     return texts
 
 
@@ -52,13 +52,13 @@ def _picture_types(output: NotebookNode) -> list[str]:
     return [mime for mime in output.get("data", {}) if mime.startswith("image/")]
 
 
-def _said(picture: NotebookNode) -> str:
+def _own_text(picture: NotebookNode) -> str:
     return "".join(picture.metadata.get(mime, {}).get("alt", "") for mime in _picture_types(picture)[:1])
 
 
 def _by_heading(cell: NotebookNode, heading: str, key: str | None) -> str:
-    said = [heading]
+    parts = [heading]
     for name in _RECORDS.findall(cell.source):
-        figure = papers.load(key).figures.get(name.partition("_")[0]) if key else None
-        said.append(f"{figure['title']}: {figure['shows']}" if figure else f"Figure: {name.replace('_', ' ')}")
-    return ". ".join(said)
+        figure = printed.load(key).figures.get(name.partition("_")[0]) if key else None
+        parts.append(f"{figure['title']}: {figure['shows']}" if figure else f"Figure: {name.replace('_', ' ')}")
+    return ". ".join(parts)

@@ -9,7 +9,7 @@ departures.py  where a peer computes something else than the definition
 report.py      the tables, and the page made of them
 world.py       what has no peer: the simulated world's views, and the panels
 
-Peers come from requirements-bench.txt and are imported by the works that need them, here alone.
+Peers come from requirements/bench.txt and are imported by the works that need them, here alone.
 """
 
 from bench.report import provenance

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.limits import Limit, peak_memory
 
 PAIRS = 5
-# what is imported of requirements-bench.txt and of the tests' requirements
+# what is imported of requirements/bench.txt and of the tests' requirements
 PEER_MODULES = ("baal", "calibration", "netcal", "torch_geometric", "torch_uncertainty", "torchmetrics")
 AT_LEAST = 0.02  # seconds of each measurement: what takes less is done several times
 

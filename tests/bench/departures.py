@@ -67,7 +67,7 @@ def _rows(n: int) -> Iterator[dict]:
 
 def _row(case: str, metric: str, library: str, definition: float, value: float) -> dict:
     difference = value - definition
-    outcome = next((said for limit, said in SAME.items() if abs(difference) <= limit), "departs")
+    outcome = next((name for limit, name in SAME.items() if abs(difference) <= limit), "departs")
     row = {"case": case, "metric": metric, "library": library, "definition": definition}
     return row | {"value": value, "difference": difference, "outcome": outcome}
 

@@ -111,9 +111,9 @@ def page(folder: Path) -> str:
             "## Departures from the definition",
             "",
             "The definition's value is computed by a loop whose sums are rounded once; what is within 1e-9 of it is "
-            'the same. Edges of bins are a convention: ours are [lo, hi) with the last bin closed, and `edges="right"` '
-            "gives the other. What netcal and torch-uncertainty call ACE are other quantities than the paper's "
-            "adaptive calibration error, so they are not timed beside it.",
+            "the same. Edges of bins are a convention: ours are [lo, hi) with the last bin closed. What netcal and "
+            "torch-uncertainty call ACE are other quantities than the paper's adaptive calibration error, so they are "
+            "not timed beside it.",
             "",
             *_markdown(
                 ["input", "metric", "library", "definition", "value", "difference", ""],

@@ -48,14 +48,11 @@ def test_ours_and_the_peers_take_turns_after_one_call_of_each():
     assert calls[9:] == ["ours"] * 3 + ["ours", "first", "second"], "the larger size, and once more for memory"
 
 
-def test_times_are_medians_and_ratios_are_of_pairs(clock):
+def test_times_are_medians_ratios_are_of_pairs_and_a_part_is_scaled_to_the_whole(clock):
     ours, theirs = iter([9, 1, 2, 4, *[1] * 10]), iter([9, 8, 8, 8, 1])
     row = one(lambda: clock.takes(next(ours))(), Peer("a loop", lambda: lambda: clock.takes(next(theirs))()), n=10)
     assert (row["seconds"], row["peer seconds"], row["per second"]) == (2, 8, 5)
     assert (row["times faster"], row["lowest"], row["highest"]) == (4, 2, 8)
-
-
-def test_the_time_of_a_part_is_scaled_to_the_whole(clock):
     row = one(clock.takes(1), Peer("a tenth", lambda: clock.takes(1), share=0.1))
     assert (row["seconds"], row["peer seconds"], row["times faster"]) == (1, 10, 10)
 
@@ -75,45 +72,41 @@ def test_what_takes_little_time_is_done_several_times(clock):
 
 
 @pytest.mark.parametrize(
-    ("target", "outcome", "reason"),
-    [(None, "no target", ""), (4, "met (3 of 3)", ""), (4.1, "missed (0 of 3)", "memory is slow")],
+    ("target", "seconds", "outcome", "reason"),
+    [
+        (None, [4] * 5, "no target", ""),
+        (4, [4] * 5, "met (3 of 3)", ""),
+        (4.1, [4] * 5, "missed (0 of 3)", "memory is slow"),
+        (2, [1, 1, 3, 3, 1], "met (2 of 3)", ""),
+    ],
 )
-def test_a_missed_target_comes_with_its_reason(clock, target, outcome, reason):
-    row = one(clock.takes(1), Peer("a loop", lambda: clock.takes(4), target=target, reason="memory is slow"))
+def test_a_missed_target_comes_with_its_reason(clock, target, seconds, outcome, reason):
+    theirs = iter(seconds)
+    peer = Peer("a loop", lambda: lambda: clock.takes(next(theirs))(), target=target, reason="memory is slow")
+    row = one(clock.takes(1), peer)
     assert (row["outcome"], row["reason"]) == (outcome, reason)
 
 
-def test_the_outcome_says_in_how_many_pairs_the_target_was_reached(clock):
-    theirs = iter([1, 1, 3, 3, 1])
-    row = one(clock.takes(1), Peer("a loop", lambda: lambda: clock.takes(next(theirs))(), target=2))
-    assert row["outcome"] == "met (2 of 3)"
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ImportError("libnothing.so: no such file"), "cannot be imported: libnothing.so: no such file"),
+        (
+            ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
+            "cannot be imported: No module named 'torchvision'",
+        ),
+        (ModuleNotFoundError("No module named 'netcal'", name="netcal.metrics"), "not installed: netcal"),
+        (IndexError("list index out of range"), "fails: IndexError: list index out of range"),
+    ],
+)
+def test_a_missing_peer_is_neither_beaten_nor_timed(error, outcome):
+    def start():
+        raise error
 
-
-def test_a_missing_peer_is_neither_beaten_nor_timed():
-    def broken():
-        raise ImportError("libnothing.so: cannot open shared object file")
-
-    def of_another():
-        raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
-
-    def fails():
-        return lambda: [][0]
-
-    def none():
-        raise ModuleNotFoundError("No module named 'netcal'", name="netcal.metrics")
-
-    outcomes = {}
-    for start in (broken, of_another, fails, none):
-        row = one(lambda: 1, Peer("a peer", start, target=0.001, reason="never needed", tolerance=1))
-        assert row["seconds"] > 0
-        assert row["target"] == 0.001
-        assert not {"times faster", "peer seconds", "difference", "lowest"} & row.keys()
-        assert row["reason"] == ""
-        outcomes[start.__name__] = row["outcome"]
-    assert outcomes["none"] == "not installed: netcal"
-    assert outcomes["broken"] == "cannot be imported: libnothing.so: cannot open shared object file"
-    assert outcomes["of_another"] == "cannot be imported: No module named 'torchvision'"
-    assert outcomes["fails"] == "fails: IndexError: list index out of range"
+    row = one(lambda: 1, Peer("a peer", start, target=0.001, reason="never needed", tolerance=1))
+    assert row["seconds"] > 0 and row["target"] == 0.001
+    assert not {"times faster", "peer seconds", "difference", "lowest"} & row.keys()
+    assert (row["outcome"], row["reason"]) == (outcome, "")
 
 
 def test_one_missing_peer_leaves_the_others():
@@ -173,9 +166,6 @@ def test_differences_of_results():
     assert math.isnan(largest_difference([np.nan, 1.0], [1.0, 9.0]))
     assert largest_difference(np.ones(3), np.ones((3, 1))) == math.inf
     assert largest_difference([1.0], [1.0, 2.0]) == math.inf
-
-
-# --- limits ---------------------------------------------------------------------------------------------------
 
 
 def test_matrix_products_are_done_as_often_as_asked(monkeypatch):

@@ -116,28 +116,17 @@ def test_what_is_promised_is_timed_at_its_size():
         sizes = [n for name, n in timed if name.startswith(f"{metric}, 9 classes")]
         assert sizes == [10_000, 100_000, 1_000_000]
     assert timed["Simulated faces rendered, 64 x 64", 2000].rate == 1000
-    promised = {}
-    for make, name in (
-        (lambda: models.mc_dropout(2, "per_network", 5), "dropout"),
-        (lambda: models.training(90), "training"),
-        (lambda: models.graph_network(1), "network"),
-        (lambda: models.graph_layer(1), "layer"),
-        (lambda: models.auxiliary_encoders(1), "encoders"),
-        (lambda: metrics.top_label(10, "ECE"), "ECE"),
-        (lambda: metrics.per_class(10, "ACE"), "ACE"),
-        (lambda: metrics.bootstrap(300), "bootstrap"),
-    ):
-        promised[name] = [peer.target for peer in make().peers]
-    assert promised == {
-        "dropout": [10, 10, 3, 10],
+    promised = {
+        "MC dropout, per network": [10, 10, 3, 10],
         "training": [2],
-        "network": [10],
-        "layer": [1],
+        "graph network": [10],
+        "graph layer": [1],
         "encoders": [15],
         "ECE": [1, 1, 1],
         "ACE": [3],
         "bootstrap": [50, 50],
     }
+    assert {name: [peer.target for peer in SMALL[name]().peers] for name in promised} == promised
 
 
 def test_every_target_has_a_reason_ready_should_it_be_missed():

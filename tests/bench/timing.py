@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from uncertain_affect.compute import parallel as cluster
-from uncertain_affect.compute import paths
+from uncertain_affect.compute import parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE
 from uncertain_affect.run import record, reproduce
 
@@ -32,7 +31,7 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for name, workers in RUNS.items():
             folders = {CACHE_VARIABLE: f"cache {workers}", record.RESULTS_VARIABLE: "results"}
-            with cluster.environment(**{name: str(Path(scratch, folder)) for name, folder in folders.items()}):
+            with parallel.environment(**{name: str(Path(scratch, folder)) for name, folder in folders.items()}):
                 started = time.perf_counter()
                 outcomes[name] = reproduce.reproduce(chosen, corpus="simulated", workers=workers)
                 walls[name] = time.perf_counter() - started
@@ -70,9 +69,9 @@ def _table(outcomes: dict[str, list[reproduce.Outcome]]) -> pd.DataFrame:
 
 def _import_seconds(repeats: int = 5) -> float:
     """Median seconds that importing the library adds to importing torch, in new processes."""
-    said = []
+    seconds = []
     for _ in range(repeats):
         code = "import time, torch; t = time.perf_counter(); import uncertain_affect; print(time.perf_counter() - t)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        said.append(float(done.stdout))
-    return statistics.median(said)
+        seconds.append(float(done.stdout))
+    return statistics.median(seconds)

@@ -47,7 +47,7 @@ def test_a_whole_book_is_built(source):
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("cell", "problem"),
     [
         (v4.new_code_cell("print(1)", execution_count=1), "has no outputs"),
         (v4.new_code_cell("plt.show()", execution_count=2, id="empty"), "cell empty draws a figure that is missing"),
@@ -56,9 +56,9 @@ def test_a_whole_book_is_built(source):
         (v4.new_markdown_cell("[a place](#nowhere)"), "nowhere"),
     ],
 )
-def test_what_is_missing_stops_the_build_and_is_named(source, cell, said):
-    write(source, *([] if "no outputs" in said else [ran("print(1)")]), cell)
+def test_what_is_missing_stops_the_build_and_is_named(source, cell, problem):
+    write(source, *([] if "no outputs" in problem else [ran("print(1)")]), cell)
     status, output = build(source)
     assert status != 0
     assert "11_page" in output
-    assert said in output
+    assert problem in output

@@ -22,16 +22,21 @@ from uncertain_affect.notebook.widgets import calibration_bench, classroom, face
 pytestmark = pytest.mark.xdist_group("lab")  # one JupyterLab, however many processes
 
 # what a reader writes to open a panel
+PREDICTIONS = """\
+import numpy as np
+rng = np.random.default_rng(0)
+p = rng.dirichlet(np.ones(4), 500)
+votes = np.stack([rng.multinomial(10, row) for row in p])
+"""
 CELLS = {
-    "face_explorer": "from uncertain_affect.notebook.widgets import face_explorer\n"
-    "from uncertain_affect.notebook.widgets.classroom import classroom\n"
-    "face_explorer.controls(classroom())",
-    "calibration_bench": "import numpy as np\n"
-    "from uncertain_affect.notebook.widgets import calibration_bench\n"
-    "rng = np.random.default_rng(0)\n"
-    "p = rng.dirichlet(np.ones(4), 500)\n"
-    "votes = np.stack([rng.multinomial(10, row) for row in p])\n"
-    "calibration_bench.controls(p, votes)",
+    "face_explorer": """\
+from uncertain_affect.notebook.widgets import face_explorer
+from uncertain_affect.notebook.widgets.classroom import classroom
+face_explorer.controls(classroom())""",
+    "calibration_bench": f"""\
+{PREDICTIONS}
+from uncertain_affect.notebook.widgets import calibration_bench
+calibration_bench.controls(p, votes)""",
 }
 
 
@@ -42,11 +47,9 @@ def smile(value):
 
 def bench(value):
     """The calibration bench as it opens, but for the temperature, which moves by steps of its logarithm."""
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet(np.ones(4), 500)
-    votes = np.stack([rng.multinomial(10, row) for row in p])
+    exec(PREDICTIONS, made := {})
     temperature = 10 ** (round(math.log10(value) / 0.02) * 0.02)
-    return calibration_bench.panel(p, votes, temperature=temperature, n=500)
+    return calibration_bench.panel(made["p"], made["votes"], temperature=temperature, n=500)
 
 
 SLIDERS = {"face_explorer": ("au12", smile), "calibration_bench": ("temperature", bench)}
@@ -61,10 +64,10 @@ def lab(tmp_path_factory):
     for name, code in CELLS.items():
         notebook = v4.new_notebook(cells=[v4.new_code_cell(code)], metadata={"kernelspec": kernel})
         nbformat.write(notebook, folder / f"{name}.ipynb")
-    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
-    places += ("JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
-    environment = os.environ | {place: str(home / place.lower()) for place in places}
-    environment["JUPYTER_TOKEN"] = token = secrets.token_hex()
+    token, names = secrets.token_hex(), ("CONFIG", "DATA", "RUNTIME")
+    places = [*(f"JUPYTER_{n}_DIR" for n in names), *(f"JUPYTERLAB_{n}_DIR" for n in ("SETTINGS", "WORKSPACES"))]
+    environment = os.environ | {place: str(home / place.lower()) for place in (*places, "IPYTHONDIR")}
+    environment["JUPYTER_TOKEN"] = token
     log = (home / "log").open("w")
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", f"--ServerApp.root_dir={folder}"]
     options.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
@@ -83,10 +86,10 @@ def _address(runtime, server, log):
     until = time.monotonic() + 90
     while time.monotonic() < until and server.poll() is None:
         for file in runtime.glob("jpserver-*.json"):
-            said = json.loads(file.read_text() or "{}")
+            about = json.loads(file.read_text() or "{}")
             try:
-                urllib.request.urlopen(f"{said['url']}api/status?token={said['token']}", timeout=5).close()
-                return said["url"]
+                urllib.request.urlopen(f"{about['url']}api/status?token={about['token']}", timeout=5).close()
+                return about["url"]
             except (KeyError, urllib.error.URLError):
                 pass
         time.sleep(0.2)
@@ -137,8 +140,8 @@ def test_a_slider_moves_the_picture(browser, lab, screenshots, name):
         return float(slider.locator(".widget-readout").inner_text())
 
     page.screenshot(path=screenshots / f"lab-{name}-before.png")
-    before, said_before = drawn(picture), number()
-    assert not differ(before, expected(panel(said_before)))
+    before, value_before = drawn(picture), number()
+    assert not differ(before, expected(panel(value_before)))
 
     slider.scroll_into_view_if_needed()
     handle, track = slider.locator(".noUi-handle").bounding_box(), slider.locator(".noUi-base").bounding_box()
@@ -148,7 +151,7 @@ def test_a_slider_moves_the_picture(browser, lab, screenshots, name):
     page.mouse.move(track["x"] + 0.15 * track["width"], y, steps=8)
     page.mouse.up()
 
-    assert number() < said_before
+    assert number() < value_before
     wanted = expected(panel(number()))
     assert differ(wanted, before)
     until = time.monotonic() + 20  # other machines are slower; how fast a panel is has a test of its own

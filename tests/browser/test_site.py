@@ -21,14 +21,12 @@ class Watched:
         self.context = browser.new_context(viewport=viewport, color_scheme=scheme)
         self.page = self.context.new_page()
         self.wrong = []
-        self.page.on("console", lambda said: said.type in ("error", "warning") and self.wrong.append(said.text))
+        self.page.on("console", lambda line: line.type in ("error", "warning") and self.wrong.append(line.text))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("requestfailed", self._failed)
         self.page.on("response", lambda r: r.status >= 400 and self.wrong.append(f"{r.status}: {r.url}"))
-        self.page.on(
-            "request",
-            lambda request: request.url.startswith((site, "data:")) or self.wrong.append(f"network: {request.url}"),
-        )
+        own = (site, "data:")
+        self.page.on("request", lambda r: r.url.startswith(own) or self.wrong.append(f"network: {r.url}"))
 
     def _failed(self, request):
         if request.failure != "net::ERR_ABORTED":  # by going on to another page
@@ -44,15 +42,24 @@ def watched(request, browser, site):
     watched.context.close()
 
 
+@pytest.fixture
+def desktop(browser, site):
+    watched = Watched(browser, site, DESKTOP)
+    yield watched
+    watched.context.close()
+
+
+@pytest.fixture
+def page(desktop):
+    return desktop.page
+
+
 def violations(page, leave_out=()):
     """What axe calls serious or critical: the rule, and the first element that breaks it."""
     context = {"exclude": [[selector] for selector in leave_out]}
     found = Axe().run(page, context=context, options={"resultTypes": ["violations"]})
-    return [
-        f"{v['id']}: {v['nodes'][0]['html'][:200]}"
-        for v in found.response["violations"]
-        if v["impact"] in ("serious", "critical")
-    ]
+    bad = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in bad]
 
 
 def test_a_page_opens_whole_and_all_can_read_it(watched, site, page_name, screenshots):
@@ -70,45 +77,35 @@ def test_a_page_opens_whole_and_all_can_read_it(watched, site, page_name, screen
     assert violations(page, () if page_name == PAGE_WITH_CODE else (CODE,)) == []
 
 
-def test_pictures_say_what_they_show(browser, site, page_name):
-    watched = Watched(browser, site, DESKTOP)
-    watched.page.goto(site + page_name)
-    texts = watched.page.eval_on_selector_all("article img", "all => all.map(i => [i.alt, i.src])")
-    watched.context.close()
+def test_pictures_say_what_they_show(page, site, page_name):
+    page.goto(site + page_name)
+    texts = page.eval_on_selector_all("article img", "all => all.map(i => [i.alt, i.src])")
     for alt, source in texts:
         assert len(re.findall(r"\w{2,}", alt)) >= 4, f"{alt!r} does not say what {source} shows"
         assert not re.match(r"(image|picture|<Figure|_images)\b", alt), alt
 
 
-def test_formulas_are_drawn(browser, site):
-    watched = Watched(browser, site, DESKTOP)
-    watched.page.goto(site + "notebooks/11_uncnet_disagreement.html")
-    watched.page.evaluate("MathJax.startup.promise")
-    assert watched.page.locator("mjx-container[display=true] svg").count() >= 2
-    assert "$$" not in watched.page.locator("article").inner_text()
-    watched.context.close()
+def test_formulas_are_drawn(page, site):
+    page.goto(site + "notebooks/11_uncnet_disagreement.html")
+    page.evaluate("MathJax.startup.promise")
+    assert page.locator("mjx-container[display=true] svg").count() >= 2
+    assert "$$" not in page.locator("article").inner_text()
 
 
-def test_the_first_page_is_the_scoreboard(browser, site):
-    watched = Watched(browser, site, DESKTOP)
-    watched.page.goto(site)
+def test_the_first_page_is_the_scoreboard(page, site):
+    page.goto(site)
     board = (paths.project_root() / "results" / "scoreboard.csv").read_text(encoding="utf-8").splitlines()
-    assert watched.page.locator("article tbody tr").count() == len(board) - 1
-    watched.context.close()
+    assert page.locator("article tbody tr").count() == len(board) - 1
 
 
-def test_every_page_can_be_reached_from_the_first(browser, site):
-    watched = Watched(browser, site, DESKTOP)
-    watched.page.goto(site)
-    reached = watched.page.eval_on_selector_all("nav a", "all => all.map(a => a.href.split('#')[0])")
-    watched.context.close()
-    own = {site + page for page in PAGES} - {site + "search.html", site + "index.html"}
+def test_every_page_can_be_reached_from_the_first(page, site):
+    page.goto(site)
+    reached = page.eval_on_selector_all("nav a", "all => all.map(a => a.href.split('#')[0])")
+    own = {site + name for name in PAGES} - {site + "search.html", site + "index.html"}
     assert own <= set(reached)
 
 
-def test_search_finds_a_word_and_leads_to_it(browser, site, screenshots):
-    watched = Watched(browser, site, DESKTOP)
-    page = watched.page
+def test_search_finds_a_word_and_leads_to_it(desktop, page, site, screenshots):
     page.goto(site)
     page.keyboard.press("Control+k")
     page.keyboard.type("Spearman")
@@ -118,13 +115,10 @@ def test_search_finds_a_word_and_leads_to_it(browser, site, screenshots):
     page.screenshot(path=screenshots / "search-results.png")
     found.click()
     assert "Spearman" in page.locator("article").inner_text()
-    assert watched.wrong == []
-    watched.context.close()
+    assert desktop.wrong == []
 
 
-def test_light_and_dark_can_be_chosen(browser, site):
-    watched = Watched(browser, site, DESKTOP)
-    page = watched.page
+def test_light_and_dark_can_be_chosen(page, site):
     page.goto(site)
     colours = {}
     for choice in ("Dark", "Light"):
@@ -133,37 +127,31 @@ def test_light_and_dark_can_be_chosen(browser, site):
         page.wait_for_timeout(500)  # colours fade into each other
         theme = page.evaluate("document.documentElement.dataset.theme")
         colours[theme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    watched.context.close()
     assert set(colours) == {"light", "dark"}
     assert len(set(colours.values())) == 2
 
 
-def test_a_notebook_can_be_downloaded_as_it_is(browser, site):
-    watched = Watched(browser, site, DESKTOP)
-    page = watched.page
+def test_a_notebook_can_be_downloaded_as_it_is(page, site):
     page.goto(site + "notebooks/92_audit.html")
     page.get_by_role("button", name="Download this page").click()
     with page.expect_download() as download:
         page.locator("a.btn-download-source-button").click()
     committed = paths.project_root() / "notebooks" / "92_audit.ipynb"
     assert download.value.path().read_bytes() == committed.read_bytes()
-    watched.context.close()
 
 
-def test_links_within_the_book_lead_somewhere(browser, site):
+def test_links_within_the_book_lead_somewhere(page, site):
     """Pages and the places in them; addresses elsewhere are not tried."""
-    watched = Watched(browser, site, DESKTOP)
     places, links = {}, {}
     for name in PAGES:
-        watched.page.goto(site + name, wait_until="domcontentloaded")
-        places[site + name] = set(watched.page.eval_on_selector_all("[id]", "all => all.map(e => e.id)"))
-        links[name] = set(watched.page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)"))
+        page.goto(site + name, wait_until="domcontentloaded")
+        places[site + name] = set(page.eval_on_selector_all("[id]", "all => all.map(e => e.id)"))
+        links[name] = set(page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)"))
     dead = []
     for name, targets in links.items():
-        for page, _, place in (target.partition("#") for target in targets if target.startswith(site)):
-            if page in places:
-                dead += [f"{name}: {page}#{place}"] if place and place not in places[page] else []
-            elif not watched.context.request.get(page).ok:
-                dead.append(f"{name}: {page}")
-    watched.context.close()
+        for address, _, place in (target.partition("#") for target in targets if target.startswith(site)):
+            if address in places:
+                dead += [f"{name}: {address}#{place}"] if place and place not in places[address] else []
+            elif not page.context.request.get(address).ok:
+                dead.append(f"{name}: {address}")
     assert dead == []

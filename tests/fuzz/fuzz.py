@@ -24,7 +24,7 @@ def main() -> int:
     try:
         import atheris
     except ImportError:
-        print("Nothing was fuzzed: atheris is not installed, and has wheels for Linux only. See requirements-fuzz.txt.")
+        print("Nothing was fuzzed: atheris is not installed, and has wheels for Linux only. See requirements/fuzz.txt.")
         return 2
     sys.path.insert(0, str(HERE.parents[1] / "corpora"))
     if args.child:

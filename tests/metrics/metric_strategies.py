@@ -20,3 +20,10 @@ def distributions(draw, shape):
     counts = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 20)))
     counts[counts.sum(-1) == 0, 0] = 1
     return counts / counts.sum(-1, keepdims=True)
+
+
+@st.composite
+def predictions(draw):
+    """Probabilities (N, C) and votes (N, C)."""
+    counts = draw(votes())
+    return draw(distributions(counts.shape)), counts

@@ -2,21 +2,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
-from hypothesis import strategies as st
-from metric_strategies import distributions
-from metric_strategies import votes as vote_counts
+from metric_strategies import predictions
 from sklearn.metrics import brier_score_loss
 
 from uncertain_affect.metrics import annotator_disagreement, brier_decomposition, brier_score
-
-
-@st.composite
-def predictions(draw):
-    """Probabilities (N, C) and votes (N, C)."""
-    votes = draw(vote_counts())
-    return draw(distributions(votes.shape)), votes
 
 
 def exact_scores(probs, votes):
@@ -63,13 +53,6 @@ def test_the_terms_are_disagreement_and_distance(case):
     assert 0 <= brier_score(probs, votes) <= 2
 
 
-@given(predictions(), st.randoms(use_true_random=False))
-def test_order_of_examples_does_not_matter(case, random):
-    probs, votes = case
-    order = random.sample(range(len(probs)), len(probs))
-    assert brier_score(probs[order], votes[order]) == pytest.approx(brier_score(probs, votes), abs=1e-14)
-
-
 @given(predictions())
 def test_agrees_with_scikit_learn(case):
     probs, votes = case
@@ -93,15 +76,3 @@ def test_decomposition_of_labels_is_all_distance():
     score, disagreement, distance = brier_decomposition(np.array([[0.75, 0.25], [0.5, 0.5]]), [0, 1])
     assert disagreement.tolist() == [0, 0]
     assert score.tolist() == distance.tolist() == [0.125, 0.5]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_torch_equals_numpy_and_keeps_dtype(dtype):
-    generator = np.random.default_rng(0)
-    probs = generator.dirichlet(np.ones(4), 30).astype(dtype)
-    votes = generator.multinomial(10, np.ones(4) / 4, 30)
-    theirs = brier_decomposition(torch.from_numpy(probs), torch.from_numpy(votes))
-    for array, tensor in zip(brier_decomposition(probs, votes), theirs, strict=True):
-        assert array.dtype == dtype
-        assert tensor.dtype == getattr(torch, dtype)
-        np.testing.assert_array_equal(tensor.numpy(), array)

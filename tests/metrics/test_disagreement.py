@@ -37,31 +37,6 @@ def test_unbiased_form_counts_pairs_of_votes(votes):
         assert value == pytest.approx(different / (len(labels) * (len(labels) - 1)), abs=1e-14)
 
 
-def test_torch_equals_numpy_and_keeps_dtype():
-    counts = np.random.default_rng(0).multinomial(10, np.ones(5) / 5, 20)
-    assert annotator_disagreement(torch.from_numpy(counts)).dtype == torch.float64
-    proportions = (counts / 10).astype(np.float32)
-    result = annotator_disagreement(torch.from_numpy(proportions))
-    assert result.dtype == torch.float32
-    assert annotator_disagreement(proportions).dtype == np.float32
-    np.testing.assert_allclose(result.numpy(), annotator_disagreement(counts), atol=1e-6)
-
-
-def test_bad_votes_are_named():
-    with pytest.raises(ValueError, match="row 1 has no votes"):
-        annotator_disagreement([[1, 0], [0, 0]])
-    with pytest.raises(ValueError, match=r"shape \(2,\)"):
-        annotator_disagreement([1, 0])
-    with pytest.raises(ValueError, match="row 1 has fewer than 2 votes"):
-        annotator_disagreement([[1, 1], [0, 1]], unbiased=True)
-    with pytest.raises(ValueError, match="row 0 holds fractions"):
-        annotator_disagreement([[0.5, 0.5], [0, 1]], unbiased=True)
-    with pytest.raises(ValueError, match="row 1 has fewer than 2 votes"):
-        split_half_reliability([[1, 1], [0, 1]], np.random.default_rng(0))
-    with pytest.raises(ValueError, match="nothing to correlate"):
-        split_half_reliability([[10, 0], [0, 10], [10, 0]], np.random.default_rng(0))
-
-
 def test_reliability_of_votes_that_carry_all_or_nothing():
     generator = np.random.default_rng(0)
     # Half of the images unanimous, half split evenly over 1,000 votes: d is known almost without error.

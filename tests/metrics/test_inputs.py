@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from metric_strategies import predictions
 
 from uncertain_affect import metrics
 
@@ -78,6 +81,60 @@ def test_one_vote_each_equals_labels(metric):
     assert metric(PROBS, np.eye(3)[LABELS]) == metric(PROBS, LABELS)
 
 
+def set_values(probs, target):
+    return [
+        *(metric(probs, target) for metric in SET_METRICS),
+        metrics.adaptive_calibration_error(probs, target, weighting="printed"),
+        metrics.thresholded_adaptive_calibration_error(probs, target, reading="ranges"),
+    ]
+
+
+@given(predictions())
+def test_votes_equal_one_row_per_annotation(case):
+    probs, votes = case
+    rows, labels = (np.repeat(index.ravel(), votes.ravel()) for index in np.indices(votes.shape))
+    assert set_values(probs, votes) == pytest.approx(set_values(probs[rows], labels), abs=1e-12)
+
+
+@given(predictions(), st.randoms(use_true_random=False))
+def test_order_of_examples_does_not_matter(case, random):
+    probs, votes = case
+    order = random.sample(range(len(probs)), len(probs))
+    for target in (votes, votes / votes.sum(1, keepdims=True), votes.argmax(1)):
+        assert set_values(probs[order], target[order]) == pytest.approx(set_values(probs, target), abs=1e-12)
+
+
+PER_EXAMPLE = {
+    "brier": lambda probs: metrics.brier_decomposition(probs[0], np.arange(11) % 5),
+    "disagreement": lambda probs: metrics.annotator_disagreement(probs[0]),
+    "entropy": metrics.entropy,
+    "decomposition": metrics.entropy_decomposition,
+    "bernoulli": metrics.bernoulli_entropy_decomposition,
+    "divergence": lambda probs: metrics.jensen_shannon_divergence(probs[0], probs[1]),
+    "distance": lambda probs: metrics.jensen_shannon_distance(probs[0], probs[1]),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", PER_EXAMPLE)
+def test_metrics_of_each_example_keep_kind_dtype_and_device(name, dtype, device):
+    probs = np.random.default_rng(0).dirichlet(np.full(5, 0.2), (7, 11)).astype(dtype)
+    tensor = torch.from_numpy(probs).to(device)
+    arrays, tensors = (PER_EXAMPLE[name](values) for values in (probs, tensor))
+    if not isinstance(arrays, tuple):
+        arrays, tensors = (arrays,), (tensors,)
+    for array, result in zip(arrays, tensors, strict=True):
+        assert isinstance(result, torch.Tensor) and isinstance(array, np.ndarray)
+        assert (result.dtype, result.device, array.dtype) == (tensor.dtype, tensor.device, probs.dtype)
+        np.testing.assert_allclose(result.cpu().numpy(), array, rtol=1e-6, atol=1e-12)
+
+
+def test_metrics_of_counts_are_in_float64():
+    assert metrics.annotator_disagreement(VOTES).dtype == np.float64
+    assert metrics.annotator_disagreement(torch.from_numpy(VOTES)).dtype == torch.float64
+
+
 def test_float32_rounding_of_a_softmax_passes_and_half_precision_does_not():
     logits = torch.randn(1000, 9, generator=torch.Generator().manual_seed(0)) * 5
     labels = torch.zeros(1000, dtype=torch.long)
@@ -95,3 +152,59 @@ def test_rows_of_half_precision_are_refused_whatever_their_sum_is_rounded_to(dty
         metrics.entropy(probs)
     exact = torch.tensor([0.5, 0.25, 0.25], dtype=dtype)
     assert metrics.entropy(exact).item() == pytest.approx(1.5 * np.log(2), rel=1e-2)
+
+
+WITH_NEGATIVE = np.full((3, 4, 2), 0.5)
+WITH_NEGATIVE[1, 2] = [1.5, -0.5]
+HALF = np.array([[0.5, 0.5], [0.5, 0.5]])
+RANKED = (metrics.area_under_risk_coverage, metrics.auroc)
+REFUSED = [
+    (metrics.adaptive_calibration_error, (HALF, [0, 1], 10, "mass"), "weighting is 'mass': expected one of"),
+    (metrics.thresholded_adaptive_calibration_error, (HALF, [0, 1], 10, 0.01, "code"), "reading is 'code'"),
+    (metrics.entropy, ([0.5, 0.4],), r"probs sums to 0\.9"),
+    (metrics.entropy, ([[1.0]], True), "single class"),
+    (metrics.entropy_decomposition, (WITH_NEGATIVE,), r"probs_TNC: row 1, 2 holds -0\.5"),
+    (metrics.entropy_decomposition, ([0.5, 0.5],), "samples first"),
+    *((metrics.bernoulli_entropy_decomposition, ([[0.5], [bad]],), "between 0 and 1") for bad in (1.2, -0.1, np.nan)),
+    *(
+        (metrics.bernoulli_entropy_decomposition, (none,), r"expected a non-empty \(T, ...\), samples first")
+        for none in (np.empty((0, 3)), 0.5, torch.tensor(0.5))
+    ),
+    (metrics.jensen_shannon_distance, (HALF, [[0.5, 0.5], [0.6, 0.6]]), r"q: row 1 sums to 1\.2"),
+    (metrics.jensen_shannon_distance, (HALF, HALF[0]), "expected the same"),
+    (metrics.jensen_shannon_divergence, (HALF, torch.from_numpy(HALF)), "both"),
+    (metrics.annotator_disagreement, ([[1, 0], [0, 0]],), "row 1 has no votes"),
+    (metrics.annotator_disagreement, ([1, 0],), r"shape \(2,\)"),
+    (metrics.annotator_disagreement, ([[1, 1], [0, 1]], True), "row 1 has fewer than 2 votes"),
+    (metrics.annotator_disagreement, ([[0.5, 0.5], [0, 1]], True), "row 0 holds fractions"),
+    (metrics.split_half_reliability, ([[1, 1], [0, 1]], np.random.default_rng(0)), "row 1 has fewer than 2 votes"),
+    (metrics.split_half_reliability, ([[10, 0], [0, 10]], np.random.default_rng(0)), "nothing to correlate"),
+    *((metrics.accuracy_at_coverage, (HALF, [0, 1], [1, 2], c), "coverage is") for c in (0, -0.5, 1.01, np.nan)),
+    (metrics.accuracy_rejection_curve, (HALF, [0, 1], [1, 2, 3]), "3 uncertainties for 2 rows"),
+    (metrics.rejection_order, ([0.1, 0.2, np.nan],), "row 2 is NaN"),
+    (metrics.rejection_order, ([[0.1], [0.2]],), r"shape \(2, 1\)"),
+    (metrics.rejection_order, (0.1,), r"shape \(\)"),
+    (metrics.rejection_order, ([],), r"shape \(0,\)"),
+    *((metric, ([], []), r"uncertainty has shape \(0,\)") for metric in RANKED),
+    *((metric, ([0.1, 0.2], [1]), r"has shape \(1,\): expected \(2,\), as uncertainty has") for metric in RANKED),
+    *((metric, ([0.1, np.nan], [0, 1]), "uncertainty: row 1 is not finite") for metric in RANKED),
+    *((metric, ([0.1, 0.2], [0, 1], [1]), r"weights have shape \(1,\): expected \(..., 2\)") for metric in RANKED),
+    *((metric, ([0.1, 0.2], [0, 1], [1, -1]), "none below 0") for metric in RANKED),
+    *((metric, ([0.1, 0.2], [0, 1], [[1, 1], [0, 0]]), "not all 0") for metric in RANKED),
+    (metrics.auroc, ([0.1, 0.2], [1, 2]), "positive: row 1 is 2, neither True nor False"),
+    *(
+        (metric, bad, message)
+        for metric in (metrics.ccc, metrics.rmse)
+        for bad, message in (
+            (([0, 1], [0, 1, 2]), r"predictions \(2,\) and labels \(3,\) must have one shape"),
+            (([], []), "N above 0"),
+            (([0, 1], [0, np.nan]), r"labels\[1\] is not finite"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("metric", "arguments", "message"), REFUSED)
+def test_other_bad_input_is_named(metric, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        metric(*arguments)

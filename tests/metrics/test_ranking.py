@@ -65,25 +65,3 @@ def test_an_example_of_weight_0_is_not_there(rows):
             assert one == pytest.approx(measure(uncertainty[left], flag[left]), nan_ok=True)
             many = measure(uncertainty, flag, np.stack([left, np.ones(len(left))]))
             assert many == pytest.approx(np.array([one, measure(uncertainty, flag)]), nan_ok=True)
-
-
-@pytest.mark.parametrize("measure", [area_under_risk_coverage, auroc])
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (([], []), r"uncertainty has shape \(0,\)"),
-        (([0.1, 0.2], [1]), r"has shape \(1,\): expected \(2,\), as uncertainty has"),
-        (([0.1, np.nan], [0, 1]), "uncertainty: row 1 is not finite"),
-        (([0.1, 0.2], [0, 1], [1]), r"weights have shape \(1,\): expected \(..., 2\)"),
-        (([0.1, 0.2], [0, 1], [1, -1]), "none below 0"),
-        (([0.1, 0.2], [0, 1], [[1, 1], [0, 0]]), "not all 0"),
-    ],
-)
-def test_what_cannot_be_ranked_is_refused(measure, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        measure(*arguments)
-
-
-def test_what_is_neither_positive_nor_negative_is_refused():
-    with pytest.raises(ValueError, match="positive: row 1 is 2, neither True nor False"):
-        auroc([0.1, 0.2], [1, 2])

@@ -74,19 +74,3 @@ def test_torch_equals_numpy():
     tensors = torch.from_numpy(PROBS), torch.from_numpy(LABELS), torch.from_numpy(UNCERTAINTY)
     assert accuracy_rejection_curve(*tensors).equals(accuracy_rejection_curve(PROBS, LABELS, UNCERTAINTY))
     assert type(accuracy_at_coverage(*tensors, 0.75)) is float
-
-
-@pytest.mark.parametrize("coverage", [0, -0.5, 1.01, float("nan")])
-def test_a_coverage_out_of_range_is_refused(coverage):
-    with pytest.raises(ValueError, match="coverage is"):
-        accuracy_at_coverage(PROBS, LABELS, UNCERTAINTY, coverage)
-
-
-def test_bad_uncertainties_are_named():
-    with pytest.raises(ValueError, match="row 2 is NaN"):
-        rejection_order([0.1, 0.2, np.nan])
-    for uncertainty, shape in (([[0.1], [0.2]], r"\(2, 1\)"), (0.1, r"\(\)"), ([], r"\(0,\)")):
-        with pytest.raises(ValueError, match=f"shape {shape}"):
-            rejection_order(uncertainty)
-    with pytest.raises(ValueError, match="3 uncertainties for 4 rows"):
-        accuracy_rejection_curve(PROBS, LABELS, UNCERTAINTY[:3])

@@ -19,6 +19,7 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -88,14 +89,9 @@ def draw(number: int) -> None:
         name, operator, occurrence = rng.choice(places[path, start])
         source = path.read_text(encoding="utf-8")
         mutated = mutate_code(source, operator, occurrence)
-        change = _change(source, mutated)
-        if change is None:
-            continue
-        line, before, after = change
-        file = path.relative_to(LIBRARY).as_posix()
-        drawn.append(
-            {"file": file, "line": line, "before": before, "after": after, "operator": name, "source": mutated}
-        )
+        if change := _change(source, mutated):
+            mutant = dict(zip(("line", "before", "after"), change, strict=True))
+            drawn.append({"file": path.relative_to(LIBRARY).as_posix(), **mutant, "operator": name, "source": mutated})
         if len(drawn) == number:
             break
     DRAWN.parent.mkdir(parents=True, exist_ok=True)
@@ -136,28 +132,18 @@ def _change(source: str, mutated: str | None) -> tuple[int, str, str] | None:
 # --- run: a forked child for each mutant ----------------------------------------------------------------------------
 
 
-class Mutated(importlib.abc.MetaPathFinder):
+class Mutated(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
     """Imports one module from another source than that on the disk."""
 
     def __init__(self, file: str, source: str):
-        self.path, self.source = LIBRARY / file, source
-        self.name = "uncertain_affect." + file.removesuffix(".py").replace("/", ".")
+        super().__init__("uncertain_affect." + file.removesuffix(".py").replace("/", "."), str(LIBRARY / file))
+        self.source = source
 
     def find_spec(self, name, path=None, target=None):
-        if name != self.name:
-            return None
-        return importlib.util.spec_from_file_location(
-            name, self.path, loader=_Loader(name, str(self.path), self.source)
-        )
-
-
-class _Loader(importlib.machinery.SourceFileLoader):
-    def __init__(self, name: str, path: str, source: str):
-        super().__init__(name, path)
-        self.mutated = source
+        return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None
 
     def get_code(self, fullname):
-        return compile(self.mutated, self.path, "exec", dont_inherit=True)
+        return compile(self.source, self.path, "exec", dont_inherit=True)
 
 
 def run(minutes: float, only: str, jobs: int, again: bool) -> int:
@@ -171,9 +157,9 @@ def run(minutes: float, only: str, jobs: int, again: bool) -> int:
     mutants = [mutant for mutant in drawn["mutants"] if only in mutant["file"]]
     known = noticed(mutants) if again else {}
     # only tests that pass as it is can notice a change
-    files = {mutant["file"] for i, mutant in enumerate(mutants) if i not in known}
-    unchanged = {file: (LIBRARY / file).read_text(encoding="utf-8") for file in sorted(files)}
-    for file, outcome, seconds, by in at_once(unchanged.items(), jobs):
+    files = sorted({mutant["file"] for i, mutant in enumerate(mutants) if i not in known})
+    unchanged = [(file, (LIBRARY / file).read_text(encoding="utf-8")) for file in files]
+    for file, outcome, seconds, by in at_once(unchanged, jobs):
         print(f"as it is  {seconds:5.1f} s  {file}", flush=True)
         if outcome != "survived":
             print(f"The tests of {file} fail or take too long as it is: {by}")
@@ -258,8 +244,8 @@ class Test:
             _, status, used = os.wait4(self.child, 0)
         elif not ended:
             return None
-        with os.fdopen(self.reading, encoding="utf-8") as said:
-            by = said.read()
+        with os.fdopen(self.reading, encoding="utf-8") as report:
+            by = report.read()
         seconds, code = used.ru_utime + used.ru_stime, os.waitstatus_to_exitcode(status)
         if late or code == -signal.SIGXCPU:
             return "timed out", seconds, ""
@@ -340,17 +326,17 @@ def report(rows: list[dict], asked: int, places: int, reasons: list[dict]) -> st
         n = of.total()
         share = f"{(n - of['survived']) / n:.0%}" if n else ""
         lines.append(f"| {part} | {n} | {of['killed']} | {of['timed out']} | {of['survived']} | {share} |")
-    survivors = [row for row in rows if row["outcome"] == "survived"]
     lines += ["", "## Survivors", ""]
-    for row in survivors:
-        lines += [f"- `{row['file']}` line {row['line']}: `{row['before']}`", f"  became `{row['after']}`"]
-        lines.append(f"  {reason_for(row, reasons)}")
+    for row in rows:
+        if row["outcome"] == "survived":
+            lines += [f"- `{row['file']}` line {row['line']}: `{row['before']}`", f"  became `{row['after']}`"]
+            lines.append(f"  {reason_for(row, reasons)}")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("draw", "run"))
+    parser.add_argument("what", nargs="?", choices=("draw", "run"), help="default: both, drawing in build/mutation")
     parser.add_argument("--number", type=int, default=300, help="mutants to draw")
     parser.add_argument("--minutes", type=float, default=60, help="for all mutants together")
     parser.add_argument("--jobs", type=int, default=2, help="mutants to test at once")
@@ -360,6 +346,9 @@ def main() -> int:
     if args.what == "draw":
         draw(args.number)
         return 0
+    if args.what is None:
+        python = DRAWN.parent / "bin" / "python"
+        subprocess.run([python, __file__, "draw", "--number", str(args.number)], check=True)
     return run(args.minutes, args.only, args.jobs, args.again)
 
 

@@ -78,13 +78,12 @@ def test_the_report_counts_and_lists_survivors_with_their_reasons():
         row("evidence/claims.py", "timed out"),
         row("evidence/claims.py", "survived", "c", "d"),
     ]
-    said = mutate.report(
-        rows, 300, 2000, [{**row("evidence/claims.py", "", "c", "d"), "reason": "Nothing depends on it."}]
-    )
-    assert "4 mutants of 300 drawn, seed 0, of 2000 places" in said
-    assert "| metrics | 2 | 1 | 0 | 1 | 50% |" in said and "| all | 4 | 1 | 1 | 2 | 50% |" in said
-    assert "`metrics/brier.py` line 7: `a`\n  became `b`\n  **no reason given**" in said
-    assert "became `d`\n  Nothing depends on it." in said
+    reason = {**row("evidence/claims.py", "", "c", "d"), "reason": "Nothing depends on it."}
+    text = mutate.report(rows, 300, 2000, [reason])
+    assert "4 mutants of 300 drawn, seed 0, of 2000 places" in text
+    assert "| metrics | 2 | 1 | 0 | 1 | 50% |" in text and "| all | 4 | 1 | 1 | 2 | 50% |" in text
+    assert "`metrics/brier.py` line 7: `a`\n  became `b`\n  **no reason given**" in text
+    assert "became `d`\n  Nothing depends on it." in text
 
 
 def test_what_was_noticed_is_known_again(tmp_path, monkeypatch):
@@ -99,11 +98,11 @@ def test_what_was_noticed_is_known_again(tmp_path, monkeypatch):
 
 
 def test_every_reason_is_of_a_line_that_is_still_there():
-    for said in mutate.read_reasons():
-        assert set(said) == {"file", "before", "after", "reason"}
-        lines = (mutate.LIBRARY / said["file"]).read_text(encoding="utf-8").splitlines()
-        assert said["before"] in [line.strip() for line in lines], f"{said} is of no line: drop it"
-        assert said["reason"].strip()
+    for entry in mutate.read_reasons():
+        assert set(entry) == {"file", "before", "after", "reason"}
+        lines = (mutate.LIBRARY / entry["file"]).read_text(encoding="utf-8").splitlines()
+        assert entry["before"] in [line.strip() for line in lines], f"{entry} is of no line: drop it"
+        assert entry["reason"].strip()
 
 
 def test_the_committed_table_is_of_modules_there_are():

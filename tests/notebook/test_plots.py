@@ -28,9 +28,7 @@ def test_the_style_is_set_for_all_figures():
 
 
 def test_a_reliability_diagram_draws_the_filled_bins_and_their_weights():
-    curve = pd.DataFrame(
-        {"confidence": [0.1, np.nan, 0.9], "accuracy": [0.2, np.nan, 0.8], "weight": [30.0, 0.0, 10.0]},
-    )
+    curve = pd.DataFrame({"confidence": [0.1, np.nan, 0.9], "accuracy": [0.2, np.nan, 0.8], "weight": [30.0, 0, 10.0]})
     _, ax = plt.subplots()
     assert plots.reliability_diagram({"UncNet": curve}, ax) is ax
     diagonal, line = ax.lines
@@ -41,22 +39,16 @@ def test_a_reliability_diagram_draws_the_filled_bins_and_their_weights():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["perfect", "UncNet"]
 
 
-@pytest.mark.parametrize("with_faces", [False, True])
-def test_vote_histograms_have_a_column_for_each_face(with_faces):
-    votes = np.array([[9, 1], [4, 6], [0, 10]])
-    images = np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4) if with_faces else None
+def test_vote_histograms_have_a_column_for_each_face():
+    votes, images = np.array([[9, 1], [4, 6], [0, 10]]), np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4)
     fig = plots.vote_histograms(votes, ("neutral", "happiness"), ["a", "b", "c"], images)
-    assert len(fig.axes) == (6 if with_faces else 3)
-    for bars, counts in zip(fig.axes[-3:], votes, strict=True):
+    assert len(fig.axes) == 6
+    for bars, counts in zip(fig.axes[3:], votes, strict=True):
         assert [patch.get_width() for patch in bars.patches] == counts.tolist()
     assert [ax.get_title() for ax in fig.axes[:3]] == ["a", "b", "c"]
-    if with_faces:
-        np.testing.assert_array_equal(fig.axes[1].images[0].get_array(), images[1])
-
-
-def test_vote_histograms_without_a_title_for_each_face_are_refused():
+    np.testing.assert_array_equal(fig.axes[1].images[0].get_array(), images[1])
     with pytest.raises(ValueError, match="zip"):
-        plots.vote_histograms(np.ones((2, 2)), ("a", "b"), ["one"])
+        plots.vote_histograms(votes, ("neutral", "happiness"), ["one"], images)
 
 
 def test_a_block_diagram_names_every_block_once_and_joins_them():
@@ -73,9 +65,9 @@ def test_a_block_diagram_names_every_block_once_and_joins_them():
 
 def test_marked_text_draws_every_word_and_wraps():
     _, ax = plt.subplots()
-    turns = [["the", "woman", "said"], ["no"] * 30]
-    levels = [[0, 1, 3], [2] * 30]
-    plots.marked_text(turns, levels, ["i-1", "i"], ax, turn_levels=[0, 3], width=40)
+    turns = [["the", "woman", "said"], ["no"] * 80]
+    levels = [[0, 1, 3], [2] * 80]
+    plots.marked_text(turns, levels, ["i-1", "i"], ax, turn_levels=[0, 3])
     drawn = [text.get_text() for text in ax.texts]
     assert [text for text in drawn if text not in ("i-1", "i")] == [word for words in turns for word in words]
     sizes = {text.get_text(): text.get_fontsize() for text in ax.texts}
@@ -96,19 +88,10 @@ def test_words_of_marked_text_do_not_touch():
 
 
 def test_a_forest_shows_each_effect_beside_the_printed_one_on_the_side_that_is_claimed():
-    rows = pd.DataFrame(
-        {
-            "corpus": ["ferplus", "simulated"],
-            "profile": ["full", "quick"],
-            "part": ["", "a part"],
-            "kind": ["greater", "equivalent"],
-            "margin": [np.nan, 0.4],
-            "printed": [0.5, np.nan],
-            "effect": [0.2, -0.1],
-            "low": [0.1, -0.3],
-            "high": [0.3, 0.1],
-        }
-    )
+    columns = ["corpus", "profile", "part", "kind", "margin", "printed", "effect", "low", "high"]
+    first = ["ferplus", "full", "", "greater", np.nan, 0.5, 0.2, 0.1, 0.3]
+    second = ["simulated", "quick", "a part", "equivalent", 0.4, np.nan, -0.1, -0.3, 0.1]
+    rows = pd.DataFrame([first, second], columns=columns)
     _, ax = plt.subplots()
     assert plots.forest(rows, ax) is ax
     first, circle, printed, second, other, zero = ax.lines
@@ -131,7 +114,7 @@ def test_a_critical_difference_diagram_joins_the_methods_that_do_not_differ():
     ranks = Ranks({"a": 1.2, "b": 2.0, "c": 3.4, "d": 3.4}, critical_difference=1.5, p=0.01, n_blocks=6)
     _, ax = plt.subplots()
     plots.critical_difference(ranks, "NLL", ax)
-    said = [text.get_text().strip() for text in ax.texts]
-    assert {"a, 1.2", "b, 2.0", "c, 3.4", "d, 3.4", "CD 1.5"} <= set(said)
+    written = [text.get_text().strip() for text in ax.texts]
+    assert {"a, 1.2", "b, 2.0", "c, 3.4", "d, 3.4", "CD 1.5"} <= set(written)
     bars = [line.get_xdata() for line in ax.lines if line.get_linewidth() == 3]
     assert [bar.tolist() for bar in bars] == [pytest.approx([1.15, 2.05]), pytest.approx([1.95, 3.45])]

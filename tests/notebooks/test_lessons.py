@@ -28,7 +28,7 @@ def checks(path):
     return [[ast.unparse(argument) for argument in call.args[1:]] for call in calls]
 
 
-def said(path):
+def printed(path):
     return [line for cell in code(path) for line in publish.text_of(cell).splitlines()]
 
 
@@ -54,10 +54,10 @@ def test_the_solutions_check_what_the_lesson_checks(lesson, solution):
 
 def test_the_lesson_leaves_every_exercise_open_and_the_solutions_none(lesson, solution):
     n = len(checks(lesson))
-    assert sum(line.startswith(UNANSWERED) for line in said(lesson)) == n
-    assert not any(line == "Right." for line in said(lesson))
-    assert sum(line == "Right." for line in said(solution)) == n
-    assert not any(line.startswith(UNANSWERED) for line in said(solution))
+    assert sum(line.startswith(UNANSWERED) for line in printed(lesson)) == n
+    assert not any(line == "Right." for line in printed(lesson))
+    assert sum(line == "Right." for line in printed(solution)) == n
+    assert not any(line.startswith(UNANSWERED) for line in printed(solution))
 
 
 @pytest.mark.parametrize("name", [name for name in reproduce.notebooks() if 10 < int(name[:2]) < 90])

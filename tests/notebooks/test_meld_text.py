@@ -13,9 +13,8 @@ SHORTEST = 6  # words; shorter ones are anybody's
 
 @pytest.mark.data
 def test_no_sentence_is_committed(data_root):
-    said = {spoken_text(turn) for turn in corpora.load("meld", data_root).turns.tolist()}
-    said = {sentence for sentence in said if len(sentence.split()) >= SHORTEST}
-    openings = {" ".join(sentence.split()[:SHORTEST]) for sentence in said}
+    sentences = {spoken_text(turn) for turn in corpora.load("meld", data_root).turns.tolist()}
+    openings = {" ".join(sentence.split()[:SHORTEST]) for sentence in sentences if len(sentence.split()) >= SHORTEST}
     openings = {opening for opening in openings if opening.replace(" ", "").isalpha()}  # counting is anybody's too
     assert len(openings) > 5000
     folders = [project_root() / "notebooks", *(project_root() / "results").glob("*/meld")]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from uncertain_affect.compute.paths import project_root
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 from uncertain_affect.run import record, reproduce
 
 NOTEBOOKS = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
@@ -78,12 +78,12 @@ def test_verdicts_agree_where_no_endpoint_is_near_its_bound(rerun, notebook):
     now, then = (json.loads((f / "claims.json").read_text()) for f in (rerun[notebook], committed(notebook)))
     assert now.keys() == then.keys()
     for claim, verdict in then.items():
-        printed = papers.claim(claim)
+        claimed = printed.claim(claim)
         parts = verdict["parts"] or {"": verdict}
         for name, part in parts.items():
             if part["effect"] is None:
                 continue
-            margin = (printed.parts[name].get("margin") if name else printed.margin) or 0.0
+            margin = (claimed.parts[name].get("margin") if name else claimed.margin) or 0.0
             tolerance = (part["high"] - part["low"]) / 2
             ends = (part["low"], part["high"])
             near_bound = any(abs(abs(end) - margin) < tolerance for end in ends)

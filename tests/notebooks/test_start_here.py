@@ -2,17 +2,17 @@
 
 import nbformat
 
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 from uncertain_affect.run import publish, reproduce
 
 
 def test_the_map_is_whole():
     notebook = nbformat.read(reproduce.notebooks()["00_start_here"], as_version=4)
-    said = "\n".join(publish.text_of(cell) for cell in notebook.cells)
+    text = "\n".join(publish.text_of(cell) for cell in notebook.cells)
     again = "make reproduce ONLY=00, then make record"
     for name in reproduce.notebooks():
-        assert f"[{name}]({name}.ipynb)" in said, again
-    for key in papers.keys():
-        assert papers.load(key).info["title"] in said, again
-        for id_, claim in papers.load(key).claims.items():
-            assert f"| `{id_}` | {claim.statement}" in said, again
+        assert f"[{name}]({name}.ipynb)" in text, again
+    for key in printed.keys():
+        assert printed.load(key).info["title"] in text, again
+        for id_, claim in printed.load(key).claims.items():
+            assert f"| `{id_}` | {claim.statement}" in text, again

@@ -16,7 +16,7 @@ import torch
 from rows import Row, judged
 
 from uncertain_affect.compute import cache
-from uncertain_affect.training import fit as training
+from uncertain_affect.training import fit
 
 FLIPS = 50
 KEY = cache.content_key("stress")
@@ -38,10 +38,10 @@ def _blocks(root: Path) -> list:
 
 def _checkpoint(root: Path) -> list:
     path = root / f"{KEY}.checkpoint"
-    state = training.read_checkpoint(path)
+    state = fit.read_checkpoint(path)
     if state is None:
         state = {"model": {"weight": torch.arange(40.0)}, "history": {"val": [1.5, 0.25], "seconds": 3.0}}
-        training.write_checkpoint(path, state)
+        fit.write_checkpoint(path, state)
     return [state["model"]["weight"].tolist(), state["history"]]
 
 

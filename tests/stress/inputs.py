@@ -37,10 +37,11 @@ from nbformat import v4
 from rows import FAILED, NOT_HERE, PASSED, Row, judged
 
 from uncertain_affect import corpora
-from uncertain_affect.compute import paths
+from uncertain_affect.compute import parallel, paths
 from uncertain_affect.corpora import CorpusError, download
-from uncertain_affect.evidence import evaluate
+from uncertain_affect.evidence import evaluate, printed
 from uncertain_affect.evidence.claims import Effect
+from uncertain_affect.papers.across import tasks
 from uncertain_affect.run import cli, publish, record, reproduce, verify
 
 HERE = Path(__file__).resolve()
@@ -146,184 +147,165 @@ def command_line(rng: np.random.Generator, seeds: Sequence[str]) -> list[str]:
     return [seeds[rng.integers(7)], *words] if rng.random() < 0.8 else words
 
 
+def naming(file: object, call: Callable[[], object], kind: type[Exception] = ValueError) -> object:
+    """What a call gives; None where it ends in an error of the library's own, which has to name the file."""
+    try:
+        return call()
+    except kind as error:
+        assert str(file) in str(error), f"does not name the file: {error}"
+
+
+def of_file(path: Path, seeds: Sequence[bytes], *calls: Callable[[], object]) -> Reader:
+    """The reader that lays an input at a path before each call, and then what was there."""
+    whole = path.read_bytes() if path.is_file() else b""
+
+    def call(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            for one in calls:
+                one()
+        finally:
+            path.write_bytes(whole)
+
+    return Reader(call, list(seeds) or [whole], mutated)
+
+
 def readers(folder: Path) -> dict[str, Reader]:
     """Everything that reads what others may have changed, by name; makes a small checkout in an empty folder.
 
     The library takes this for its checkout from then on, and what would start work, or reach the network, starts
     nothing: only for a process that does nothing else.
     """
-    root = folder / "checkout"
-    (root / "results" / "printed").mkdir(parents=True)
+    root, project = folder / "checkout", HERE.parents[2]
+    shutil.copytree(project / "results" / "printed", root / "results" / "printed")
     (root / "notebooks").mkdir()
     for name in ("CITATION.cff", "README.md"):
-        shutil.copy(HERE.parents[2] / name, root)
-    for path in (HERE.parents[2] / "results" / "printed").glob("*.yaml"):
-        shutil.copy(path, root / "results" / "printed")
+        shutil.copy(project / name, root)
     paths.project_root = lambda: root
     os.environ |= {"UNCERTAIN_AFFECT_CACHE": str(folder / "cache"), "UNCERTAIN_AFFECT_RESULTS": "results/local"}
     os.environ.pop("UNCERTAIN_AFFECT_DATA", None)
     os.chdir(root)
     return {
-        **_corpus_readers(folder),
-        **_results_readers(root),
-        **_paper_reader(folder),
-        **_predictions_readers(folder),
-        **_command(root),
+        **_corpora(folder),
+        **_results(root),
+        "printed yaml": _paper(folder / "printed"),
+        **_predictions(folder / "predictions.npz"),
+        "command line": _command(root),
     }
 
 
-def _corpus_readers(folder: Path) -> dict[str, Reader]:
-    sys.path.insert(0, str(HERE.parents[1] / "corpora"))
-    from parsers import PARSERS
-
+def _corpora(folder: Path) -> dict[str, Reader]:
     def reader(name: str) -> Reader:
-        parser, path = PARSERS[name], folder / name / PARSERS[name].file
+        parser, path = parsers()[name], folder / name / parsers()[name].file
         path.parent.mkdir()
+        return of_file(path, [parser.seed], lambda: naming(path, lambda: parser.call(path), CorpusError))
 
-        def call(content: bytes) -> None:
-            path.write_bytes(content)
-            try:
-                parser.call(path)
-            except CorpusError as error:
-                assert error.path == path, f"does not name the file: {error}"
+    return {name: reader(name) for name in parsers()}
 
-        return Reader(call, [parser.seed], mutated)
 
-    return {name: reader(name) for name in PARSERS}
+def parsers() -> dict:
+    """The parsers of corpora, with small whole files for each."""
+    sys.path.insert(0, str(HERE.parents[1] / "corpora"))
+    return importlib.import_module("parsers").PARSERS
 
 
 def _finished(root: Path, profile: str) -> Path:
     """A run like one that a notebook leaves, with the executed notebook."""
-    effect = Effect(0.3, 0.25, 0.35, 0.02, 4.0, 0.0, n_seeds=5, n_clusters=1)
     run = record.Run("11_one", profile=profile, corpus="ferplus", parameters={"SEED": 0})
     run.table("table2", pd.DataFrame({"ECE": [1.0, None], "MCE": [2.5, 3.0]}, index=["Baseline", "UncNet"]))
     run.figure("figure2", Figure(figsize=(1, 1)), pd.DataFrame({"x": [1, 2]}))
-    run.judge("uncnet.c1", effect)
+    run.judge("uncnet.c1", Effect(0.3, 0.25, 0.35, 0.02, 4.0, 0.0, n_seeds=5, n_clusters=1))
     run.not_testable("uncnet.c3", "no truth")
     folder = run.finish()
     shutil.copy(root / "notebooks" / "11_one.ipynb", folder)
     return folder
 
 
-def _results_readers(root: Path) -> dict[str, Reader]:
-    said = {"paper": "uncnet", "corpora": ["ferplus"], "tables": ["table2"], "figures": [], "claims": ["uncnet.c1"]}
+def _results(root: Path) -> dict[str, Reader]:
+    about = {"paper": "uncnet", "corpora": ["ferplus"], "tables": ["table2"], "figures": [], "claims": ["uncnet.c1"]}
     cell = v4.new_code_cell("SEED = 0", metadata={"tags": ["parameters"]})
-    nbformat.write(v4.new_notebook(cells=[cell], metadata={"uncertain_affect": said}), root / "notebooks/11_one.ipynb")
+    notebook = root / "notebooks" / "11_one.ipynb"
+    nbformat.write(v4.new_notebook(cells=[cell], metadata={"uncertain_affect": about}), notebook)
     quick, full = _finished(root, "quick"), _finished(root, "full")
     committed = root / "results" / "full" / "ferplus" / "11_one"
     shutil.copytree(full, committed)
     older = root / "older" / "full" / "ferplus" / "11_one"  # without checksums, so that its files are read
     shutil.copytree(full, older)
     (older / "11_one.ipynb").unlink()
-    of_older = record.read_run(older)
-    record.write_json(
-        older / "run.json", {k: v for k, v in of_older.items() if k not in ("schema", "files", "checksum")}
-    )
+    kept = {k: v for k, v in record.read_run(older).items() if k not in ("schema", "files", "checksum")}
+    record.write_json(older / "run.json", kept)
     publish.write_scoreboard()
+    notebook.write_text(notebook.read_text().replace("SEED = 0", 'SEED = 0\\nPROFILE = \\"full\\"'))
 
-    def checked(folder: Path) -> Callable[[], None]:
+    def checks(folder: Path) -> Callable[[], None]:
         def check() -> None:
             problems, _ = verify.check_run(folder)
             assert all(str(folder) in problem for problem in problems), f"does not name the file: {problems}"
 
         return check
 
-    def refused(call: Callable[[], object], names: str) -> Callable[[], None]:
-        def check() -> None:
-            try:
-                call()
-            except ValueError as error:
-                assert names in str(error), f"does not name the file: {error}"
-
-        return check
-
-    def reader(path: Path, *calls: Callable[[], None]) -> Reader:
-        whole = path.read_bytes()
-
-        def call(content: bytes) -> None:
-            path.write_bytes(content)
-            try:
-                for one in calls:
-                    one()
-            finally:
-                path.write_bytes(whole)
-
-        return Reader(call, [whole], mutated)
-
     def plan() -> None:
-        jobs = reproduce.plan(reproduce.select(["11"]), corpus="none", parameters={})
-        reproduce.plan_table(jobs)
+        reproduce.plan_table(reproduce.plan(reproduce.select(["11"]), corpus="none", parameters={}))
 
-    notebook = root / "notebooks" / "11_one.ipynb"
-    notebook.write_text(notebook.read_text().replace("SEED = 0", 'SEED = 0\\nPROFILE = \\"full\\"'))
-    return {
-        "results: run.json": reader(
-            full / "run.json", checked(full), refused(lambda: publish._promotion(full), str(full))
+    promotes = lambda folder: lambda: naming("11_one", lambda: publish._promotion(folder))  # noqa: E731
+    calls = {
+        "run.json": (full / "run.json", checks(full), lambda: naming(full, lambda: publish._promotion(full))),
+        "claims.json": (full / "claims.json", checks(full)),
+        "claims.json of the scoreboard": (
+            committed / "claims.json", lambda: naming("11_one", lambda: publish.scoreboard(root / "results")),
         ),
-        "results: claims.json": reader(full / "claims.json", checked(full)),
-        "results: claims.json of the scoreboard": reader(
-            committed / "claims.json", refused(lambda: publish.scoreboard(root / "results"), "11_one")
+        "table": (older / "tables" / "table2.csv", checks(older)),
+        "recorded table": (
+            committed / "tables" / "table2.csv",
+            lambda: naming("table2.csv", lambda: record.recorded("11_one", "table2")),
         ),
-        "results: table": reader(older / "tables" / "table2.csv", checked(older)),
-        "results: recorded table": reader(
-            committed / "tables" / "table2.csv", refused(lambda: record.recorded("11_one", "table2"), "table2.csv")
-        ),
-        "results: figure": reader(older / "figures" / "figure2.png", checked(older)),
-        "results: executed notebook": reader(
-            quick / "11_one.ipynb", refused(lambda: publish._promotion(quick), "11_one")
-        ),
-        "results: run.json of the plan": reader(committed / "run.json", plan),
-        "results: scoreboard": reader(root / "results" / "scoreboard.csv", lambda: verify.check_generated() and None),
-    }
+        "figure": (older / "figures" / "figure2.png", checks(older)),
+        "executed notebook": (quick / "11_one.ipynb", promotes(quick)),
+        "run.json of the plan": (committed / "run.json", plan),
+        "scoreboard": (root / "results" / "scoreboard.csv", verify.check_generated),
+    }  # fmt: skip
+    return {f"results: {name}": of_file(path, [], *each) for name, (path, *each) in calls.items()}
 
 
-def _paper_reader(folder: Path) -> dict[str, Reader]:
-    from uncertain_affect.evidence import printed as papers
-
-    root = folder / "printed"
+def _paper(root: Path) -> Reader:
     path = root / "results" / "printed" / "uncnet.yaml"
     path.parent.mkdir(parents=True)
 
-    def call(content: bytes) -> None:
-        path.write_bytes(content)
+    def load() -> None:
         before, paths.project_root = paths.project_root, lambda: root
         try:
-            paper = papers.load.__wrapped__("uncnet")
-        except ValueError as error:
-            assert "uncnet.yaml" in str(error), f"does not name the file: {error}"
-        else:
+            paper = naming("uncnet.yaml", lambda: printed.load.__wrapped__("uncnet"))
+        finally:
+            paths.project_root = before
+        if paper is not None:
             paper.owned()
             for name in paper.tables:
                 paper.table(name)
-        finally:
-            paths.project_root = before
 
-    return {"printed yaml": Reader(call, [SMALL_PAPER.encode()], mutated)}
+    return of_file(path, [SMALL_PAPER.encode()], load)
 
 
-def _predictions_readers(folder: Path) -> dict[str, Reader]:
-    path, rng = folder / "predictions.npz", np.random.default_rng(0)
+def _predictions(path: Path) -> dict[str, Reader]:
+    rng = np.random.default_rng(0)
     arrays = {
         "probs": rng.dirichlet(np.ones(3), (2, 6)),
         "votes": rng.multinomial(4, np.ones(3) / 3, 6),
         "groups": np.arange(6) // 2,
     }
 
-    def bytes_of(save: Callable, *given, **named) -> bytes:
+    def bytes_of(save: Callable, *values, **named) -> bytes:
         file = io.BytesIO()
-        save(file, *given, **named)
+        save(file, *values, **named)
         return file.getvalue()
 
-    def archive(content: bytes) -> None:
-        path.write_bytes(content)
-        try:
-            read = evaluate.read(path)
-        except ValueError as error:
-            assert str(path) in str(error), f"does not name the file: {error}"
-            return
-        with contextlib.suppress(ValueError):
-            cases = evaluate.Cases(read.get("labels", read.get("votes")), read.get("groups"))
-            evaluate.table(evaluate.measure(read["probs"], cases))
+    def evaluated() -> None:
+        read = naming(path, lambda: evaluate.read(path))
+        if read is not None:
+            with contextlib.suppress(ValueError):
+                cases = evaluate.Cases(read.get("labels", read.get("votes")), read.get("groups"))
+                evaluate.table(evaluate.measure(read["probs"], cases))
+
+    archive = of_file(path, [bytes_of(save, **arrays) for save in (np.savez, np.savez_compressed)], evaluated)
 
     def array(content: bytes) -> None:  # in a whole archive, whose checksums would stop it before it is read
         name, content = content.split(b":", 1)
@@ -332,35 +314,28 @@ def _predictions_readers(folder: Path) -> dict[str, Reader]:
             for other, values in arrays.items():
                 whole = bytes_of(np.save, values)
                 written.writestr(f"{other}.npy", content if other.encode() == name else whole)
-        archive(file.getvalue())
+        archive.call(file.getvalue())
 
     def after_its_name(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
         name, content = seeds[rng.integers(len(seeds))].split(b":", 1)
         return name + b":" + mutated(rng, [content])
 
-    archives = [bytes_of(save, **arrays) for save in (np.savez, np.savez_compressed)]
-    of_arrays = [name.encode() + b":" + bytes_of(np.save, values) for name, values in arrays.items()]
-    return {
-        "predictions: archive": Reader(archive, archives, mutated),
-        "predictions: array": Reader(array, of_arrays, after_its_name),
-    }
+    named = [name.encode() + b":" + bytes_of(np.save, values) for name, values in arrays.items()]
+    return {"predictions: archive": archive, "predictions: array": Reader(array, named, after_its_name)}
 
 
-def _command(root: Path) -> dict[str, Reader]:
+def _command(root: Path) -> Reader:
     @contextlib.contextmanager
     def no_slurm():
         raise ValueError("no SLURM here")
         yield
 
-    from uncertain_affect.compute import parallel as cluster
-    from uncertain_affect.papers.across import tasks as across_tasks
-
     reproduce.reproduce = lambda *_, **__: []
     publish.promote_all = lambda *_: []
     publish.write_scoreboard = lambda: None
     runpy.run_path = lambda path: {"main": lambda names: 0}
-    cluster.slurm_cluster = no_slurm
-    across_tasks.known = lambda corpus, *_: across_tasks.Known(evaluate.Cases([0, 1]), ("a", "b"), corpus)
+    parallel.slurm_cluster = no_slurm
+    tasks.known = lambda corpus, *_: tasks.Known(evaluate.Cases([0, 1]), ("a", "b"), corpus)
     np.savez(root / "predictions.npz", probs=np.full((2, 2), 0.5))
     download._fetch = lambda source, file: file
     corpora.is_available("simulated", root)
@@ -373,7 +348,7 @@ def _command(root: Path) -> dict[str, Reader]:
                 code = ended.code
         assert code in (0, 1, 2), f"ended with {code!r}"
 
-    return {"command line": Reader(call, WORDS, command_line)}
+    return Reader(call, WORDS, command_line)
 
 
 # --- giving them inputs -----------------------------------------------------------------------------------
@@ -427,61 +402,38 @@ def _names() -> list[str]:
     return list(_READERS)
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin)
-
-
 def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
-    """Give every reader inputs for the same time; where that makes too few in all, the fastest get more."""
+    """Give every reader inputs for the same time."""
     atheris = importlib.util.find_spec("atheris") is not None
-    led, own = (0.3, 0.7) if atheris else (0.0, 1.0)
-    total = 0
-    for row in _led_by_what_they_reach(60 * minutes * led) if atheris else [_without_atheris()]:
+    led = 0.3 if atheris else 0.0
+    total, problems = 0, []
+    for row in [_led_by_what_they_reach(60 * minutes * led) if atheris else _without_atheris()]:
         total += row.times
         yield row
-    seeds = iter(np.random.default_rng().integers(2**31, size=10_000).tolist())
-    with _pool(PROCESSES) as pool:
+    seeds = np.random.default_rng().integers(2**31, size=1000).tolist()
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _begin) as pool:
         every = pool.submit(_names).result()
-        deadline = time.monotonic() + 60 * minutes * own
-        each = 0.85 * PROCESSES * (deadline - time.monotonic()) / len(every)
-        given, problems = dict.fromkeys(every, 0), {name: [] for name in every}
-
-        def note(slices) -> None:
-            for name, count, failures in slices:
-                given[name] += count
-                problems[name] += failures
-
-        note(pool.map(_slice, every, seeds, [each] * len(every)))
-        while total + sum(given.values()) < wanted and time.monotonic() < deadline:
-            fastest = sorted(every, key=given.get)[-4:]
-            note(pool.map(_slice, fastest, seeds, [(deadline - time.monotonic()) / 4 + 0.5] * 4))
-    for name in every:
-        fine = "a result or an error that names the file" if name != "command line" else "exit code 0, 1 or 2"
-        yield judged("fuzz", name, given[name], 1, problems[name], f"each met with {fine}")
-    total += sum(given.values())
+        each = PROCESSES * 60 * minutes * (1 - led) / len(every)
+        for name, given, failures in pool.map(_slice, every, seeds, [each] * len(every)):
+            total += given
+            problems += failures
+            fine = "a result or an error that names the file" if name != "command line" else "exit code 0, 1 or 2"
+            yield judged("fuzz", name, given, 1, failures, f"each met with {fine}")
     yield judged(
-        "fuzz",
-        "all readers together",
-        total,
-        wanted,
-        [problem for name in every for problem in problems[name]],
-        f"{total:,} inputs, at least {wanted:,} wanted",
+        "fuzz", "all readers together", total, wanted, problems, f"{total:,} inputs, at least {wanted:,} wanted"
     )
 
 
 def _without_atheris() -> Row:
-    why = "atheris is not installed: see requirements-fuzz.txt; the parsers got inputs drawn without it, below"
+    why = "atheris is not installed: see requirements/fuzz.txt; the parsers got inputs drawn without it, below"
     return Row("fuzz", "parsers of corpora, led by what they reach", 0, why, NOT_HERE)
 
 
-def _led_by_what_they_reach(seconds: float) -> Iterator[Row]:
-    sys.path.insert(0, str(HERE.parents[1] / "corpora"))
-    from parsers import PARSERS
-
-    each = max(1, round(seconds / len(PARSERS)))
+def _led_by_what_they_reach(seconds: float) -> Row:
+    each = max(1, round(seconds / len(parsers())))
     command = [sys.executable, str(HERE.parents[1] / "fuzz" / "fuzz.py"), "--seconds", str(each)]
     done = subprocess.run(command, capture_output=True, text=True)
     counts = [int(n) for n in re.findall(r"^.{24} +(\d+) inputs ", done.stdout, re.MULTILINE)]
-    said = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
-    fine = done.returncode == 0 and sum(counts) > 0
-    yield Row("fuzz", "parsers of corpora, led by what they reach", sum(counts), said, PASSED if fine else FAILED)
+    outcome = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
+    result = PASSED if done.returncode == 0 and sum(counts) > 0 else FAILED
+    return Row("fuzz", "parsers of corpora, led by what they reach", sum(counts), outcome, result)

@@ -20,14 +20,13 @@ import torch
 
 from uncertain_affect import losses, metrics
 from uncertain_affect.compute.paths import project_root
-from uncertain_affect.losses import rock as auxiliary
-from uncertain_affect.metrics import sums as metric_sums
 from uncertain_affect.models.pen import Mixture
 
 FOLDER = project_root() / "results" / "stress"
 C = 3  # classes, or action units
 LARGE = 10_000_000
 AS_ORDINARY = "takes none of it"
+PRIVATE = {"uncertain_affect.metrics.inputs"}  # what the metrics check their inputs with
 
 
 def public() -> dict[str, object]:
@@ -35,7 +34,7 @@ def public() -> dict[str, object]:
     found = {}
     for package in (metrics, losses):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if info.name.rpartition(".")[2].startswith("_"):
+            if info.name in PRIVATE or info.name.rpartition(".")[2].startswith("_"):
                 continue
             module = importlib.import_module(info.name)
             for name, value in vars(module).items():
@@ -61,8 +60,16 @@ class Problem:
         return value
 
 
-def problem(n: int = 8, dtype: str = "float32", kind: str = "") -> Problem:
-    """What there is for ``n`` examples, with the oddity called ``kind``."""
+INPUTS = (
+    "ordinary", "float16", "float64", "0 and 1", "certain and wrong", "logits ±1e4", "equal labels", "NaN", "infinite",
+    "NaN labels", "N = 0", "N = 1", "N = 1e7",
+)  # fmt: skip
+
+
+def problem(kind: str = "ordinary") -> Problem:
+    """What there is of an input: eight examples in float32 unless its name is of another number or type."""
+    n = {"N = 0": 0, "N = 1": 1, "N = 1e7": LARGE}.get(kind, 8)
+    dtype = kind if kind.startswith("float") else "float32"
     rng = np.random.default_rng(0)
     p = Problem(n)
     p.logits = rng.normal(size=(n, C), scale=2).astype(dtype)
@@ -107,23 +114,6 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return e
 
 
-INPUTS: dict[str, Callable[[], Problem]] = {
-    "ordinary": problem,
-    "float16": lambda: problem(dtype="float16"),
-    "float64": lambda: problem(dtype="float64"),
-    "0 and 1": lambda: problem(kind="0 and 1"),
-    "certain and wrong": lambda: problem(kind="certain and wrong"),
-    "logits ±1e4": lambda: problem(kind="logits ±1e4"),
-    "equal labels": lambda: problem(kind="equal labels"),
-    "NaN": lambda: problem(kind="NaN"),
-    "infinite": lambda: problem(kind="infinite"),
-    "NaN labels": lambda: problem(kind="NaN labels"),
-    "N = 0": lambda: problem(n=0),
-    "N = 1": lambda: problem(n=1),
-    "N = 1e7": lambda: problem(n=LARGE),
-}
-
-
 # --- what is given to what ------------------------------------------------------------------------------------------
 
 
@@ -138,8 +128,19 @@ def _calibration_sums(p: Problem, n_bins: int = 10) -> np.ndarray:
     return np.concatenate([np.bincount(bins, weights=term, minlength=n_bins) for term in terms])
 
 
+# sums over examples, added up as all who use them do
+
+
 def _moment_sums(p: Problem) -> np.ndarray:
-    return metric_sums.moment_sums(p.x[:, 0], p.y[:, 0]).sum(-2)
+    return metrics.moment_sums(p.x[:, 0], p.y[:, 0]).sum(0)
+
+
+def _ratio_sums(p: Problem) -> np.ndarray:
+    return metrics.ratio_sums(p.uncertainty, p.votes[:, 0]).sum(0)
+
+
+def _f1_sums(p: Problem) -> np.ndarray:
+    return metrics.f1_sums(p.units[:, 0], p.labels).sum(0)
 
 
 def _tensor(values: np.ndarray, gradient: bool = False) -> torch.Tensor:
@@ -154,10 +155,9 @@ def _clips(values: np.ndarray, gradient: bool = False) -> torch.Tensor:
 
 
 def _mixture(p: Problem, of: Callable) -> object:
-    said = _tensor(p.x, True)
-    logits = _tensor(p.logits, True)
+    mean, logits = _tensor(p.x, True), _tensor(p.logits, True)
     gate = torch.softmax(logits, -1)
-    return _with_gradient(of(Mixture(said, gate, logits, said[..., None, :])), said, logits)
+    return _with_gradient(of(Mixture(mean, gate, logits, mean[..., None, :])), mean, logits)
 
 
 def _tasks(p: Problem, of: Callable) -> object:
@@ -224,66 +224,72 @@ def _information(p: Problem) -> np.ndarray:
     # classes are counted; nearest neighbours among ten million numbers would take hours
     if p.n == LARGE:
         args = (p.labels, p.units[:, :2])
-        return auxiliary.mutual_information(*args, _rng(), primary_is_class=True, categorical=[True, True])
-    return auxiliary.mutual_information(p.y[:, 0], p.x, _rng())
+        return losses.rock.mutual_information(*args, _rng(), primary_is_class=True, categorical=[True, True])
+    return losses.rock.mutual_information(p.y[:, 0], p.x, _rng())
 
 
 def _few_losses(p: Problem) -> tuple:
     """So many tasks, or with ten million so many copies of two, one of which is off."""
-    said = _tensor(p.x[:, 0])
+    values = _tensor(p.x[:, 0])
     if p.n == LARGE:
-        return [said], torch.full((p.n, 2), 0.5)
-    return list(said), torch.full((p.n,), 1 / max(p.n, 1))
+        return [values], torch.full((p.n, 2), 0.5)
+    return list(values), torch.full((p.n,), 1 / max(p.n, 1))
 
 
 TWO = (True, False)  # a class and a number
 
+
+def _each(arguments: Callable[[Problem], tuple], *functions: Callable) -> dict[str, Callable[[Problem], object]]:
+    """Cases of functions that take the same arguments, by their names."""
+    return {
+        f"{f.__module__.removeprefix('uncertain_affect.')}.{f.__name__}": lambda p, f=f: f(*arguments(p))
+        for f in functions
+    }
+
+
 CASES: dict[str, Callable[[Problem], object]] = {
-    "metrics.brier.brier_score": lambda p: metrics.brier_score(p.probs, p.labels),
-    "metrics.brier.brier_decomposition": lambda p: metrics.brier_decomposition(p.probs, p.labels),
-    "metrics.calibration.calibration_sums": lambda p: metrics.calibration_sums(p.probs, p.labels),
-    "metrics.calibration.ece_from_sums": lambda p: metrics.ece_from_sums(_calibration_sums(p)),
-    "metrics.calibration.mce_from_sums": lambda p: metrics.mce_from_sums(_calibration_sums(p)),
-    "metrics.calibration.expected_calibration_error": lambda p: metrics.expected_calibration_error(p.probs, p.labels),
-    "metrics.calibration.maximum_calibration_error": lambda p: metrics.maximum_calibration_error(p.probs, p.labels),
-    "metrics.calibration.reliability_curve": lambda p: metrics.reliability_curve(p.probs, p.labels),
-    "metrics.calibration.static_calibration_error": lambda p: metrics.static_calibration_error(p.probs, p.labels),
-    "metrics.calibration.adaptive_calibration_error": lambda p: metrics.adaptive_calibration_error(p.probs, p.labels),
-    "metrics.calibration.thresholded_adaptive_calibration_error": (
-        lambda p: metrics.thresholded_adaptive_calibration_error(p.probs, p.labels)
+    **_each(
+        lambda p: (p.probs, p.labels),
+        metrics.brier_score,
+        metrics.brier_decomposition,
+        metrics.calibration_sums,
+        metrics.expected_calibration_error,
+        metrics.maximum_calibration_error,
+        metrics.reliability_curve,
+        metrics.static_calibration_error,
+        metrics.adaptive_calibration_error,
+        metrics.thresholded_adaptive_calibration_error,
     ),
-    "metrics.concordance.ccc": lambda p: metrics.ccc(p.x[:, 0], p.y[:, 0]),
-    "metrics.concordance.rmse": lambda p: metrics.rmse(p.x[:, 0], p.y[:, 0]),
-    "metrics.sums.rmse_from_sums": lambda p: metrics.rmse_from_sums(_moment_sums(p)),
-    "metrics.disagreement.annotator_disagreement": lambda p: metrics.annotator_disagreement(p.votes),
-    "metrics.disagreement.split_half_reliability": lambda p: metrics.split_half_reliability(p.votes, _rng(), _few(p)),
-    "metrics.divergence.jensen_shannon_distance": lambda p: metrics.jensen_shannon_distance(*_samples(p)),
-    "metrics.divergence.jensen_shannon_divergence": lambda p: metrics.jensen_shannon_divergence(*_samples(p)),
-    "metrics.ranking.area_under_risk_coverage": (lambda p: metrics.area_under_risk_coverage(p.uncertainty, p.y[:, 0])),
-    "metrics.ranking.auroc": lambda p: metrics.auroc(p.uncertainty, p.units[:, 0]),
-    "metrics.rejection.accuracy_at_coverage": (
-        lambda p: metrics.accuracy_at_coverage(p.probs, p.labels, p.uncertainty, 0.75)
-    ),
-    "metrics.rejection.accuracy_rejection_curve": (
-        lambda p: metrics.accuracy_rejection_curve(p.probs, p.labels, p.uncertainty)
-    ),
-    "metrics.rejection.rejection_order": lambda p: metrics.rejection_order(p.uncertainty),
-    "metrics.uncertainty.bernoulli_entropy_decomposition": (
-        lambda p: metrics.bernoulli_entropy_decomposition(_samples(p))
-    ),
-    "metrics.uncertainty.entropy": lambda p: metrics.entropy(p.probs),
-    "metrics.uncertainty.entropy_decomposition": lambda p: metrics.entropy_decomposition(_samples(p)),
+    **_each(lambda p: (_calibration_sums(p),), metrics.ece_from_sums, metrics.mce_from_sums),
+    **_each(lambda p: (p.x[:, 0], p.y[:, 0]), metrics.ccc, metrics.rmse),
+    "metrics.sums.moment_sums": _moment_sums,
+    "metrics.sums.ratio_sums": _ratio_sums,
+    "metrics.sums.f1_sums": _f1_sums,
+    **_each(lambda p: (_moment_sums(p),), metrics.rmse_from_sums, metrics.ccc_from_sums, metrics.pearson_from_sums),
+    **_each(lambda p: (_ratio_sums(p),), metrics.ratio),
+    **_each(lambda p: (_f1_sums(p),), metrics.f1_from_sums),
+    **_each(lambda p: p.votes.sum(0), metrics.f1_from_counts),
+    **_each(lambda p: (p.votes,), metrics.annotator_disagreement),
+    **_each(lambda p: (p.votes, _rng(), _few(p)), metrics.split_half_reliability),
+    **_each(_samples, metrics.jensen_shannon_distance, metrics.jensen_shannon_divergence),
+    **_each(lambda p: (p.uncertainty, p.y[:, 0]), metrics.area_under_risk_coverage),
+    **_each(lambda p: (p.uncertainty, p.units[:, 0]), metrics.auroc),
+    **_each(lambda p: (p.probs, p.labels, p.uncertainty, 0.75), metrics.accuracy_at_coverage),
+    **_each(lambda p: (p.probs, p.labels, p.uncertainty), metrics.accuracy_rejection_curve),
+    **_each(lambda p: (p.uncertainty,), metrics.rejection_order),
+    **_each(lambda p: (p.probs,), metrics.entropy),
+    **_each(lambda p: (_samples(p),), metrics.entropy_decomposition, metrics.bernoulli_entropy_decomposition),
     "losses.ugn.action_unit_cross_entropy": _of(losses.action_unit_cross_entropy, False, "logits", "units"),
     "losses.ugn.occurrence_weights": lambda p: losses.occurrence_weights(_tensor(p.units)),
-    "losses.rock.draw_primary_weight": lambda p: auxiliary.draw_primary_weight(_rng()),
-    "losses.rock.loss_weights": lambda p: auxiliary.loss_weights("linear", 0.6, _rng(), p.probs[:, 0]),
+    "losses.rock.draw_primary_weight": lambda p: losses.rock.draw_primary_weight(_rng()),
+    "losses.rock.loss_weights": lambda p: losses.rock.loss_weights("linear", 0.6, _rng(), p.probs[:, 0]),
     "losses.rock.multi_task_loss": (
-        lambda p: _tasks(p, lambda *args: auxiliary.multi_task_loss(*args, args[0].new_tensor([0.6, 0.4]), TWO))
+        lambda p: _tasks(p, lambda *args: losses.rock.multi_task_loss(*args, args[0].new_tensor([0.6, 0.4]), TWO))
     ),
     "losses.rock.mutual_information": _information,
-    "losses.rock.task_losses": lambda p: _tasks(p, lambda *args: auxiliary.task_losses(*args, TWO)),
+    "losses.rock.task_losses": lambda p: _tasks(p, lambda *args: losses.rock.task_losses(*args, TWO)),
     "losses.rock.without_families": (
-        lambda p: auxiliary.without_families(p.probs[:, 0], ["primary", "a", *"h" * (p.n - 2)][: p.n], ["a"])
+        lambda p: losses.rock.without_families(p.probs[:, 0], ["primary", "a", *"h" * (p.n - 2)][: p.n], ["a"])
     ),
     "losses.distill.TaskBalancer": _balanced,
     "losses.distill.au_distillation": _of(losses.au_distillation, True, "logits", "teachers"),
@@ -317,7 +323,7 @@ CASES: dict[str, Callable[[Problem], object]] = {
 
 def cell(name: str, given: str) -> tuple[str, str]:
     """What a function makes of an input, and the defect in it, empty where there is none."""
-    p = INPUTS[given]()
+    p = problem(given)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -332,7 +338,7 @@ def cell(name: str, given: str) -> tuple[str, str]:
 
 
 def _takes_what_is_ordinary(p: Problem) -> bool:
-    usual = INPUTS["ordinary"]()
+    usual = problem()
     taken = [(getattr(p, name), getattr(usual, name)) for name in sorted(p.taken)]
     return p.n == usual.n and all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in taken)
 
@@ -344,12 +350,12 @@ def _defect(name: str, result: object, p: Problem) -> str:
     is_finite = all(np.isfinite(part).all() for part in parts)
     taken = [getattr(p, name) for name in sorted(p.taken)]
     # what a docstring has to say of NaN, but for what is refused
-    says_so = "NaN" in (public()[name].__doc__ or "").partition("Raises:")[0]
-    if is_finite and any(np.isnan(part).any() for part in taken) and not says_so:
+    documented = "NaN" in (public()[name].__doc__ or "").partition("Raises:")[0]
+    if is_finite and any(np.isnan(part).any() for part in taken) and not documented:
         return "a number although NaN went in"
     # losses say it in the docstring of their package
-    says_so = says_so or (name.startswith("losses.") and not all(np.isfinite(part).all() for part in taken))
-    return "" if is_finite or says_so else "NaN or infinity that no docstring has"
+    documented = documented or (name.startswith("losses.") and not all(np.isfinite(part).all() for part in taken))
+    return "" if is_finite or documented else "NaN or infinity that no docstring has"
 
 
 def _numbers(result: object) -> list:
@@ -384,12 +390,12 @@ def _range(values: np.ndarray) -> str:
     if not finite.size:
         return "NaN"
     low, high = number(float(finite.min())), number(float(finite.max()))
-    said = low if low == high else f"{low} to {high}"
+    shown = low if low == high else f"{low} to {high}"
     missing = values.size - finite.size
-    return f"{said}, {missing} NaN" if missing else said
+    return f"{shown}, {missing} NaN" if missing else shown
 
 
-def table(inputs: list[str], says: Callable[[str], None] = lambda _: None) -> tuple[pd.DataFrame, dict]:
+def table(inputs: list[str], note: Callable[[str], None] = lambda _: None) -> tuple[pd.DataFrame, dict]:
     """Cells by function and input, and the defects."""
     rows, defects = {}, {}
     for name in sorted(CASES):
@@ -399,7 +405,7 @@ def table(inputs: list[str], says: Callable[[str], None] = lambda _: None) -> tu
             rows[name][given], defect = cell(name, given)
             if defect:
                 defects[name, given] = defect
-        says(f"{name}: {time.perf_counter() - start:.0f} s")
+        note(f"{name}: {time.perf_counter() - start:.0f} s")
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("function"), defects
 
 
@@ -415,7 +421,7 @@ def write(cells: pd.DataFrame, folder: Path) -> None:
     ]
     for name, row in cells.iterrows():
         lines += ["", f"## {name}", "", "| input | what comes of it |", "|---|---|"]
-        lines += [f"| {given} | {said.replace('|', '&#124;')} |" for given, said in row.items()]
+        lines += [f"| {given} | {shown.replace('|', '&#124;')} |" for given, shown in row.items()]
     (folder / "numerics.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

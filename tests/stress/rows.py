@@ -1,10 +1,11 @@
 """What a stress test found, a row for each thing that was done, and how the rows of all runs are kept together."""
 
-import csv
 import datetime
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+
+import pandas as pd
 
 from uncertain_affect.run import record
 
@@ -43,19 +44,14 @@ def judged(trouble: str, what: str, done: int, wanted: int, problems: list[str],
     if problems:
         return Row(trouble, what, done, f"{len(problems)} of {done} went wrong; the first: {problems[0]}", FAILED)
     if done < wanted:
-        return Row(
-            trouble, what, done, f"the time was over after {done} of {wanted}, of which all were fine", CUT_SHORT
-        )
-    return Row(trouble, what, done, fine, PASSED)
+        fine = f"the time was over after {done} of {wanted}, of which all were fine"
+    return Row(trouble, what, done, fine, PASSED if done >= wanted else CUT_SHORT)
 
 
 def read(folder: Path) -> list[Row]:
     """The rows of earlier runs, none where there are none."""
     path = folder / "stress.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [Row(**row | {"times": int(row["times"])}) for row in csv.DictReader(file)]
+    return [Row(**row) for row in pd.read_csv(path).to_dict("records")] if path.is_file() else []
 
 
 def write(folder: Path, rows: list[Row], minutes: dict[str, float]) -> list[Row]:
@@ -70,10 +66,7 @@ def write(folder: Path, rows: list[Row], minutes: dict[str, float]) -> list[Row]
     made = {"made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **record.provenance()}
     known |= {trouble: {"minutes": round(took, 1), **made} for trouble, took in minutes.items()}
     rows = sorted([row for row in read(folder) if row.trouble not in minutes] + rows, key=lambda row: row.trouble)
-    with (folder / "stress.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(row) for row in rows)
+    pd.DataFrame(rows, columns=[field.name for field in fields(Row)]).to_csv(folder / "stress.csv", index=False)
     record.write_json(path, known)
     (folder / "report.md").write_text(_report(rows, known), encoding="utf-8")
     return rows
@@ -84,10 +77,10 @@ def _report(rows: list[Row], known: dict) -> str:
     lines = ["# Survival", "", f"Made by `make stress`: {counts}.", ""]
     for trouble, about in known.items():
         hardware = about["hardware"]
+        revision = about["revision"][:10] + "+changes" * about["revision"].endswith("+changes")
         lines.append(
-            f"- {trouble}: {about['minutes']} minutes, {about['made'][:10]}, revision {about['revision'][:10]}"
-            f"{'+changes' * about['revision'].endswith('+changes')}, Python {about['versions']['python']}, "
-            f"{hardware['cores']} cores of {hardware['cpu']}"
+            f"- {trouble}: {about['minutes']} minutes, {about['made'][:10]}, revision {revision}, "
+            f"Python {about['versions']['python']}, {hardware['cores']} cores of {hardware['cpu']}"
         )
     lines += ["", "| trouble | what was done | times | outcome | result |", "|---|---|---|---|---|"]
     for row in rows:

@@ -1,9 +1,9 @@
-"""Has a change of code changed a number? `make same BASE=32a3517 [TINY=1]`.
+"""Has a change of code changed a number? `make same BASE=32a3517 [TINY=1] [OPTIONS="--tolerance 1e-6"]`.
 
-Two revisions run the quick reproduction on the simulated world from an empty cache, with one worker of one thread, or
-with TINY=1 one seed of every paper's training on little data (`tiny.py` as each revision has it, a minute). Then every
-number of every csv and claims.json is compared, and the content of every array that was trained or drawn, wherever the
-code keeps it. Times are left out. What a revision gave is kept in `build/same` and not made again.
+Two revisions run the quick reproduction on the simulated world from an empty cache, with one worker of one thread, half
+an hour each, or with TINY=1 one seed of every paper's training on little data (`tiny.py` as each revision has it, a
+minute). Then every number of every csv and claims.json is compared, and the content of every array that was trained or
+drawn, wherever the code keeps it. Times are left out. What a revision gave is kept in `build/same` and not made again.
 
 Exit code 0: the same. 1: something differs, and is listed. 2: it could not be said.
 """
@@ -25,9 +25,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from uncertain_affect.run import record
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "same"
+MEASURED = ("*.csv", "claims.json", "*.npy")
 # rows, columns and keys that hold times, or ranks and ratios of times
 TIMES = re.compile(r"\b(ms|seconds?|minutes?|speed)\b|\(s\)|times as long|cost rank")
 # files, and claims, that hold nothing else, or say what runs of other times gave
@@ -46,11 +50,14 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def run(checkout: Path, to: Path, tiny: bool) -> None:
+def run(checkout: Path, to: Path, *arguments: str) -> None:
     """Run the checkout's own code and leave in a folder `results`, with what was measured, and `arrays.json`.
 
+    Args:
+        arguments: of `uncertain-affect`; none for `tiny.py`.
+
     Raises:
-        RuntimeError: it failed; the message ends in what it said last.
+        RuntimeError: it failed; the message ends in what was printed last.
     """
     shutil.rmtree(to, ignore_errors=True)
     (to / "results").mkdir(parents=True)
@@ -59,15 +66,14 @@ def run(checkout: Path, to: Path, tiny: bool) -> None:
         "UNCERTAIN_AFFECT_CACHE": str(to / "cache"),
         "UNCERTAIN_AFFECT_RESULTS": str(to / "results"),
     }
-    if tiny:
-        command = [sys.executable, str(checkout / "tests" / "stress" / "tiny.py"), str(to / "results")]
-    else:
+    if arguments:
         project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         module, function = project["scripts"]["uncertain-affect"].split(":")
-        start = f"import sys; from {module} import {function}; sys.exit({function}())"
-        command = [sys.executable, "-c", start, "reproduce", "--workers", "1"]
+        command = ["-c", f"import sys; from {module} import {function}; sys.exit({function}())", *arguments]
+    else:
+        command = [str(checkout / "tests" / "stress" / "tiny.py"), str(to / "results")]
     done = subprocess.run(
-        command,
+        [sys.executable, *command],
         cwd=checkout,
         env=os.environ | ENVIRONMENT | variables,
         stdout=subprocess.PIPE,
@@ -76,7 +82,7 @@ def run(checkout: Path, to: Path, tiny: bool) -> None:
     if done.returncode:
         raise RuntimeError(f"{checkout} ended with {done.returncode}: {done.stdout.decode(errors='replace')[-2000:]}")
     (to / "arrays.json").write_text(json.dumps(arrays(to / "cache"), indent=0), encoding="utf-8")
-    shutil.rmtree(to / "cache")
+    shutil.rmtree(to / "cache", ignore_errors=True)
 
 
 def arrays(cache: Path) -> dict[str, list[str]]:
@@ -95,16 +101,21 @@ def arrays(cache: Path) -> dict[str, list[str]]:
     return found
 
 
+def measured(folder: Path) -> dict[str, Path]:
+    """The files that :func:`run` has left in a folder and that are compared, by their place in its results."""
+    results = folder / "results"
+    return {str(path.relative_to(results)): path for pattern in MEASURED for path in results.rglob(pattern)}
+
+
 def cells(path: Path) -> dict[str, str]:
     """What a csv or claims.json holds, by place, without times."""
     found: dict[str, str] = {}
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file))
-        header = rows[0] if rows else []
         for number, row in enumerate(rows):
             for column, value in enumerate(row):
-                name = header[column] if column < len(header) else str(column)
+                name = rows[0][column] if column < len(rows[0]) else str(column)
                 if number == 0 or not (TIMES.search(name) or TIMES.search(row[0])):
                     found[f"row {number}, {name}"] = value
         return found
@@ -127,27 +138,19 @@ def differences(base: Path, other: Path, tolerance: float = 0.0) -> Iterator[str
     Args:
         tolerance: numbers that differ by no more are the same; with 0 their digits are compared, and the arrays too.
     """
-    files = {
-        folder: {
-            str(path.relative_to(folder / "results")): path
-            for pattern in ("*.csv", "claims.json", "*.npy")
-            for path in (folder / "results").rglob(pattern)
-        }
-        for folder in (base, other)
-    }
-    for name in sorted({*files[base], *files[other]}):
-        pair = [files[folder].get(name) for folder in (base, other)]
-        if None in pair:
-            yield f"{name}: only {'after' if pair[0] is None else 'before'}"
+    before, after = measured(base), measured(other)
+    for name in sorted({*before, *after}):
+        if name not in after or name not in before:
+            yield f"{name}: only {'before' if name in before else 'after'}"
         elif name.endswith(".npy"):
-            yield from _arrays_differ(name, *pair, tolerance)
+            yield from _arrays_differ(name, before[name], after[name], tolerance)
         elif not TIMED_FILES.search(name):
-            yield from _cells_differ(name, *map(cells, pair), tolerance)
+            yield from _cells_differ(name, cells(before[name]), cells(after[name]), tolerance)
     if not tolerance:
         before, after = (json.loads((folder / "arrays.json").read_text(encoding="utf-8")) for folder in (base, other))
-        for said, some, others in (("before", before, after), ("after", after, before)):
+        for when, some, others in (("before", before, after), ("after", after, before)):
             alone = Counter(place for digest, places in some.items() if digest not in others for place in places)
-            yield from (f"{n} arrays {place}: only {said}" for place, n in sorted(alone.items()))
+            yield from (f"{n} arrays {place}: only {when}" for place, n in sorted(alone.items()))
 
 
 def _arrays_differ(name: str, before: Path, after: Path, tolerance: float) -> Iterator[str]:
@@ -173,29 +176,21 @@ def _cells_differ(name: str, before: dict[str, str], after: dict[str, str], tole
             yield f"{name}, {place}: {a} before, {b} after"
 
 
-def machine() -> dict[str, str]:
-    """What results depend on beside the code."""
-    import torch
-
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "unknown")
-    return {"cpu": cpu.partition(":")[2].strip(), "torch": torch.__version__, "numpy": np.__version__}
-
-
 def made(revision: str | None, tiny: bool) -> Path:
     """The folder with what a revision gives (None: the files as they are), made now unless it is there."""
     profile = "tiny" if tiny else "quick"
     folder = KEPT / profile / (revision or "now")
-    here, stamp = machine(), folder / "machine.json"
+    stamp = folder / "machine.json"
+    here = {"cpu": record.cpu_name(), "torch": torch.__version__, "numpy": np.__version__}
     if revision and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == here:
         return folder
     with tempfile.TemporaryDirectory() as temporary:
-        checkout = ROOT
+        checkout = Path(temporary) / "checkout" if revision else ROOT
         if revision:
-            checkout = Path(temporary) / "checkout"
             git("worktree", "add", "--detach", str(checkout), revision)
         try:
             print(f"running {profile} at {revision or 'the files as they are'}", file=sys.stderr, flush=True)
-            run(checkout, folder, tiny)
+            run(checkout, folder, *([] if tiny else ["reproduce", "--workers", "1"]))
         finally:
             if revision:
                 git("worktree", "remove", "--force", str(checkout))
@@ -211,24 +206,17 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--tolerance", type=float, default=0.0, help="of numbers; arrays are then not compared")
     args = arguments.parse_args(argv)
     try:
-        base, other = (
-            name and git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-            for name in (args.base, args.revision)
-        )
-    except subprocess.CalledProcessError:
-        print(f"same: {args.base!r} or {args.revision!r} is no revision of this checkout", file=sys.stderr)
-        return 2
-    try:
-        base, other = made(base, args.tiny), made(other, args.tiny)
+        revisions = [n and git("rev-parse", "--verify", f"{n}^{{commit}}") for n in (args.base, args.revision)]
+        base, other = (made(revision, args.tiny) for revision in revisions)
     except (RuntimeError, subprocess.CalledProcessError) as problem:
-        print(f"same: {getattr(problem, 'stderr', None) or problem}", file=sys.stderr)
+        reason = getattr(problem, "stderr", None) or problem
+        print(f"same: {args.base} beside {args.revision or 'the files as they are'}: {reason}", file=sys.stderr)
         return 2
     found = list(differences(base, other, args.tolerance))
     for line in found:
         print(line)
     n_arrays = sum(map(len, json.loads((base / "arrays.json").read_text(encoding="utf-8")).values()))
-    n_files = sum(1 for pattern in ("*.csv", "claims.json", "*.npy") for _ in (base / "results").rglob(pattern))
-    print(f"{len(found)} differences in {n_files} files and {n_arrays} arrays, times left out")
+    print(f"{len(found)} differences in {len(measured(base))} files and {n_arrays} arrays, times left out")
     return int(bool(found))
 
 

@@ -12,11 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from uncertain_affect import losses, models
-from uncertain_affect.losses import rock as auxiliary
-from uncertain_affect.models import backbones, ugn, uncnet
-from uncertain_affect.models import distill as emenet
-from uncertain_affect.models import pen as experts
-from uncertain_affect.models import rock as han_rock
+from uncertain_affect.models import backbones, distill, pen, rock, ugn, uncnet
 from uncertain_affect.training.fit import generators
 
 # differences of 1e-6 in double precision err by about 1e-10
@@ -84,7 +80,7 @@ def check(model, *inputs, **how):
 
 
 BRANCHES = (((2, 1, 1),), ((2, 1, 1), (2, 3, 1)))
-TASKS = (han_rock.Task("a", "primary", 3), han_rock.Task("b", "x"), han_rock.Task("c", "h", 3))
+TASKS = (rock.Task("a", "primary", 3), rock.Task("b", "x"), rock.Task("c", "h", 3))
 TOKENS = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [2, 4, 1, 0]])
 CONTEXT = torch.tensor([[0, 1, 2], [1, 2, -1], [2, -1, -1]])
 # of networks with many weights a random projection of the differences
@@ -99,16 +95,16 @@ def graph_network(**options):
 def steps_of_a_gru():
     shapes = (3, 2, 2, 6), (2, 2, 2), (2, 2, 6), (2, 1, 6)
     inputs = [normal(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes)]
-    assert gradcheck(emenet._Recurrence.apply, inputs)
+    assert gradcheck(distill._Recurrence.apply, inputs)
 
 
 def steps_of_many_grus():
-    packing = han_rock._Packing.of(torch.tensor([2, 3, 1]))
+    packing = rock._Packing.of(torch.tensor([2, 3, 1]))
     shapes = (2, 2, 6, 6), (4, 6, 2), (4, 6), (4, 2, 3)
     inputs, weight, bias, kept = (normal(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes))
     kept = kept.detach().sign().clamp(min=0)  # drops about half
     for mask in (None, kept):
-        f = han_rock._Recurrence.apply
+        f = rock._Recurrence.apply
         assert gradcheck(lambda x, w, b, f=f, m=mask: f(x, w, b, m, packing), (inputs, weight, bias))
 
 
@@ -126,49 +122,49 @@ LAYERS = {
         backbones.ResidualBlock(2, 1, backbones.RESNETS[50][1], 2), normal(2, 2, 4, 4)
     ),
     "backbones.ResNet": lambda: check(backbones.ResNet(18, generator(), 2, 1, 3), pictures(3, 48, 48), **FAST),
-    "distill.PReLU": lambda: check(emenet.PReLU(2), normal(2, 2, 3, 3)),
-    "distill.Bottleneck": lambda: check(emenet.Bottleneck(2, 2, 3, 1, True), normal(2, 2, 3, 3)),
+    "distill.PReLU": lambda: check(distill.PReLU(2), normal(2, 2, 3, 3)),
+    "distill.Bottleneck": lambda: check(distill.Bottleneck(2, 2, 3, 1, True), normal(2, 2, 3, 3)),
     "distill.MobileFaceNet": lambda: check(
-        emenet.MobileFaceNet(generator(), 0.05, 32, 0.1), pictures(3, 32, 32), **FAST
+        distill.MobileFaceNet(generator(), 0.05, 32, 0.1), pictures(3, 32, 32), **FAST
     ),
-    "distill.MarbleNet": lambda: check(emenet.MarbleNet(generator(), 0.05), normal(2, 64, 40), **FAST),
-    "distill._SoundBlock": lambda: check(emenet._SoundBlock(2, 3, 3, 2, True, True, 2), normal(2, 2, 7)),
+    "distill.MarbleNet": lambda: check(distill.MarbleNet(generator(), 0.05), normal(2, 64, 40), **FAST),
+    "distill._SoundBlock": lambda: check(distill._SoundBlock(2, 3, 3, 2, True, True, 2), normal(2, 2, 7)),
     "distill.TaskHeads": lambda: check(
-        emenet.TaskHeads(3, generators([0, 1]), {"AU": 2, "VA": 1}, 2, shared=2), normal(2, 2, 3, 3)
+        distill.TaskHeads(3, generators([0, 1]), {"AU": 2, "VA": 1}, 2, shared=2), normal(2, 2, 3, 3)
     ),
     "distill.EMENet": lambda: check(
-        emenet.EMENet(generator(), True, 0.05, 32, 0.1, hidden=2),
+        distill.EMENet(generator(), True, 0.05, 32, 0.1, hidden=2),
         pictures(2, 2, 32, 32),
         normal(2, 2, 64, 40),
         **FAST,
     ),
     "distill._Recurrence": steps_of_a_gru,
-    "pen.SharedNetwork": lambda: check(experts.SharedNetwork(3, generators([0, 1])), normal(4, 3)),
+    "pen.SharedNetwork": lambda: check(pen.SharedNetwork(3, generators([0, 1])), normal(4, 3)),
     "pen.PersonalizedExpertNetwork": lambda: check(
-        experts.PersonalizedExpertNetwork(3, 4, generators([0, 1])), normal(2, 4, 3)
+        pen.PersonalizedExpertNetwork(3, 4, generators([0, 1])), normal(2, 4, 3)
     ),
     "rock.TaskGRU": lambda: check(
-        han_rock.TaskGRU(2, 3, 2, generator(), 0.3, 0.3), normal(3, 4, 3), torch.tensor([2, 4, 1])
+        rock.TaskGRU(2, 3, 2, generator(), 0.3, 0.3), normal(3, 4, 3), torch.tensor([2, 4, 1])
     ),
     "rock._Recurrence": steps_of_many_grus,
     "rock.TaskAttention": lambda: check(
-        han_rock.TaskAttention(2, 3, 4, generator()),
+        rock.TaskAttention(2, 3, 4, generator()),
         normal(2, 3, 4, 3),
         torch.arange(4) < torch.tensor([[4], [2], [1]]),
     ),
     "rock.FlatHan": lambda: check(
-        han_rock.FlatHan(TASKS, embedding(), 2, generator(), word_gru=2, attention=3, freeze=False),
+        rock.FlatHan(TASKS, embedding(), 2, generator(), word_gru=2, attention=3, freeze=False),
         TOKENS,
         CONTEXT,
         **FAST,
     ),
     "rock.HanRock": lambda: check(
-        han_rock.HanRock(TASKS, embedding(), 2, 1, generator(), word_gru=2, attention=3, freeze=False),
+        rock.HanRock(TASKS, embedding(), 2, 1, generator(), word_gru=2, attention=3, freeze=False),
         TOKENS,
         CONTEXT,
         **FAST,
     ),
-    "rock._Heads": lambda: check(han_rock._Heads(TASKS, 3, generator()), normal(3, 4, 3)),
+    "rock._Heads": lambda: check(rock._Heads(TASKS, 3, generator()), normal(3, 4, 3)),
     "ugn.ActionUnitBranches": lambda: check(ugn.ActionUnitBranches(4, 3, generators([0, 1]), 2), normal(2, 5, 4)),
     "ugn.UncertainGraphLayer": lambda: check(
         ugn.UncertainGraphLayer(3, 4, generators([0, 1]), 3, 2), normal(2, 2, 3, 4), normal(2, 2, 2, 3, 3).sigmoid()
@@ -219,9 +215,6 @@ def test_gradients_flow_through_random_masks(options):
     assert gradcheck(f, (x.requires_grad_(), *values))
 
 
-# --- losses -----------------------------------------------------------------------------------------------
-
-
 LABELS = torch.tensor([[0, 2, 1], [1, 1, 0]])  # two clips of three frames
 UNITS = torch.tensor([[1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]).expand(2, 3, 4)
 BALANCE = torch.tensor([0.3, 0.7], dtype=torch.float64)
@@ -232,12 +225,10 @@ def soft(*shape):
 
 
 def mixture(mean, logits):
-    return experts.Mixture(mean, logits.softmax(-1), logits, mean[..., None, :])
+    return pen.Mixture(mean, logits.softmax(-1), logits, mean[..., None, :])
 
 
-def tasks(of):
-    targets = torch.tensor([[1.0, 0.3], [2.0, torch.nan], [-1.0, 0.2]], dtype=torch.float64)
-    return lambda values, logits: of(values, logits, targets)
+TARGETS = torch.tensor([[1.0, 0.3], [2.0, torch.nan], [-1.0, 0.2]], dtype=torch.float64)
 
 
 # a loss, and the shapes of what it is differentiated by
@@ -247,11 +238,11 @@ LOSSES = {
         (2, 3, 4),
     ),
     "rock.multi_task_loss": (
-        tasks(lambda *a: auxiliary.multi_task_loss(*a, BALANCE, (True, False))),
+        lambda values, logits: losses.rock.multi_task_loss(values, logits, TARGETS, BALANCE, (True, False)),
         (3, 1),
         (3, 1, 4),
     ),
-    "rock.task_losses": (tasks(lambda *a: auxiliary.task_losses(*a, (True, False))), (3, 1), (3, 1, 4)),
+    "rock.task_losses": (lambda y, z: losses.rock.task_losses(y, z, TARGETS, (True, False)), (3, 1), (3, 1, 4)),
     "distill.au_distillation": (lambda z: losses.au_distillation(z, soft(2, 3, 4)), (2, 3, 4)),
     "distill.au_loss": (lambda z: losses.au_loss(z, UNITS, soft(4)), (2, 3, 4)),
     "distill.ccc_loss": (lambda x, y: losses.ccc_loss(x, y), (2, 2, 3), (2, 2, 3)),
@@ -307,12 +298,12 @@ def test_gradients_of_losses_are_those_of_finite_differences(name):
 
 
 def test_a_wrong_gradient_is_seen(monkeypatch):
-    right = emenet._Recurrence.backward
+    right = distill._Recurrence.backward
 
     def wrong(ctx, gradient):
         inputs, *rest = right(ctx, gradient)
         return 1.001 * inputs, *rest
 
-    monkeypatch.setattr(emenet._Recurrence, "backward", staticmethod(wrong))
+    monkeypatch.setattr(distill._Recurrence, "backward", staticmethod(wrong))
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
         LAYERS["distill.TaskHeads"]()

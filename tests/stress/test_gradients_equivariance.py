@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from uncertain_affect import losses, metrics
+from uncertain_affect import losses
 from uncertain_affect.models.distill import TaskHeads
 from uncertain_affect.models.pen import Mixture, PersonalizedExpertNetwork, SharedNetwork
 from uncertain_affect.models.rock import FlatHan, HanRock, Task
@@ -15,6 +15,7 @@ from uncertain_affect.models.uncnet import UncNet
 from uncertain_affect.training.fit import generators
 
 N_AU, COPIES = 5, 3
+FEW = settings(deadline=None, max_examples=10)
 
 
 def normal(*shape, seed=99):
@@ -33,11 +34,8 @@ def close(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
 
 
-# --- action units -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("shared_mask", [False, True])
-@settings(deadline=None, max_examples=10)
+@FEW
 @given(st.permutations(range(N_AU)))
 def test_the_graph_network_does_not_know_the_order_of_action_units(shared_mask, order):
     def network():
@@ -59,7 +57,7 @@ def test_the_graph_network_does_not_know_the_order_of_action_units(shared_mask, 
     assert not torch.allclose(logits[..., order], logits) or order == list(range(N_AU))
 
 
-@settings(deadline=None, max_examples=10)
+@FEW
 @given(st.permutations(range(N_AU)))
 def test_branches_and_their_loss_do_not_know_the_order_of_action_units(order):
     branches, permuted = (randomise(ActionUnitBranches(7, N_AU, generators([0, 1]), width=3)) for _ in range(2))
@@ -78,9 +76,6 @@ def test_branches_and_their_loss_do_not_know_the_order_of_action_units(order):
     )
 
 
-# --- members ------------------------------------------------------------------------------------------------
-
-
 STACKED = {
     "UncNet": (lambda seeds: UncNet(4, generators(seeds), (5, 3), 3), (6, 4)),
     "SharedNetwork": (lambda seeds: SharedNetwork(4, generators(seeds)), (6, 4)),
@@ -94,15 +89,15 @@ STACKED = {
 }
 
 
-def outputs(said):
-    if isinstance(said, torch.Tensor):
-        return [said]
-    return [part for item in (said.values() if isinstance(said, dict) else said) for part in outputs(item)]
+def outputs(result):
+    if isinstance(result, torch.Tensor):
+        return [result]
+    return [part for item in (result.values() if isinstance(result, dict) else result) for part in outputs(item)]
 
 
 @pytest.mark.parametrize("name", STACKED)
 @pytest.mark.parametrize("training", [False, True])
-@settings(deadline=None, max_examples=6)
+@FEW
 @given(st.permutations(range(COPIES)))
 def test_members_in_another_order_are_the_same_members(name, training, order):
     make, shape = STACKED[name]
@@ -112,20 +107,7 @@ def test_members_in_another_order_are_the_same_members(name, training, order):
         close(theirs, ours[order])
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.permutations(range(4)))
-def test_uncertainty_does_not_know_the_order_of_members(order):
-    probs = normal(4, 6, 3).softmax(-1)
-    for whole, permuted in zip(
-        metrics.entropy_decomposition(probs), metrics.entropy_decomposition(probs[order]), strict=True
-    ):
-        close(permuted, whole)
-
-
-# --- people -------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None, max_examples=10)
+@FEW
 @given(st.permutations(range(4)))
 def test_the_mixture_does_not_know_the_order_of_people(order):
     pen, permuted = (randomise(PersonalizedExpertNetwork(5, 4, generators([0, 1]))) for _ in range(2))
@@ -149,9 +131,6 @@ def test_the_mixture_does_not_know_the_order_of_people(order):
     assert isinstance(theirs, Mixture)
 
 
-# --- tasks and padding --------------------------------------------------------------------------------------
-
-
 TASKS = (Task("emotion", "primary", 3), Task("AU05", "a"), Task("past1", "h", 3), Task("AU17", "a"))
 TOKENS = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [2, 4, 1, 5], [5, 5, 0, 0]])
 CONTEXT = torch.tensor([[0, -1, -1], [0, 1, -1], [0, 1, 2], [1, 2, 3]])
@@ -164,28 +143,28 @@ def network(kind, tasks=TASKS):
 
 
 @pytest.mark.parametrize("kind", ["flat", "rock"])
-@settings(deadline=None, max_examples=10)
+@FEW
 @given(st.integers(0, 4), st.integers(0, 3))
 def test_padding_changes_neither_predictions_nor_gradients(kind, words, turns):
     model = network(kind)
-    of = []
+    found = []
     for tokens, context in (
         (TOKENS, CONTEXT),
         (nn.functional.pad(TOKENS, (0, words)), nn.functional.pad(CONTEXT, (0, turns), value=-1)),
     ):
         model.zero_grad()
-        said = model(tokens, context)
-        (said.values.square().sum() + said.logits.square().sum()).backward()
+        out = model(tokens, context)
+        (out.values.square().sum() + out.logits.square().sum()).backward()
         gradients = [p.grad.clone() for p in model.parameters()]
-        attention = said.word_attention[:, :, :3, :4], said.turn_attention[..., :3]
-        of.append([said.values, said.logits, *attention, *gradients])
-    for ours, theirs in zip(*of, strict=True):
+        attention = out.word_attention[:, :, :3, :4], out.turn_attention[..., :3]
+        found.append([out.values, out.logits, *attention, *gradients])
+    for ours, theirs in zip(*found, strict=True):
         close(theirs, ours)
     assert not model.embedding.weight.grad[0].any()
 
 
 @pytest.mark.parametrize("kind", ["flat", "rock"])
-@settings(deadline=None, max_examples=10)
+@FEW
 @given(st.permutations(range(len(TOKENS))))
 def test_where_talkturns_lie_does_not_matter(kind, order):
     model = network(kind)
@@ -196,7 +175,7 @@ def test_where_talkturns_lie_does_not_matter(kind, order):
     close(theirs.logits, ours.logits)
 
 
-@settings(deadline=None, max_examples=10)
+@FEW
 @given(st.permutations(range(1, len(TASKS))))
 def test_the_primary_task_does_not_know_the_order_of_auxiliary_ones(order):
     whole = [0, *order]

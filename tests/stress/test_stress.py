@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import determinism
+import flips
 import inputs
 import limits
 import numpy as np
@@ -13,8 +15,6 @@ import rows
 import stress
 import versions
 from rows import CUT_SHORT, FAILED, NOT_HERE, PASSED, Row
-
-# --- rows and report --------------------------------------------------------------------------------------
 
 
 def test_what_was_never_done_has_not_passed():
@@ -40,34 +40,20 @@ def test_rows_of_troubles_that_were_not_made_again_stay(tmp_path):
     assert "| fuzz | a | 7 | went wrong | failed |" in report
 
 
-class Trouble:
-    """A trouble that yields these rows, and breaks off with what is no row."""
-
-    def __init__(self, *found):
-        self.found = found
-
-    def run(self, minutes):
-        for row in self.found:
-            if not isinstance(row, Row):
-                raise row
-            yield row
-
-
 @pytest.mark.parametrize(
-    ("found", "code"),
-    [
-        ([Row("flips", "a", 1, "fine", PASSED), Row("flips", "b", 0, "no tool", NOT_HERE)], 0),
-        ([Row("flips", "a", 1, "fine", PASSED), Row("flips", "b", 1, "wrong", FAILED)], 1),
-        ([Row("flips", "a", 1, "half", CUT_SHORT)], 1),
-        ([RuntimeError("broken")], 1),
-    ],
+    ("results", "code"), [([PASSED, NOT_HERE], 0), ([PASSED, FAILED], 1), ([CUT_SHORT], 1), ([PASSED, None], 1)]
 )
-def test_the_exit_code_is_0_where_nothing_failed_or_was_cut_short(tmp_path, monkeypatch, capsys, found, code):
-    monkeypatch.setattr(stress.importlib, "import_module", lambda name: Trouble(*found))
+def test_the_exit_code_is_0_where_nothing_failed_or_was_cut_short(tmp_path, monkeypatch, capsys, results, code):
+    def trouble(minutes):
+        for i, result in enumerate(results):
+            if result is None:
+                raise RuntimeError("broken")
+            yield Row("flips", f"row {i}", 1, "done", result)
+
+    monkeypatch.setattr(stress.importlib, "import_module", lambda name: SimpleNamespace(run=trouble))
     assert stress.main(["flips", "--to", str(tmp_path)]) == code
-    assert len(rows.read(tmp_path)) == len(found)
-    if isinstance(found[0], RuntimeError):
-        assert "broke off: RuntimeError: broken" in capsys.readouterr().out
+    assert len(rows.read(tmp_path)) == len(results)
+    assert ("broke off: RuntimeError: broken" in capsys.readouterr().out) == (None in results)
 
 
 def test_a_trouble_that_is_not_known_is_refused(capsys):
@@ -80,8 +66,6 @@ def test_a_trouble_that_is_not_known_is_refused(capsys):
 def test_the_shares_are_all_of_the_minutes():
     assert sum(stress.SHARES.values()) == pytest.approx(1)
 
-
-# --- fuzz -------------------------------------------------------------------------------------------------
 
 SMALL = """
 import sys
@@ -98,8 +82,8 @@ print(len(inputs._READERS))
 
 @pytest.mark.slow
 def test_no_reader_ends_in_a_traceback():
-    folder = str(inputs.HERE.parent)
-    done = subprocess.run([sys.executable, "-c", SMALL, folder, "0"], capture_output=True, text=True)
+    command = [sys.executable, "-c", SMALL, str(inputs.HERE.parent), "0"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 30
 
@@ -129,11 +113,10 @@ def test_an_input_that_takes_too_much_of_the_processor_is_noticed(monkeypatch):
 
     before = inputs.signal.signal(inputs.signal.SIGPROF, too_long)
     try:
-        given, failures = inputs.give(inputs.Reader(spins, [], lambda rng, seeds: b""), 0, 10, most=1)
+        given, ((failure, _),) = inputs.give(inputs.Reader(spins, [], lambda rng, seeds: b""), 0, 10, most=1)
     finally:
         inputs.signal.signal(inputs.signal.SIGPROF, before)
-    assert (given, len(failures)) == (1, 1)
-    assert failures[0][0].startswith("TooLong")
+    assert given == 1 and failure.startswith("TooLong")
 
 
 def test_inputs_are_near_to_a_whole_file_and_follow_from_the_seed():
@@ -151,12 +134,9 @@ def test_a_fuzzer_that_is_not_installed_is_reported_as_missing():
     assert "atheris is not installed" in row.outcome
 
 
-# --- limits -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 def test_what_the_machine_refuses_is_said_clearly(tmp_path):
-    limits.checkout(tmp_path)
+    limits.checkouts.checkout(tmp_path, limits.BODIES)
     try:
         found = list(limits.read_only(tmp_path))
     except PermissionError as error:
@@ -164,25 +144,22 @@ def test_what_the_machine_refuses_is_said_clearly(tmp_path):
     assert [problem for _, problem, _ in found] == [None, None]
 
 
-def test_without_permission_a_limit_is_not_possible_here(monkeypatch):
-    def refused(*_, **__):
-        raise PermissionError("no permission to mount a file system")
-
-    monkeypatch.setattr(limits, "LIMITS", {"a full disk": lambda root: refused()})
-    (row,) = limits.run(1)
-    assert (row.what, row.times, row.result) == ("a full disk", 0, NOT_HERE)
-    assert row.outcome == "no permission to mount a file system"
-
-
-def test_a_command_that_does_not_end_has_failed_and_the_next_limit_is_met(monkeypatch):
-    def hangs(root):
-        raise subprocess.TimeoutExpired("reproduce", 600)
+@pytest.mark.parametrize(
+    ("error", "times", "outcome", "result"),
+    [
+        (PermissionError("no permission to mount a file system"), 0, "no permission to mount a file system", NOT_HERE),
+        (subprocess.TimeoutExpired("reproduce", 600), 1, "did not end within 600 s", FAILED),
+    ],
+)
+def test_a_limit_that_cannot_be_met_is_said_so_and_the_next_one_is_met(monkeypatch, error, times, outcome, result):
+    def broken(root):
+        raise error
         yield
 
-    monkeypatch.setattr(limits, "LIMITS", {"a full disk": hangs, "read-only": lambda root: [("b", None, "fine")]})
-    hung, fine = limits.run(1)
-    assert (hung.outcome, hung.result) == ("did not end within 600 s", FAILED)
-    assert fine.result == PASSED
+    monkeypatch.setattr(limits, "LIMITS", {"a full disk": broken, "read-only": lambda root: [("b", None, "fine")]})
+    first, second = limits.run(1)
+    assert first == Row("limits", "a full disk", times, outcome, result)
+    assert second.result == PASSED
 
 
 @pytest.mark.parametrize(
@@ -201,9 +178,6 @@ def test_what_a_reader_sees_is_judged(seen, message):
     assert found is None if message is None else message in found
 
 
-# --- determinism ------------------------------------------------------------------------------------------
-
-
 def test_the_notebooks_that_stand_in_are_the_cheapest_that_fit():
     fits, left_out = determinism.chosen(minutes=4)
     assert fits[0] == "04_lesson_uncertainty"
@@ -216,25 +190,24 @@ def test_the_notebooks_that_stand_in_are_the_cheapest_that_fit():
 
 @pytest.mark.parametrize(
     ("again", "other", "results"),
-    [
-        (b"1", b"2", [PASSED, PASSED]),
-        (b"2", b"2", [FAILED, PASSED]),
-        (b"1", b"1", [PASSED, FAILED]),
-    ],
+    [("1", "2", [PASSED, PASSED]), ("2", "2", [FAILED, PASSED]), ("1", "1", [PASSED, FAILED])],
 )
-def test_runs_are_compared_by_their_bytes(monkeypatch, again, other, results):
-    said = {"once": b"1", "again": again, "other": other}
-    path = "quick/simulated/04_lesson_uncertainty/tables/t.csv"
-    monkeypatch.setattr(determinism, "measured", lambda root, name, *_: {path: said[name]})
+def test_runs_are_compared_by_what_they_leave(monkeypatch, again, other, results):
+    values = {"once": "1", "again": again, "other": other}
+
+    def leaves(checkout, folder, *arguments):
+        table = folder / "results" / "quick" / "simulated" / "04_lesson_uncertainty" / "tables" / "t.csv"
+        table.parent.mkdir(parents=True)
+        table.write_text(f"a\n{values[folder.name]}\n")
+        (folder / "arrays.json").write_text("{}")
+
+    monkeypatch.setattr(determinism.same, "run", leaves)
     assert [row.result for row in determinism.run(1, ["04"])] == results
 
 
 def test_what_there_is_no_time_for_is_never_counted_as_passed():
     (row,) = determinism.run(0)
     assert (row.times, row.result) == (0, CUT_SHORT)
-
-
-# --- versions ---------------------------------------------------------------------------------------------
 
 
 def test_an_interpreter_that_is_not_here_is_reported_as_missing(tmp_path, monkeypatch):
@@ -256,4 +229,18 @@ def test_the_oldest_versions_are_those_of_pyproject():
     assert [line.partition("==")[0] for line in versions.oldest()] == ["numpy", "pandas"]
     assert set(versions.oldest()) <= set(versions.installs(pinned=False)[-1])
     for pinned in (False, True):
-        assert versions.installs(pinned)[0][-1].endswith("requirements-torch.txt")
+        assert versions.installs(pinned)[0][-1].endswith("requirements/torch.txt")
+
+
+@pytest.mark.parametrize("kind", flips.KINDS)
+def test_a_flipped_bit_is_never_used(kind):
+    rng = np.random.default_rng(0)
+    assert [flips.flip(kind, rng) for _ in range(5)] == [None] * 5
+
+
+def test_a_flipped_bit_that_is_used_is_noticed(monkeypatch):
+    monkeypatch.setattr(flips.cache, "file_checksum", lambda path: "0" * 64)  # any content has it
+    place = 8 * 130  # of the first array, behind its header
+    assert flips.flip("arrays", np.random.default_rng(0), place) == (
+        f"bit {place} of arrays/{flips.KEY}/a.npy: what was flipped was used"
+    )

@@ -31,53 +31,48 @@ def interpreter(version: str) -> tuple[str | None, str]:
     path = sys.executable if version == HERE else shutil.which(f"python{version}")
     if path is None:
         return None, f"python{version} is not on the path"
-    done = subprocess.run(
-        [path, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], capture_output=True, text=True
-    )
-    if done.returncode or done.stdout.strip() != version:
-        reason = (done.stderr or done.stdout).strip().splitlines()
-        return None, f"{Path(path).name} is on the path and does not run: {reason[0] if reason else 'it says nothing'}"
+    done = subprocess.run([path, "--version"], capture_output=True, text=True)
+    if done.returncode or not done.stdout.startswith(f"Python {version}."):
+        reason = (done.stderr or done.stdout).strip().partition("\n")[0] or "it prints nothing"
+        return None, f"{Path(path).name} is on the path and does not run: {reason}"
     return path, path
+
+
+def project() -> dict:
+    return tomllib.loads((paths.project_root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def oldest() -> list[str]:
     """The oldest allowed versions of ``OLDEST``, as pip takes them."""
-    project = tomllib.loads((paths.project_root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = (re.fullmatch(r"([a-z]+)>=([\d.]+)", line) for line in project["dependencies"])
+    found = (re.fullmatch(r"([a-z]+)>=([\d.]+)", line) for line in project()["dependencies"])
     return [f"{match[1]}=={match[2]}" for match in found if match and match[1] in OLDEST]
 
 
 def installs(pinned: bool) -> list[list[str]]:
     """What pip is given, in order: PyTorch, then the lock, or the ranges with the oldest NumPy and pandas."""
-    root = paths.project_root()
-    torch = ["-r", str(root / "requirements-torch.txt")]
+    requirements = paths.project_root() / "requirements"
+    torch = ["-r", str(requirements / "torch.txt")]
     if pinned:
-        return [torch, ["--require-hashes", "-r", str(root / "requirements.txt")]]
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [torch, [*project["dependencies"], *project["optional-dependencies"]["test"], *oldest()]]
+        return [torch, ["--require-hashes", "-r", str(requirements / "main.txt")]]
+    return [torch, [*project()["dependencies"], *project()["optional-dependencies"]["test"], *oldest()]]
 
 
 def tested(python: str, pinned: bool) -> tuple[bool | None, str]:
     """Whether the unit tests pass, and pytest's last line; None and why where they could not be started."""
     root = paths.project_root()
+    folders = [str(path) for path in sorted((root / "tests").iterdir()) if path.name not in LEFT_OUT]
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "bin" / "python"
         subprocess.run([python, "-m", "venv", folder], check=True)
-        for asked in installs(pinned):
-            done = subprocess.run([own, "-m", "pip", "install", "-q", *asked], capture_output=True, text=True)
+        for wanted in installs(pinned):
+            done = subprocess.run([own, "-m", "pip", "install", "-q", *wanted], capture_output=True, text=True)
             if done.returncode:
                 return None, f"cannot be installed: {done.stderr.strip().splitlines()[-1][:300]}"
-        folders = [str(path) for path in sorted((root / "tests").iterdir()) if path.name not in LEFT_OUT]
-        done = subprocess.run(
-            [own, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *folders],
-            cwd=root,
-            env=os.environ
-            | {"PYTHONPATH": str(root / "lib"), "OMP_NUM_THREADS": "1", "HYPOTHESIS_STORAGE_DIRECTORY": folder},
-            capture_output=True,
-            text=True,
-        )
-        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
-        return done.returncode == 0, "; ".join([*failed[:5], (done.stdout.strip() or done.stderr).splitlines()[-1]])
+        variables = {"PYTHONPATH": str(root / "lib"), "OMP_NUM_THREADS": "1", "HYPOTHESIS_STORAGE_DIRECTORY": folder}
+        command = [own, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *folders]
+        done = subprocess.run(command, cwd=root, env=os.environ | variables, capture_output=True, text=True)
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    return done.returncode == 0, "; ".join([*failed[:5], (done.stdout.strip() or done.stderr).splitlines()[-1]])
 
 
 def run(minutes: float) -> Iterator[Row]:
@@ -85,10 +80,7 @@ def run(minutes: float) -> Iterator[Row]:
     todo = [(version, True, f"the unit tests on Python {version}, the lock") for version in PYTHONS]
     todo.append((HERE, False, f"the unit tests on Python {HERE}, {' and '.join(oldest())}"))
     for version, pinned, what in todo:
-        python, said = interpreter(version)
-        passed = None
-        if python is not None:
-            passed, said = tested(python, pinned)
-        yield Row(
-            "versions", what, int(passed is not None), said, {None: NOT_HERE, True: PASSED, False: FAILED}[passed]
-        )
+        python, outcome = interpreter(version)
+        passed, outcome = (None, outcome) if python is None else tested(python, pinned)
+        result = {None: NOT_HERE, True: PASSED, False: FAILED}[passed]
+        yield Row("versions", what, int(passed is not None), outcome, result)

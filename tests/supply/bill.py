@@ -21,6 +21,15 @@ from locks import LOCKS, ROOT, lock, pinned, torch_release
 from uncertain_affect import __version__
 
 FOLDER = ROOT / "results" / "supply"
+LICENCES = (
+    "# Licences",
+    "",
+    "What the packages pinned by the locks say of themselves; written by `make sbom`. None of their code is in",
+    "this repository, whose own licence is MIT.",
+    "",
+    "| licence | packages |",
+    "|---|---|",
+)
 
 
 def metadata_of(name: str, version: str) -> Message:
@@ -46,41 +55,34 @@ def licence_of(metadata: Message) -> str:
     """The SPDX expression, else the classifiers, else the first line of the free text."""
     if expression := metadata.get("License-Expression"):
         return expression
-    said = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
-    if said := [line for line in said if line != "OSI Approved"]:
-        return ", ".join(said)
+    lines = metadata.get_all("Classifier", [])
+    names = [line.rpartition(" :: ")[2] for line in lines if line.startswith("License ::")]
+    if names := [name for name in names if name != "OSI Approved"]:
+        return ", ".join(names)
     return (metadata.get("License") or "").strip().partition("\n")[0] or "not said"
 
 
 def bill(licences: dict[tuple[str, str], str]) -> dict:
     """The bill as CycloneDX has it, in the order of names."""
     where = {(pin.name, pin.version): pin.marker for file in LOCKS for pin in lock(file)}
-    components = []
-    for (name, version), licence in sorted(licences.items()):
-        component = {
-            "type": "library",
-            "bom-ref": f"{name}@{version}",
-            "name": name,
-            "version": version,
-            "licenses": [{"license": {"name": licence}}],
-            "purl": f"pkg:pypi/{name}@{version}",
-        }
-        if marker := where.get((name, version)):
-            component["properties"] = [{"name": "marker", "value": marker}]
-        components.append(component)
-    root = {
-        "type": "application",
-        "bom-ref": "uncertain-affect",
-        "name": "uncertain-affect",
-        "version": __version__,
-        "licenses": [{"license": {"id": "MIT"}}],
-    }
+
+    def component(type_: str, ref: str, name: str, version: str, licence: dict) -> dict:
+        what = {"type": type_, "bom-ref": ref, "name": name, "version": version}
+        return what | {"licenses": [{"license": licence}]}
+
+    def library(name: str, version: str) -> dict:
+        what = component("library", f"{name}@{version}", name, version, {"name": licences[name, version]})
+        what["purl"] = f"pkg:pypi/{name}@{version}"
+        marker = where.get((name, version))
+        return what | ({"properties": [{"name": "marker", "value": marker}]} if marker else {})
+
+    project = "uncertain-affect"
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": root},
-        "components": components,
+        "metadata": {"component": component("application", project, project, __version__, {"id": "MIT"})},
+        "components": [library(*which) for which in sorted(licences)],
         "dependencies": [{"ref": ref, "dependsOn": sorted(on)} for ref, on in sorted(_brought_in().items())],
     }
 
@@ -90,7 +92,7 @@ def _brought_in() -> dict[str, set[str]]:
     refs = {}
     for name, version in pinned():
         refs.setdefault(name, []).append(f"{name}@{version}")
-    brings = {ref: set() for of_name in refs.values() for ref in of_name}
+    brings = {ref: set() for versions in refs.values() for ref in versions}
     brings["uncertain-affect"] = {f"torch@{torch_release()}"}
     for pin in (pin for file in LOCKS for pin in lock(file)):
         for source in pin.via:
@@ -103,21 +105,9 @@ def listed(licences: dict[tuple[str, str], str]) -> str:
     """The licences as a table, packages of one licence in one row."""
     by_licence = {}
     for (name, version), licence in sorted(licences.items()):
-        by_licence.setdefault(licence, []).append(f"{name} {version}")
-    lines = [
-        "# Licences",
-        "",
-        "What the packages pinned by the locks say of themselves; written by `make sbom`. None of their code is in",
-        "this repository, whose own licence is MIT.",
-        "",
-        "| licence | packages |",
-        "|---|---|",
-        *(
-            f"| {licence.replace('|', '&#124;')} | {', '.join(names)} |"
-            for licence, names in sorted(by_licence.items())
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+        by_licence.setdefault(licence.replace("|", "&#124;"), []).append(f"{name} {version}")
+    rows = [f"| {licence} | {', '.join(names)} |" for licence, names in sorted(by_licence.items())]
+    return "\n".join([*LICENCES, *rows]) + "\n"
 
 
 def write(names: Iterable[tuple[str, str]], folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from packaging.markers import Marker
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.txt", "requirements-site.txt")
+LOCKS = ("requirements/main.txt", "requirements/site.txt")
 PIN = re.compile(
     r"(?P<name>[a-z0-9-]+)==(?P<version>\d+(\.\d+)*)( ; (?P<marker>[^\\\n]+))? \\\n"
     r"(?P<hashes>(    --hash=sha256:[0-9a-f]{64} \\\n)*    --hash=sha256:[0-9a-f]{64})\n"
@@ -41,7 +41,7 @@ def lock(file: str) -> list[Pin]:
 
 def torch_release() -> str:
     """The release of torch, which is in no lock."""
-    (release,) = TORCH.findall((ROOT / "requirements-torch.txt").read_text(encoding="utf-8"))
+    (release,) = TORCH.findall((ROOT / "requirements/torch.txt").read_text(encoding="utf-8"))
     return release
 
 

@@ -16,8 +16,6 @@ from skimage import data, feature
 from uncertain_affect import corpora
 from uncertain_affect.run import reproduce
 
-# --- the bill of materials --------------------------------------------------------------------------------------
-
 
 @pytest.fixture(scope="module")
 def committed():
@@ -37,8 +35,7 @@ def test_the_bill_lists_what_the_locks_pin_each_with_a_licence(committed):
 
 def test_both_files_follow_from_the_locks_and_the_licences(committed):
     assert bill.bill(licences(committed)) == committed
-    said = (bill.FOLDER / "licences.md").read_text(encoding="utf-8")
-    assert said == bill.listed(licences(committed))
+    assert (bill.FOLDER / "licences.md").read_text(encoding="utf-8") == bill.listed(licences(committed))
 
 
 def test_everything_is_brought_in_by_the_project(committed):
@@ -77,7 +74,7 @@ SKIPPED = {"name": "c", "skip_reason": "not found"}
 
 
 @pytest.mark.parametrize(
-    "dependencies, code, said",
+    "dependencies, code, line",
     [
         ([FINE], 0, "1 of 1 packages were looked up, 0 vulnerabilities found"),
         ([FINE, BAD], 1, "b 1.0: X-1, mended in 1.1"),
@@ -85,16 +82,14 @@ SKIPPED = {"name": "c", "skip_reason": "not found"}
         ([], 2, "0 of 0 packages were looked up"),
     ],
 )
-def test_what_was_not_looked_up_is_not_called_sound(capsys, dependencies, code, said):
+def test_what_was_not_looked_up_is_not_called_sound(capsys, dependencies, code, line):
     assert vulnerabilities.report(dependencies) == code
-    assert said in capsys.readouterr().out
+    assert line in capsys.readouterr().out
 
 
 def test_of_two_versions_the_newest_is_looked_up():
     assert vulnerabilities.once([("b", "2.0"), ("a", "2.10"), ("a", "2.9")]) == [("a", "2.10"), ("b", "2.0")]
 
-
-# --- what must not be in the repository ---------------------------------------------------------------------------
 
 SECRETS = {
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY",
@@ -141,23 +136,14 @@ def test_no_file_holds_a_secret_or_names_a_person_or_a_machine():
     assert found == {}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "-----BEGIN RSA PRIVATE KEY-----",
-        "ghp_" + 36 * "a",
-        "hf_" + 34 * "a",
-        "AKIA" + 16 * "A",
-        "xoxb-" + 12 * "1",
-        'api_key = "0123456789"',
-        "https://me:secret@example.org",
-        "write to jane.doe@university.edu",
-        "/home/jane/data",
-        "C:\\Users\\jane",
-        "in /tmp/here/there",
-        "+49 30 1234567",
-    ],
-)
+SEEN = [
+    "-----BEGIN RSA PRIVATE KEY-----", "ghp_" + 36 * "a", "hf_" + 34 * "a", "AKIA" + 16 * "A", "xoxb-" + 12 * "1",
+    'api_key = "0123456789"', "https://me:secret@example.org", "write to jane.doe@university.edu", "/home/jane/data",
+    "C:\\Users\\jane", "in /tmp/here/there", "+49 30 1234567",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SEEN)
 def test_a_secret_or_a_person_is_seen(text):
     assert found_in(text, SECRETS | PERSONAL)
 
@@ -170,33 +156,17 @@ def test_pictures_say_nothing_but_their_resolution():
                 assert not picture.getexif(), path
 
 
-# --- faces --------------------------------------------------------------------------------------------------------
-
-
 def faces_in(picture):
     """How many faces the cascade of scikit-image finds."""
     cascade = feature.Cascade(data.lbp_frontal_face_cascade_filename())
-    return len(
-        cascade.detect_multi_scale(
-            np.asarray(picture.convert("RGB")),
-            scale_factor=1.2,
-            step_ratio=1.5,
-            min_size=(24, 24),
-            max_size=(300, 300),
-            min_neighbor_number=3,
-        )
-    )
-
-
-def of_real_people():
-    """Committed figures of runs on corpora of real people; of simulated ones, faces may be shown."""
-    real = set(corpora.KNOWN) - {"simulated"}
-    return [path for path in tracked() if path.suffix == ".png" and real & set(path.relative_to(ROOT).parts)]
+    sizes = {"scale_factor": 1.2, "step_ratio": 1.5, "min_size": (24, 24), "max_size": (300, 300)}
+    return len(cascade.detect_multi_scale(np.asarray(picture.convert("RGB")), min_neighbor_number=3, **sizes))
 
 
 @pytest.mark.slow
 def test_no_committed_figure_shows_a_face_of_a_real_person():
-    figures = of_real_people()
+    real = set(corpora.KNOWN) - {"simulated"}  # of simulated people, faces may be shown
+    figures = [path for path in tracked() if path.suffix == ".png" and real & set(path.relative_to(ROOT).parts)]
     assert len(figures) > 40
     for path in figures:
         with Image.open(path) as picture:

@@ -8,6 +8,8 @@ No example at all, NaN, negative probabilities and those that do not sum to one 
 of a softmax in half precision are too coarse for that. NaN is a result only where the docstring says so.
 """
 
+# ruff: noqa: F401 - what is imported here is what the package offers
+
 from uncertain_affect.metrics.brier import BrierDecomposition, brier_decomposition, brier_score
 from uncertain_affect.metrics.calibration import (
     adaptive_calibration_error,
@@ -29,42 +31,20 @@ from uncertain_affect.metrics.disagreement import (
 from uncertain_affect.metrics.divergence import jensen_shannon_distance, jensen_shannon_divergence
 from uncertain_affect.metrics.ranking import area_under_risk_coverage, auroc
 from uncertain_affect.metrics.rejection import accuracy_at_coverage, accuracy_rejection_curve, rejection_order
-from uncertain_affect.metrics.sums import rmse_from_sums
+from uncertain_affect.metrics.sums import (
+    ccc_from_sums,
+    f1_from_counts,
+    f1_from_sums,
+    f1_sums,
+    moment_sums,
+    pearson_from_sums,
+    ratio,
+    ratio_sums,
+    rmse_from_sums,
+)
 from uncertain_affect.metrics.uncertainty import (
     EntropyDecomposition,
     bernoulli_entropy_decomposition,
     entropy,
     entropy_decomposition,
 )
-
-__all__ = [
-    "BrierDecomposition",
-    "EntropyDecomposition",
-    "SplitHalfReliability",
-    "accuracy_at_coverage",
-    "accuracy_rejection_curve",
-    "adaptive_calibration_error",
-    "annotator_disagreement",
-    "area_under_risk_coverage",
-    "auroc",
-    "bernoulli_entropy_decomposition",
-    "brier_decomposition",
-    "brier_score",
-    "calibration_sums",
-    "ccc",
-    "ece_from_sums",
-    "entropy",
-    "entropy_decomposition",
-    "expected_calibration_error",
-    "jensen_shannon_distance",
-    "jensen_shannon_divergence",
-    "maximum_calibration_error",
-    "mce_from_sums",
-    "rejection_order",
-    "reliability_curve",
-    "rmse",
-    "rmse_from_sums",
-    "split_half_reliability",
-    "static_calibration_error",
-    "thresholded_adaptive_calibration_error",
-]

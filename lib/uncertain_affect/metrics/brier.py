@@ -16,17 +16,11 @@ class BrierDecomposition(NamedTuple):
     distance: np.ndarray | torch.Tensor
 
 
-def _terms(probs: Values, target: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Disagreement (N,), squared distance (N,) and weight (N,) of each example."""
-    probs = set_probabilities(probs)
-    votes, weight = set_votes(target, probs.shape)
-    proportions = votes / weight[:, None]
-    # d_i = 1 - sum_c v_ic^2,  ||v_i - p_i||^2
-    return 1 - (proportions**2).sum(1), ((proportions - probs) ** 2).sum(1), weight
-
-
 def brier_score(probs: Values, target: Values) -> float:
     """Mean over pairs of the squared distance of one-hot annotation and prediction (UncNet, section 4.3).
+
+    >>> brier_score([[0.5, 0.5], [1.0, 0.0]], [0, 0])
+    0.25
 
     The sum form, printed as "BCE" in Table 2: from 0 to 2, lower is better, not a percentage. Every
     <annotation, image> pair counts once, so an example weighs as much as it has votes.
@@ -62,7 +56,14 @@ def brier_decomposition(probs: Values, target: Values) -> BrierDecomposition:
         ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
     disagreement, distance, _ = _terms(probs, target)
-    parts = disagreement + distance, disagreement, distance
-    if isinstance(probs, torch.Tensor):
-        parts = (torch.from_numpy(part).to(probs.device) for part in parts)
+    parts = (disagreement + distance, disagreement, distance)
     return BrierDecomposition(*(restore_dtype(part, probs) for part in parts))
+
+
+def _terms(probs: Values, target: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Disagreement (N,), squared distance (N,) and weight (N,) of each example."""
+    probs = set_probabilities(probs)
+    votes, weight = set_votes(target, probs.shape)
+    proportions = votes / weight[:, None]
+    # d_i = 1 - sum_c v_ic^2,  ||v_i - p_i||^2
+    return 1 - (proportions**2).sum(1), ((proportions - probs) ** 2).sum(1), weight

@@ -4,9 +4,8 @@ All of them compare confidence with accuracy in groups of pairs and return a sha
 per cent). An example weighs as much as it has votes, which is the same as repeating it once per annotation;
 given as proportions, every example weighs one. The conventions that the formulas leave open:
 
-- Even bins are [lo, hi), the last one closed, so that confidence 1 falls into it; ``edges="right"`` gives
-  (lo, hi] as in Guo et al. (2017), the first one closed. Edges are k / n_bins rounded to the dtype of
-  ``probs``: a proportion of 3/10 lies on the edge .3 in float32 as in float64.
+- Even bins are [lo, hi), the last one closed, so that confidence 1 falls into it. Edges are k / n_bins rounded
+  to the dtype of ``probs``: a proportion of 3/10 lies on the edge .3 in float32 as in float64.
 - The predicted class is the first of the most probable ones.
 - Equal-count ranges split the sorted pairs of one class: range r starts at the value of pair floor(r M / R)
   of M, counted from 0. Tied values always share a range (a tie across a boundary belongs to the upper range,
@@ -14,149 +13,31 @@ given as proportions, every example weighs one. The conventions that the formula
 - Empty bins and ranges contribute nothing.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from uncertain_affect.metrics._fast import edges_passed, order_statistics, top_label
 from uncertain_affect.metrics.inputs import Values, as_numpy, set_probabilities, set_target, set_votes
-
-Edges = Literal["left", "right"]
 
 MEAN_ROUNDING = 1e-12  # bounds by how much the mean of values that equal a threshold may exceed it
 
-# Up to here a few passes over the data, which vectorise, are faster than a search or a loop of each value.
-FEW = 16
-BLOCK = 2**16  # numbers that stay in the processor's cache meanwhile
-PARTS = 2**12  # of [0, 1], a power of two so that no probability is rounded into another part
+
+# --- even bins ------------------------------------------------------------------------------------------------
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
-
-
-def _check_positive(name: str, value: int) -> None:
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value}: expected a whole number of at least 1")
-
-
-def _even_bins(values: np.ndarray, n_bins: int, edges: Edges) -> np.ndarray:
-    """Index, 0 to n_bins - 1, of the even bin of [0, 1] that holds each value."""
-    _check_positive("n_bins", n_bins)
-    _check_choice("edges", edges, ("left", "right"))
-    inner = (np.arange(1, n_bins) / n_bins).astype(values.dtype)
-    # The inner edges alone leave both outer bins open-ended, so 0, 1 and 1 + rounding find their place.
-    return _edges_passed(inner, values, "right" if edges == "left" else "left")
-
-
-def _edges_passed(edges: np.ndarray, values: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
-    """``np.searchsorted(edges, values, side)`` for edges in order: how many are below, or equal for "right"."""
-    if len(edges) > FEW:
-        return np.searchsorted(edges, values, side)
-    passed = np.zeros(values.size, np.uint8)
-    flat = values.ravel()
-    for start in range(0, len(flat), BLOCK):
-        block = slice(start, start + BLOCK)
-        for edge in edges:
-            passed[block] += flat[block] >= edge if side == "right" else flat[block] > edge
-    return passed.reshape(values.shape)
-
-
-def _top_label(probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First of the most probable classes (N,) of each example, and its probability (N,)."""
-    n, n_classes = probs.shape
-    if n_classes > FEW:
-        predicted = probs.argmax(1)
-        return predicted, probs[np.arange(n), predicted]
-    predicted, confidence = np.zeros(n, np.uint8), np.empty(n, probs.dtype)
-    n_rows = BLOCK // n_classes
-    for start in range(0, n, n_rows):
-        rows = slice(start, start + n_rows)
-        classes = np.ascontiguousarray(probs[rows].T)
-        largest = classes.max(0, out=confidence[rows])
-        # the number of the class is how many come before the first that reaches the largest probability
-        before = np.ones(len(largest), bool)
-        for one in classes[:-1]:
-            before &= one != largest
-            predicted[rows] += before
-    return predicted, confidence
-
-
-def _top_label_terms(
-    probs: Values, target: Values, n_bins: int, edges: Edges
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Bin of each example's confidence, and what it adds there: weight, confidence, correct pairs."""
-    probs = set_probabilities(probs)
-    target, weight = set_target(target, probs.shape)
-    predicted, confidence = _top_label(probs)
-    correct = predicted == target if target.ndim == 1 else target[np.arange(len(target)), predicted]
-    return _even_bins(confidence, n_bins, edges), (weight, weight * confidence, correct)
-
-
-def _bin_totals(bins: np.ndarray, terms: tuple[np.ndarray, ...], n_bins: int) -> np.ndarray:
-    """Sums (len(terms), n_bins) of each term in each bin."""
-    bins = bins.astype(np.intp, copy=False)
-    return np.stack([np.bincount(bins, weights=term, minlength=n_bins) for term in terms])
-
-
-def _mean_or_zero(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return np.divide(total, weight, out=np.zeros(total.shape), where=weight > 0)
-
-
-def calibration_sums(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> np.ndarray:
-    """What each example adds to the bins of ECE and MCE, for resampling by sums.
-
-    Sums of these rows over any (re)sample of examples or clusters, given to :func:`ece_from_sums` or
-    :func:`mce_from_sums`, yield the error of that sample.
-
-    Args:
-        probs: (N, C) predicted probabilities.
-        target: (N,) integer labels or (N, C) votes.
-        n_bins: even bins of the largest probability.
-        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
-
-    Returns:
-        (N, 3 * n_bins) float64: pairs in each bin, then their confidences, then how many of them are correct.
-
-    Raises:
-        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
-    """
-    bins, terms = _top_label_terms(probs, target, n_bins, edges)
-    sums = np.zeros((len(bins), 3, n_bins))
-    sums[np.arange(len(bins)), :, bins] = np.stack(terms, axis=1)
-    return sums.reshape(len(bins), -1)
-
-
-def _split_sums(sums: Values) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs and |correct - confidence| (..., n_bins) of summed calibration sums (..., 3 * n_bins)."""
-    sums = as_numpy(sums)
-    weight, confidence, correct = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
-    return weight, abs(correct - confidence)
-
-
-def ece_from_sums(sums: Values) -> np.ndarray:
-    """Expected calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins); NaN without a pair."""
-    weight, gap = _split_sums(sums)
-    # n_b |acc(b) - conf(b)| = |correct_b - confidence_b|, so empty bins drop out by themselves
-    with np.errstate(invalid="ignore"):
-        return gap.sum(-1) / weight.sum(-1)
-
-
-def mce_from_sums(sums: Values) -> np.ndarray:
-    """Maximum calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins); NaN without a pair."""
-    weight, gap = _split_sums(sums)
-    return np.where(weight.sum(-1) > 0, _mean_or_zero(gap, weight).max(-1), np.nan)
-
-
-def expected_calibration_error(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> float:
+def expected_calibration_error(probs: Values, target: Values, n_bins: int = 10) -> float:
     """Mean gap between accuracy and confidence over bins of the largest probability (Guo et al. 2017, eq. 3).
+
+    >>> round(expected_calibration_error([[0.7, 0.3], [0.8, 0.2], [0.1, 0.9]], [0, 1, 1]), 3)
+    0.4
 
     Args:
         probs: (N, C) predicted probabilities.
         target: (N,) integer labels or (N, C) votes.
         n_bins: even bins; the paper's B is 10.
-        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
 
     Returns:
         ECE from 0 to 1, lower is better.
@@ -165,10 +46,10 @@ def expected_calibration_error(probs: Values, target: Values, n_bins: int = 10, 
         ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
     # ECE = sum_b n_b / N |acc(b) - conf(b)|
-    return float(ece_from_sums(_bin_totals(*_top_label_terms(probs, target, n_bins, edges), n_bins).ravel()))
+    return float(ece_from_sums(_bin_totals(*_top_label_terms(probs, target, n_bins), n_bins).ravel()))
 
 
-def maximum_calibration_error(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> float:
+def maximum_calibration_error(probs: Values, target: Values, n_bins: int = 10) -> float:
     """Largest gap between accuracy and confidence over non-empty bins (Guo et al. 2017, eq. 5).
 
     One nearly empty bin can decide it: read it beside :func:`reliability_curve`.
@@ -177,7 +58,6 @@ def maximum_calibration_error(probs: Values, target: Values, n_bins: int = 10, e
         probs: (N, C) predicted probabilities.
         target: (N,) integer labels or (N, C) votes.
         n_bins: even bins; the paper's B is 10.
-        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
 
     Returns:
         MCE from 0 to 1, lower is better.
@@ -186,17 +66,16 @@ def maximum_calibration_error(probs: Values, target: Values, n_bins: int = 10, e
         ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
     # MCE = max_b |acc(b) - conf(b)|
-    return float(mce_from_sums(_bin_totals(*_top_label_terms(probs, target, n_bins, edges), n_bins).ravel()))
+    return float(mce_from_sums(_bin_totals(*_top_label_terms(probs, target, n_bins), n_bins).ravel()))
 
 
-def reliability_curve(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> pd.DataFrame:
+def reliability_curve(probs: Values, target: Values, n_bins: int = 10) -> pd.DataFrame:
     """Accuracy against confidence in bins of the largest probability (UncNet, Figure 2 left).
 
     Args:
         probs: (N, C) predicted probabilities.
         target: (N,) integer labels or (N, C) votes.
         n_bins: even bins.
-        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
 
     Returns:
         A row per bin: ``lower`` and ``upper`` edge, mean ``confidence`` and ``accuracy`` (NaN in an empty
@@ -205,27 +84,19 @@ def reliability_curve(probs: Values, target: Values, n_bins: int = 10, edges: Ed
     Raises:
         ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
-    weight, confidence, correct = _bin_totals(*_top_label_terms(probs, target, n_bins, edges), n_bins)
-    filled = np.where(weight > 0, weight, np.nan)
-    return pd.DataFrame(
-        {
-            "lower": np.arange(n_bins) / n_bins,
-            "upper": np.arange(1, n_bins + 1) / n_bins,
-            "confidence": confidence / filled,
-            "accuracy": correct / filled,
-            "weight": weight,
-        }
-    )
+    weight, confidence, correct = _bin_totals(*_top_label_terms(probs, target, n_bins), n_bins)
+    edges, filled = np.arange(n_bins + 1) / n_bins, np.where(weight > 0, weight, np.nan)
+    columns = {"lower": edges[:-1], "upper": edges[1:], "confidence": confidence / filled, "accuracy": correct / filled}
+    return pd.DataFrame(columns | {"weight": weight})
 
 
-def static_calibration_error(probs: Values, target: Values, n_bins: int = 10, edges: Edges = "left") -> float:
+def static_calibration_error(probs: Values, target: Values, n_bins: int = 10) -> float:
     """ECE of each class's own probability, averaged over classes (Nixon et al. 2019).
 
     Args:
         probs: (N, C) predicted probabilities.
         target: (N,) integer labels or (N, C) votes.
         n_bins: even bins; the paper's B is 10.
-        edges: ``"left"`` for [lo, hi), ``"right"`` for (lo, hi].
 
     Returns:
         SCE from 0 to 1, lower is better; the many classes with little probability keep it small.
@@ -236,54 +107,86 @@ def static_calibration_error(probs: Values, target: Values, n_bins: int = 10, ed
     probs = set_probabilities(probs)
     votes, weight = set_votes(target, probs.shape)
     n_classes = probs.shape[1]
-    bins = _even_bins(probs, n_bins, edges) + n_bins * np.arange(n_classes)
+    bins = _even_bins(probs, n_bins) + n_bins * np.arange(n_classes)
     # SCE = 1/C sum_c sum_b n_bc / N |acc(b,c) - conf(b,c)|
     gap = np.bincount(bins.ravel(), weights=(votes - weight[:, None] * probs).ravel())
     return float(abs(gap).sum() / (n_classes * weight.sum()))
 
 
-def _one_class(c: int, probs: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N,) of a class, and the votes (N,) for it among labels (N,) or votes (N, C)."""
-    return np.ascontiguousarray(probs[:, c]), target == c if target.ndim == 1 else target[:, c]
+def _even_bins(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """Index, 0 to n_bins - 1, of the even bin of [0, 1] that holds each value."""
+    _check_positive("n_bins", n_bins)
+    # The inner edges alone leave both outer bins open-ended, so 0, 1 and 1 + rounding find their place.
+    return edges_passed((np.arange(1, n_bins) / n_bins).astype(values.dtype), values)
 
 
-def _in_order(probs: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """``np.sort(probs)[places]`` of probabilities (N,), sorting only in those parts of [0, 1] where they are found."""
-    part = (probs * PARTS).astype(np.uint16)
-    before = np.concatenate([[0], np.cumsum(np.bincount(part))])
-    wanted = np.searchsorted(before, places, side="right") - 1
-    found = np.empty(len(places), probs.dtype)
-    for one in np.unique(wanted):
-        here = wanted == one
-        place = places[here] - before[one]
-        found[here] = np.partition(probs[part == one], place)[place]
-    return found
+def _top_label_terms(probs: Values, target: Values, n_bins: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Bin of each example's confidence, and what it adds there: weight, confidence, correct pairs."""
+    probs = set_probabilities(probs)
+    target, weight = set_target(target, probs.shape)
+    predicted, confidence = top_label(probs)
+    correct = predicted == target if target.ndim == 1 else target[np.arange(len(target)), predicted]
+    return _even_bins(confidence, n_bins), (weight, weight * confidence, correct)
 
 
-def _equal_count_ranges(
-    values: np.ndarray, votes: np.ndarray, weight: np.ndarray | None, n_ranges: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of pairs, mean confidence and |acc - conf| (n_ranges,) of each range of one class; 0 if empty.
+def _bin_totals(bins: np.ndarray, terms: tuple[np.ndarray, ...], n_bins: int) -> np.ndarray:
+    """Sums (len(terms), n_bins) of each term in each bin."""
+    bins = bins.astype(np.intp, copy=False)
+    return np.stack([np.bincount(bins, weights=term, minlength=n_bins) for term in terms])
 
-    A weight of None is one for every example.
+
+# --- the same errors from sums over examples --------------------------------------------------------------------
+
+
+def calibration_sums(probs: Values, target: Values, n_bins: int = 10) -> np.ndarray:
+    """What each example adds to the bins of ECE and MCE, for resampling by sums.
+
+    Sums of these rows over any (re)sample of examples or clusters, given to :func:`ece_from_sums` or
+    :func:`mce_from_sums`, yield the error of that sample.
+
+    Args:
+        probs: (N, C) predicted probabilities.
+        target: (N,) integer labels or (N, C) votes.
+        n_bins: even bins of the largest probability.
+
+    Returns:
+        (N, 3 * n_bins) float64: pairs in each bin, then their confidences, then how many of them are correct.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
-    if weight is None:  # then the order of what lies between the boundaries is not needed
-        start = np.arange(1, n_ranges) * len(values) // n_ranges
-        edges = _in_order(values, start)
-        terms = (values, votes)
-    else:
-        order = np.argsort(values)
-        pairs = np.cumsum(weight[order])
-        # Range r starts at the first value with more than r M / R pairs up to it. Multiplied out, labels and
-        # counts stay whole numbers, so that no boundary moves by rounding.
-        start = np.searchsorted(pairs * n_ranges, np.arange(1, n_ranges) * pairs[-1], side="right")
-        edges = values[order[start]]
-        terms = (weight * values, votes)
-    ranges = _edges_passed(edges, values, "right").astype(np.intp, copy=False)
-    total = np.bincount(ranges, weights=weight, minlength=n_ranges)
-    confidence, correct = _bin_totals(ranges, terms, n_ranges)
-    share = total / total.sum()
-    return share, _mean_or_zero(confidence, total), _mean_or_zero(abs(correct - confidence), total)
+    bins, terms = _top_label_terms(probs, target, n_bins)
+    sums = np.zeros((len(bins), 3, n_bins))
+    sums[np.arange(len(bins)), :, bins] = np.stack(terms, axis=1)
+    return sums.reshape(len(bins), -1)
+
+
+def ece_from_sums(sums: Values) -> np.ndarray:
+    """Expected calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins); NaN without a pair."""
+    weight, gap = _weights_and_gaps(sums)
+    # n_b |acc(b) - conf(b)| = |correct_b - confidence_b|, so empty bins drop out by themselves
+    with np.errstate(invalid="ignore"):
+        return gap.sum(-1) / weight.sum(-1)
+
+
+def mce_from_sums(sums: Values) -> np.ndarray:
+    """Maximum calibration error (...) of summed :func:`calibration_sums` (..., 3 * n_bins); NaN without a pair."""
+    weight, gap = _weights_and_gaps(sums)
+    return np.where(weight.sum(-1) > 0, _mean_or_zero(gap, weight).max(-1), np.nan)
+
+
+def _weights_and_gaps(sums: Values) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs and |correct - confidence| (..., n_bins) of summed calibration sums (..., 3 * n_bins)."""
+    sums = as_numpy(sums)
+    weight, confidence, correct = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    return weight, abs(correct - confidence)
+
+
+def _mean_or_zero(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return np.divide(total, weight, out=np.zeros(total.shape), where=weight > 0)
+
+
+# --- ranges of equal count --------------------------------------------------------------------------------------
 
 
 def adaptive_calibration_error(
@@ -306,15 +209,11 @@ def adaptive_calibration_error(
         ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
     _check_choice("weighting", weighting, ("count", "printed"))
-    _check_positive("n_ranges", n_ranges)
-    probs = set_probabilities(probs)
-    target, weight = set_target(target, probs.shape)
-    weight = None if (weight == 1).all() else weight
-    errors = []
-    for c in range(probs.shape[1]):
-        share, _, gap = _equal_count_ranges(*_one_class(c, probs, target), weight, n_ranges)
-        # sum_r n_rc / N |acc(r,c) - conf(r,c)|  or  1/R sum_r |acc(r,c) - conf(r,c)|
-        errors.append(share @ gap if weighting == "count" else gap.sum() / n_ranges)
+    # sum_r n_rc / N |acc(r,c) - conf(r,c)|  or  1/R sum_r |acc(r,c) - conf(r,c)|
+    errors = [
+        share @ gap if weighting == "count" else gap.sum() / n_ranges
+        for share, _, gap in _ranges_of_classes(set_probabilities(probs), target, n_ranges)
+    ]
     # 1/C sum_c
     return float(np.mean(errors))
 
@@ -345,26 +244,73 @@ def thresholded_adaptive_calibration_error(
         ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
     _check_choice("reading", reading, ("samples", "ranges"))
-    _check_positive("n_ranges", n_ranges)
     probs = set_probabilities(probs)
-    target, weight = set_target(target, probs.shape)
-    weight = None if (weight == 1).all() else weight
     threshold = float(probs.dtype.type(threshold))  # so that .01 is not above .01 in float32 either
-    errors = []
-    for c in range(probs.shape[1]):
-        values, votes = _one_class(c, probs, target)
-        if reading == "samples":
-            keep = values > threshold
-            if keep.any():
-                kept = None if weight is None else weight[keep]
-                share, _, gap = _equal_count_ranges(values[keep], votes[keep], kept, n_ranges)
-                # sum_r n_rc / N_c |acc(r,c) - conf(r,c)|, N_c the pairs above the threshold
-                errors.append(share @ gap)
-            else:
-                errors.append(0.0)
-        else:
-            _, confidence, gap = _equal_count_ranges(values, votes, weight, n_ranges)
-            # 1/R sum_{r: conf(r,c) > eps} |acc(r,c) - conf(r,c)|
-            errors.append(gap[confidence > threshold + MEAN_ROUNDING].sum() / n_ranges)
+    if reading == "samples":
+        # sum_r n_rc / N_c |acc(r,c) - conf(r,c)|, N_c the pairs above the threshold
+        errors = [share @ gap for share, _, gap in _ranges_of_classes(probs, target, n_ranges, threshold)]
+    else:
+        # 1/R sum_{r: conf(r,c) > eps} |acc(r,c) - conf(r,c)|
+        errors = [
+            gap[confidence > threshold + MEAN_ROUNDING].sum() / n_ranges
+            for _, confidence, gap in _ranges_of_classes(probs, target, n_ranges)
+        ]
     # 1/C sum_c
     return float(np.mean(errors))
+
+
+def _ranges_of_classes(
+    probs: np.ndarray, target: Values, n_ranges: int, above: float | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each class, its ranges' share of the pairs, mean confidence and |acc - conf| (n_ranges,); 0 if empty.
+
+    Args:
+        above: leave out the examples whose probability of the class is at most that.
+    """
+    _check_positive("n_ranges", n_ranges)
+    target, weight = set_target(target, probs.shape)
+    weight = None if (weight == 1).all() else weight
+    for c in range(probs.shape[1]):
+        values = np.ascontiguousarray(probs[:, c])
+        votes = target == c if target.ndim == 1 else target[:, c]
+        kept = slice(None) if above is None else values > above
+        values, votes = values[kept], votes[kept]
+        if len(values):
+            yield _equal_count_ranges(values, votes, weight if weight is None else weight[kept], n_ranges)
+        else:
+            yield (np.zeros(n_ranges),) * 3
+
+
+def _equal_count_ranges(
+    values: np.ndarray, votes: np.ndarray, weight: np.ndarray | None, n_ranges: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of pairs, mean confidence and |acc - conf| (n_ranges,) of each range of one class; 0 if empty.
+
+    A weight of None is one for every example.
+    """
+    if weight is None:  # then the order of what lies between the boundaries is not needed
+        start = np.arange(1, n_ranges) * len(values) // n_ranges
+        edges = order_statistics(values, start)
+        terms = (values, votes)
+    else:
+        order = np.argsort(values)
+        pairs = np.cumsum(weight[order])
+        # Range r starts at the first value with more than r M / R pairs up to it. Multiplied out, labels and
+        # counts stay whole numbers, so that no boundary moves by rounding.
+        start = np.searchsorted(pairs * n_ranges, np.arange(1, n_ranges) * pairs[-1], side="right")
+        edges = values[order[start]]
+        terms = (weight * values, votes)
+    ranges = edges_passed(edges, values).astype(np.intp, copy=False)
+    total = np.bincount(ranges, weights=weight, minlength=n_ranges)
+    confidence, correct = _bin_totals(ranges, terms, n_ranges)
+    return total / total.sum(), _mean_or_zero(confidence, total), _mean_or_zero(abs(correct - confidence), total)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def _check_positive(name: str, value: int) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value}: expected a whole number of at least 1")

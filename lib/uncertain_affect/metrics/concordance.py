@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from uncertain_affect.metrics.inputs import Values, as_numpy
+from uncertain_affect.metrics.inputs import Values, as_numpy, float_or_array
 from uncertain_affect.metrics.sums import ccc_from_sums
 
 
@@ -25,7 +25,7 @@ def ccc(predictions: Values, labels: Values) -> float | np.ndarray:
     x, y = x - centre, y - centre
     # moment_sums(x, y).sum(-2), without an (..., N, 6) in between
     sums = [np.full(x.shape[:-1], float(x.shape[-1])), *(z.sum(-1) for z in (x, y, x * x, y * y, x * y))]
-    return _value(np.where(np.ptp(y, axis=-1) == 0, np.nan, ccc_from_sums(np.stack(sums, -1))))
+    return float_or_array(np.where(np.ptp(y, axis=-1) == 0, np.nan, ccc_from_sums(np.stack(sums, -1))))
 
 
 def rmse(predictions: Values, labels: Values) -> float | np.ndarray:
@@ -35,7 +35,7 @@ def rmse(predictions: Values, labels: Values) -> float | np.ndarray:
         ValueError: no value, shapes that differ, or a value that is not finite.
     """
     x, y = _pair(predictions, labels)
-    return _value(np.sqrt(np.square(x - y).mean(-1)))
+    return float_or_array(np.sqrt(np.square(x - y).mean(-1)))
 
 
 def _pair(predictions: Values, labels: Values) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,3 @@ def _pair(predictions: Values, labels: Values) -> tuple[np.ndarray, np.ndarray]:
             where = np.argwhere(~np.isfinite(values))[0].tolist()
             raise ValueError(f"{name}{where} is not finite; leave such examples out and report them")
     return x, y
-
-
-def _value(values: np.ndarray) -> float | np.ndarray:
-    return float(values) if np.ndim(values) == 0 else values

@@ -6,13 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from uncertain_affect.metrics.inputs import (
-    Values,
-    as_float64,
-    as_numpy,
-    check_votes,
-    restore_dtype,
-)
+from uncertain_affect.metrics.inputs import Values, as_float64, as_numpy, check_votes, restore_dtype
 
 
 def annotator_disagreement(votes: Values, unbiased: bool = False) -> np.ndarray | torch.Tensor:

@@ -3,22 +3,8 @@
 import numpy as np
 import torch
 
-from uncertain_affect.metrics._entropy import entropy_nats
 from uncertain_affect.metrics.inputs import Values, as_float64, check_probabilities, restore_dtype
-
-
-def _divergence(p: Values, q: Values) -> np.ndarray | torch.Tensor:
-    if isinstance(p, torch.Tensor) != isinstance(q, torch.Tensor):
-        raise ValueError("p and q must both be arrays or both be tensors")
-    p, q = as_float64(p), as_float64(q)
-    if p.shape != q.shape:
-        raise ValueError(f"p has shape {tuple(p.shape)} and q {tuple(q.shape)}: expected the same")
-    check_probabilities(p, "p")
-    check_probabilities(q, "q")
-    # JSD = (KL(p || m) + KL(q || m)) / 2 = H(m) - (H(p) + H(q)) / 2,  m = (p + q) / 2
-    divergence = entropy_nats((p + q) / 2) - (entropy_nats(p) + entropy_nats(q)) / 2
-    # Never negative: what falls below zero between nearly equal distributions is rounding.
-    return divergence.clip(min=0)
+from uncertain_affect.metrics.uncertainty import _entropy
 
 
 def jensen_shannon_divergence(p: Values, q: Values) -> np.ndarray | torch.Tensor:
@@ -55,3 +41,17 @@ def jensen_shannon_distance(p: Values, q: Values) -> np.ndarray | torch.Tensor:
         ValueError: for shapes or kinds that differ, or numbers that are not probabilities.
     """
     return restore_dtype(_divergence(p, q) ** 0.5, p)
+
+
+def _divergence(p: Values, q: Values) -> np.ndarray | torch.Tensor:
+    if isinstance(p, torch.Tensor) != isinstance(q, torch.Tensor):
+        raise ValueError("p and q must both be arrays or both be tensors")
+    p, q = as_float64(p), as_float64(q)
+    if p.shape != q.shape:
+        raise ValueError(f"p has shape {tuple(p.shape)} and q {tuple(q.shape)}: expected the same")
+    check_probabilities(p, "p")
+    check_probabilities(q, "q")
+    # JSD = (KL(p || m) + KL(q || m)) / 2 = H(m) - (H(p) + H(q)) / 2,  m = (p + q) / 2
+    divergence = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
+    # Never negative: what falls below zero between nearly equal distributions is rounding.
+    return divergence.clip(min=0)

@@ -26,11 +26,17 @@ def as_numpy(values: Values) -> np.ndarray:
 
 
 def restore_dtype(result: np.ndarray | torch.Tensor, like: Values) -> np.ndarray | torch.Tensor:
-    """``result`` in the floating dtype of ``like``; left in float64 where ``like`` holds integers."""
+    """``result`` in the kind and floating dtype of ``like``; left in float64 where ``like`` holds integers."""
     if isinstance(like, torch.Tensor):
+        result = torch.as_tensor(result, device=like.device)
         return result.to(like.dtype) if like.is_floating_point() else result
     dtype = np.asarray(like).dtype
     return result.astype(dtype) if np.issubdtype(dtype, np.floating) else result
+
+
+def float_or_array(values: np.ndarray) -> float | np.ndarray:
+    """A float where there is one value alone."""
+    return float(values) if np.ndim(values) == 0 else values
 
 
 def _first(name: str, bad: np.ndarray | torch.Tensor) -> str:

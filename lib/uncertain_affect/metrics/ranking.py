@@ -7,7 +7,7 @@ order of them gives on average.
 
 import numpy as np
 
-from uncertain_affect.metrics.inputs import Values, as_numpy
+from uncertain_affect.metrics.inputs import Values, as_numpy, float_or_array
 
 
 def area_under_risk_coverage(uncertainty: Values, loss: Values, weights: Values | None = None) -> float | np.ndarray:
@@ -31,13 +31,13 @@ def area_under_risk_coverage(uncertainty: Values, loss: Values, weights: Values 
     if len(ties) < len(order):
         # within a tie each example brings, on average, the mean loss of the tie
         lengths = np.diff(np.append(ties, len(order)))
-        of_tie = np.add.reduceat(weighted, ties, -1), np.add.reduceat(weights, ties, -1)
-        mean = np.divide(*of_tie, out=np.zeros_like(of_tie[0]), where=of_tie[1] > 0)
+        tie_sums = np.add.reduceat(weighted, ties, -1), np.add.reduceat(weights, ties, -1)
+        mean = np.divide(*tie_sums, out=np.zeros_like(tie_sums[0]), where=tie_sums[1] > 0)
         weighted = weights * np.repeat(mean, lengths, -1)
     kept = weights.cumsum(-1)
     # AURC = 1/W sum_k w_k risk(k),  risk(k) = sum_{j <= k} w_j loss_j / sum_{j <= k} w_j
     risk = np.divide(weighted.cumsum(-1), kept, out=np.zeros_like(kept), where=kept > 0)
-    return _value((weights * risk).sum(-1) / kept[..., -1])
+    return float_or_array((weights * risk).sum(-1) / kept[..., -1])
 
 
 def auroc(uncertainty: Values, positive: Values, weights: Values | None = None) -> float | np.ndarray:
@@ -60,35 +60,31 @@ def auroc(uncertainty: Values, positive: Values, weights: Values | None = None) 
         row = np.isin(positive, (0, 1)).argmin()
         raise ValueError(f"positive: row {row} is {positive[row]:g}, neither True nor False")
     weights = weights[..., order]
-    of_positive = np.add.reduceat(weights * positive[order], ties, -1)
-    of_negative = np.add.reduceat(weights * (1 - positive[order]), ties, -1)
-    below = of_negative.cumsum(-1) - of_negative / 2
-    pairs = of_positive.sum(-1) * of_negative.sum(-1)
+    positives = np.add.reduceat(weights * positive[order], ties, -1)
+    negatives = np.add.reduceat(weights * (1 - positive[order]), ties, -1)
+    below = negatives.cumsum(-1) - negatives / 2
+    pairs = positives.sum(-1) * negatives.sum(-1)
     # P(u+ > u-) + P(u+ = u-) / 2
-    won = (of_positive * below).sum(-1)
-    return _value(np.divide(won, pairs, out=np.full(np.shape(won), np.nan), where=pairs > 0))
+    won = (positives * below).sum(-1)
+    return float_or_array(np.divide(won, pairs, out=np.full(np.shape(won), np.nan), where=pairs > 0))
 
 
-def _sorted(uncertainty: Values, of_example: Values, name: str, weights: Values | None):
-    """Float64 arrays, the order of uncertainty, and where in it each run of equal values begins."""
-    uncertainty, of_example = as_numpy(uncertainty).astype(np.float64), as_numpy(of_example).astype(np.float64)
+def _sorted(uncertainty: Values, values: Values, name: str, weights: Values | None):
+    """The three as float64, the order of uncertainty, and where in it each run of equal values begins."""
+    uncertainty, values = as_numpy(uncertainty).astype(np.float64), as_numpy(values).astype(np.float64)
     weights = np.ones(uncertainty.shape) if weights is None else as_numpy(weights).astype(np.float64)
     if uncertainty.ndim != 1 or len(uncertainty) == 0:
         raise ValueError(f"uncertainty has shape {uncertainty.shape}: expected a non-empty (N,)")
-    if of_example.shape != uncertainty.shape:
-        raise ValueError(f"{name} has shape {of_example.shape}: expected {uncertainty.shape}, as uncertainty has")
+    if values.shape != uncertainty.shape:
+        raise ValueError(f"{name} has shape {values.shape}: expected {uncertainty.shape}, as uncertainty has")
     if weights.shape[-1:] != uncertainty.shape:
         raise ValueError(f"weights have shape {weights.shape}: expected (..., {len(uncertainty)})")
-    for what, values in (("uncertainty", uncertainty), (name, of_example)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{what}: row {np.isfinite(values).argmin()} is not finite")
+    for what, column in (("uncertainty", uncertainty), (name, values)):
+        if not np.isfinite(column).all():
+            raise ValueError(f"{what}: row {np.isfinite(column).argmin()} is not finite")
     if not (weights >= 0).all() or not (weights.sum(-1) > 0).all():
         raise ValueError("weights are counts or shares of examples: none below 0, and not all 0")
     order = np.argsort(uncertainty, kind="stable")
     in_order = uncertainty[order]
     ties = np.flatnonzero(np.append(True, in_order[1:] != in_order[:-1]))
-    return uncertainty, of_example, weights, order, ties
-
-
-def _value(values: np.ndarray) -> float | np.ndarray:
-    return float(values) if np.ndim(values) == 0 else values
+    return uncertainty, values, weights, order, ties

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 import torch
 
-from uncertain_affect.metrics._entropy import entr, entropy_nats
 from uncertain_affect.metrics.inputs import Values, as_float64, check_probabilities, restore_dtype
 
 
@@ -19,38 +19,28 @@ class EntropyDecomposition(NamedTuple):
     epistemic: np.ndarray | torch.Tensor
 
 
-def _nats_per_unit(base: float | None, normalise: bool, n_classes: int) -> float:
-    if base is not None and not base > 1:
-        raise ValueError(f"base is {base}: the logarithm needs a base above 1 (None for the natural one)")
-    if normalise:
-        if n_classes < 2:
-            raise ValueError("normalise divides by log C, which is zero for a single class")
-        return math.log(n_classes)  # log_b p / log_b C is the same in every base b
-    return 1.0 if base is None else math.log(base)
+def entropy(probs: Values, normalise: bool = False) -> np.ndarray | torch.Tensor:
+    """Shannon entropy in nats of each distribution (UncNet, section 3.2).
 
-
-def entropy(probs: Values, base: float | None = None, normalise: bool = False) -> np.ndarray | torch.Tensor:
-    """Shannon entropy of each distribution (UncNet, section 3.2).
+    >>> entropy([[1.0, 0.0], [0.5, 0.5]]).round(3).tolist()
+    [0.0, 0.693]
 
     Args:
         probs: (..., C) probabilities; for a binary or multi-label output give a last axis of 2.
-        base: of the logarithm; ``None`` for the natural one (nats), 2 for bits.
-        normalise: divide by log C, so that the uniform distribution has entropy 1 whatever the base.
+        normalise: divide by log C, so that the uniform distribution has entropy 1.
 
     Returns:
         (...) entropies, between 0 and log C, in the kind and floating dtype of ``probs``.
 
     Raises:
-        ValueError: for numbers that are not probabilities, naming the first bad row, or a base of 1 or less.
+        ValueError: for numbers that are not probabilities, naming the first bad row.
     """
     values = as_float64(probs)
     check_probabilities(values)
-    return restore_dtype(entropy_nats(values) / _nats_per_unit(base, normalise, values.shape[-1]), probs)
+    return restore_dtype(_entropy(values) / _nats_per_unit(normalise, values.shape[-1]), probs)
 
 
-def entropy_decomposition(
-    probs_TNC: Values, base: float | None = None, normalise: bool = False
-) -> EntropyDecomposition:
+def entropy_decomposition(probs_TNC: Values, normalise: bool = False) -> EntropyDecomposition:
     """Split the entropy of the mean prediction into aleatoric and epistemic parts (UncNet, section 3.2).
 
     total U_t = H(mean_t p_t), aleatoric U_a = mean_t H(p_t), epistemic U_e = U_t - U_a: the mutual
@@ -59,26 +49,23 @@ def entropy_decomposition(
 
     Args:
         probs_TNC: (T, ..., C) probabilities of T sampled networks; multi-label outputs have a last axis of 2.
-        base: of the logarithm; ``None`` for the natural one (UncNet, UGN), 2 for bits.
         normalise: divide all three by log C.
 
     Returns:
         Three (...) arrays in the kind and floating dtype of ``probs_TNC``, none below 0.
 
     Raises:
-        ValueError: for numbers that are not probabilities, naming the first bad row (sample, example), for a
-            missing sample axis, or a base of 1 or less.
+        ValueError: for numbers that are not probabilities, naming the first bad row (sample, example), or a
+            missing sample axis.
     """
     probs = probs_TNC if isinstance(probs_TNC, torch.Tensor) else np.asarray(probs_TNC)
     if probs.ndim < 2:
         raise ValueError(f"probs_TNC has shape {tuple(probs.shape)}: expected (T, ..., C), samples first")
     check_probabilities(probs, "probs_TNC")
-    return _decompose(probs, entropy_nats, _nats_per_unit(base, normalise, probs.shape[-1]))
+    return _decompose(probs, _entropy, _nats_per_unit(normalise, probs.shape[-1]))
 
 
-def bernoulli_entropy_decomposition(
-    probs_T: Values, base: float | None = None, normalise: bool = False
-) -> EntropyDecomposition:
+def bernoulli_entropy_decomposition(probs_T: Values, normalise: bool = False) -> EntropyDecomposition:
     """Split the entropy of each of many yes-or-no predictions into aleatoric and epistemic parts (UGN, Eq. 10).
 
     What :func:`entropy_decomposition` gives for the two classes p and 1 - p, from p alone: each label of a
@@ -86,14 +73,13 @@ def bernoulli_entropy_decomposition(
 
     Args:
         probs_T: (T, ...) probabilities of T sampled networks.
-        base: of the logarithm; ``None`` for the natural one (UGN), 2 for bits.
         normalise: divide all three by log 2.
 
     Returns:
         Three (...) arrays in the kind and floating dtype of ``probs_T``, none below 0 nor above log 2.
 
     Raises:
-        ValueError: for numbers outside [0, 1] or NaN, for no sample, or a base of 1 or less.
+        ValueError: for numbers outside [0, 1] or NaN, or for no sample.
     """
     probs = probs_T if isinstance(probs_T, torch.Tensor) else np.asarray(probs_T)
     if probs.ndim == 0 or 0 in probs.shape:
@@ -101,7 +87,7 @@ def bernoulli_entropy_decomposition(
     if not bool((probs.min() >= 0) & (probs.max() <= 1)):  # NaN fails every comparison
         raise ValueError("probs_T: probabilities lie between 0 and 1 (were logits passed?)")
     # H(p) = -(p log p + (1 - p) log(1 - p))
-    return _decompose(probs, lambda p: entr(p) + entr(1 - p), _nats_per_unit(base, normalise, 2))
+    return _decompose(probs, lambda p: _entr(p) + _entr(1 - p), _nats_per_unit(normalise, 2))
 
 
 def _decompose(probs: np.ndarray | torch.Tensor, entropy_of: Callable, unit: float) -> EntropyDecomposition:
@@ -117,3 +103,20 @@ def _decompose(probs: np.ndarray | torch.Tensor, entropy_of: Callable, unit: flo
     # Entropy is concave, so for the numbers let through above only rounding can fall below zero.
     epistemic = (total - aleatoric).clip(min=0)
     return EntropyDecomposition(*(restore_dtype(part / unit, probs) for part in (total, aleatoric, epistemic)))
+
+
+def _entropy(probs: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+    """Entropy in nats over the last axis of float64 probabilities, unchecked."""
+    # H(p) = -sum_c p_c log p_c, with 0 log 0 = 0
+    return _entr(probs).sum(-1)
+
+
+def _entr(p: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+    """-p log p of each number."""
+    return torch.special.entr(p) if isinstance(p, torch.Tensor) else scipy.special.entr(p)
+
+
+def _nats_per_unit(normalise: bool, n_classes: int) -> float:
+    if normalise and n_classes < 2:
+        raise ValueError("normalise divides by log C, which is zero for a single class")
+    return math.log(n_classes) if normalise else 1.0

@@ -12,12 +12,14 @@ from matplotlib.patches import FancyBboxPatch
 from uncertain_affect.evidence.claims import Ranks
 
 # colour-blind safe, and the same method keeps its colour in every figure
-COLOURS = dict(zip(["Baseline", "UncNet", "U_a", "U_e", "U_t"], sns.color_palette("colorblind"), strict=False))
-COLOURS |= dict(zip(["GN-D", "UGN"], sns.color_palette("colorblind")[5:], strict=False))
+METHODS = ("Baseline", "UncNet", "U_a", "U_e", "U_t", "GN-D", "UGN")
+COLOURS = dict(zip(METHODS, sns.color_palette("colorblind"), strict=False))
 COLOURS["UncNet, dropout off"] = (0.45, 0.45, 0.45)
 COLOURS |= dict(zip(["Tea", "Stu1", "Stu2", "Stu3", "TS", "MC"], sns.color_palette("dark"), strict=False))
 # what was measured, whatever the method, where it stands beside what is printed
 COLOURS |= {"printed": (0.0, 0.0, 0.0), "recordings": (0.0, 0.267, 0.533), "simulated": (0.867, 0.667, 0.2)}
+
+LINE = 100  # characters of the smallest size in a line of marked text
 
 
 def style() -> None:
@@ -44,20 +46,17 @@ def reliability_diagram(curves: dict[str, pd.DataFrame], ax: Axes) -> Axes:
     return ax
 
 
-def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[str], images: np.ndarray | None = None):
-    """One column per face: its vote histogram, and above it the face where ``images`` (n, H, W) is given."""
-    n_rows = 1 if images is None else 2
-    fig, axes = plt.subplots(n_rows, len(votes), figsize=(2.1 * len(votes), 2.3 * n_rows), squeeze=False, sharey="row")
-    for column, (counts, title) in enumerate(zip(votes, titles, strict=True)):
-        bars = axes[-1, column]
+def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[str], images: np.ndarray):
+    """A column for each face: above the face, of ``images`` (n, H, W), below the histogram of its votes (n, C)."""
+    fig, axes = plt.subplots(2, len(votes), figsize=(2.1 * len(votes), 4.6), squeeze=False, sharey="row")
+    for face, bars, counts, title, image in zip(*axes, votes, titles, images, strict=True):
+        face.imshow(image, cmap="gray", vmin=0, vmax=255)
+        face.set_title(title, fontsize=9)
+        face.axis("off")
         bars.barh(range(len(classes)), counts, color="0.4")
         bars.set_yticks(range(len(classes)), classes)
         bars.set(xlim=(0, 10), xlabel="votes")
         bars.invert_yaxis()
-        axes[0, column].set_title(title, fontsize=9)
-        if images is not None:
-            axes[0, column].imshow(images[column], cmap="gray", vmin=0, vmax=255)
-            axes[0, column].axis("off")
     fig.tight_layout(rect=(0, 0, 1, 0.95))  # room for a title over all columns
     return fig
 
@@ -70,11 +69,9 @@ def forest(effects: pd.DataFrame, ax: Axes) -> Axes:
             open ones quick; the colour tells recordings from the simulated world; a diamond is the printed effect. The
             part of a claim that is shown stands below the name of the run.
     """
-    ends = effects[["printed", "effect", "low", "high"]].to_numpy(float)
-    least, most = min(np.nanmin(ends), 0.0), max(np.nanmax(ends), 0.0)
-    margin = effects["margin"].max()
-    if margin == margin:
-        least, most = min(least, -1.2 * margin), max(most, 1.2 * margin)
+    shown = [0.0, *effects[["printed", "effect", "low", "high"]].to_numpy(float).ravel()]
+    shown += [1.2 * effects["margin"].max(), -1.2 * effects["margin"].max()]
+    least, most = np.nanmin(shown), np.nanmax(shown)
     least, most = least - 0.08 * (most - least), most + 0.08 * (most - least)
     for y, row in enumerate(effects.itertuples()):
         claimed = {"greater": (0, most), "less": (least, 0), "equivalent": (-row.margin, row.margin)}[row.kind]
@@ -110,50 +107,29 @@ def block_diagram(blocks: list[tuple[str, str, bool]], title: str):
     return fig
 
 
-def marked_text(
-    turns: list[list[str]],
-    word_levels: list[list[int]],
-    labels: list[str],
-    ax: Axes,
-    turn_levels: list[int] | None = None,
-    width: int = 100,
-) -> Axes:
+def marked_text(turns: list, word_levels: list, labels: list[str], ax: Axes, turn_levels: list | None = None) -> Axes:
     """Talkturns as lines of words, larger and darker the higher their level, each with a label before it.
 
     Args:
-        turns, word_levels: words of each turn, and a level from 0 to 3 for each word.
+        turns, word_levels: a list of words for each turn, and one of their levels from 0 to 3.
         labels: of the turns, one each.
         turn_levels: levels of the turns themselves, from 0 to 3, shown as the shade of the label's box.
-        width: characters of the smallest size in a line, longer turns go on in the next one.
     """
     shades = sns.color_palette("Blues", 7)[2:]
+    colours = [(0.62, 0.62, 0.62), shades[2], shades[3], "black"]
     line = 0
     for i, (words, levels, label) in enumerate(zip(turns, word_levels, labels, strict=True)):
         shade = "white" if turn_levels is None else shades[turn_levels[i]]
-        ax.text(
-            0,
-            -line,
-            label,
-            fontsize=8,
-            va="center",
-            bbox={"boxstyle": "square", "facecolor": shade, "edgecolor": "0.4"},
-        )
+        box = {"boxstyle": "square", "facecolor": shade, "edgecolor": "0.4"}
+        ax.text(0, -line, label, fontsize=8, va="center", bbox=box)
         column = 0
         for word, level in zip(words, levels, strict=True):
             length = len(word) * (7 + level) / 7  # in characters of the smallest size
-            if column + length > width:
+            if column + length > LINE:
                 line, column = line + 1, 0
             # one width for all characters, so that words need not be measured to be placed
-            ax.text(
-                0.12 + 0.88 * column / width,
-                -line,
-                word,
-                fontsize=7 + level,
-                family="monospace",
-                color=(0.62, 0.62, 0.62) if level == 0 else shades[level + 1] if level < 3 else "black",
-                weight="bold" if level >= 2 else "normal",
-                va="center",
-            )
+            style = {"fontsize": 7 + level, "family": "monospace", "weight": "bold" if level >= 2 else "normal"}
+            ax.text(0.12 + 0.88 * column / LINE, -line, word, color=colours[level], va="center", **style)
             column += length + 2
         line += 1.35
     ax.set(xlim=(0, 1), ylim=(-line, 0.8))
@@ -163,15 +139,12 @@ def marked_text(
 
 def critical_difference(ranks: Ranks, title: str, ax: Axes) -> Axes:
     """Mean ranks on a line, best on the left; bars join methods that do not differ (Demšar 2006, figure 1)."""
-    methods, values = list(ranks.mean), list(ranks.mean.values())
-    n = len(methods)
+    values, n = list(ranks.mean.values()), len(ranks.mean)
     low, high = 1.0, float(n)
     for i, (method, rank) in enumerate(ranks.mean.items()):
-        left = i < -(-n // 2)
-        y = -1 - (i if left else n - 1 - i)
-        end = low - 0.3 if left else high + 0.3
+        y, end, side = (-1 - i, low - 0.3, "right") if i < -(-n // 2) else (i - n, high + 0.3, "left")
         ax.plot([rank, rank, end], [0, y, y], color="0.4", linewidth=0.9)
-        ax.text(end, y, f" {method}, {rank:.1f} ", ha="right" if left else "left", va="center", fontsize=8)
+        ax.text(end, y, f" {method}, {rank:.1f} ", ha=side, va="center", fontsize=8)
     # the longest runs of methods whose ends lie within the critical difference
     ends = [max(j for j in range(n) if values[j] - values[i] <= ranks.critical_difference) for i in range(n)]
     runs = [(i, j) for i, j in enumerate(ends) if j > i and (i == 0 or ends[i - 1] < j)]

@@ -7,7 +7,7 @@ from ipywidgets import HTML, Image, IntSlider
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from uncertain_affect.notebook.widgets import axes, explore, still, title
+from uncertain_affect.notebook.widgets import axes, explore, still
 
 PNG = b"\x89PNG\r\n"
 
@@ -31,11 +31,11 @@ def bar(height):
 
 def test_the_text_follows_the_controls():
     a, b = IntSlider(2, 0, 10), IntSlider(3, 0, 10, description="second")
-    box = explore(lambda a, b: f"{a} < {b}", a=a, b=b)
-    assert text(box) == "2 &lt; 3"
+    box = explore(lambda given, a, b: f"{given}: {a} < {b}", "it is", a=a, b=b)
+    assert text(box) == "it is: 2 &lt; 3"
     assert picture(box) is None
     a.value = 7
-    assert text(box) == "7 &lt; 3"
+    assert text(box) == "it is: 7 &lt; 3"
     assert (a.description, b.description) == ("a", "second")
 
 
@@ -50,23 +50,18 @@ def test_the_picture_follows_the_controls():
     assert text(box) == ""
 
 
-def test_an_error_is_shown_in_place_of_the_text():
-    a = IntSlider(0, 0, 10)
-    box = explore(lambda a: f"{1 // a}", a=a)
+def test_an_error_is_shown_in_place_of_text_and_picture():
+    a, height = IntSlider(0, 0, 10), IntSlider(1, 0, 10)
+    box, drawn = explore(lambda a: f"{1 // a}", a=a), explore(bar, height=height)
     assert text(box).startswith("ZeroDivisionError")
     a.value = 1
     assert text(box) == "1"
-
-
-def test_an_error_is_shown_in_place_of_the_picture():
-    height = IntSlider(1, 0, 10)
-    box = explore(bar, height=height)
-    first = picture(box)
+    first = picture(drawn)
     height.value = 0
-    assert text(box).startswith("ZeroDivisionError")
-    assert picture(box) is None
+    assert text(drawn).startswith("ZeroDivisionError")
+    assert picture(drawn) is None
     height.value = 1
-    assert (text(box), picture(box)) == ("", first)
+    assert (text(drawn), picture(drawn)) == ("", first)
 
 
 def test_nothing_is_kept_from_one_box_to_the_next():
@@ -85,7 +80,6 @@ def test_a_still_picture_has_its_alternative_text():
 
 def test_axes_stand_side_by_side_at_their_widths():
     figure, (left, right) = axes([2.0, 3.0], height=3.0, left=0.5, gap=1.0)
-    title(left, "a title")
     inches = figure.get_size_inches()
     assert [ax.get_position().width * inches[0] for ax in (left, right)] == pytest.approx([2, 3])
     assert left.get_position().x0 * inches[0] == pytest.approx(0.5)

@@ -1,36 +1,39 @@
 """Things to move in the notebooks: a pure `panel` function each, one module a panel, and a thin layer of controls.
 
 A panel takes numbers and gives a figure or a line of text, so that it is tested without a browser and shown as a
-picture (`still`) where no kernel runs. `explore` puts controls above it. Nothing is kept between two pictures.
+picture (`still`) where no kernel runs. `explore` puts controls above it. Nothing is kept between two pictures. What
+panels share is here: checks of what they are given (`choice`, `within`, `numbers`), `axes`, and what is drawn on them.
 """
 
 import html
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-import ipywidgets
-from ipywidgets import HTML, GridBox, Layout, ValueWidget, VBox
+import numpy as np
+from ipywidgets import HTML, GridBox, Image, Layout, ValueWidget, VBox
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncertain_affect.metrics.inputs import Values, as_float64, as_numpy
 
-def explore(panel: Callable[..., str | Figure], **controls: ValueWidget) -> VBox:
+
+def explore(panel: Callable[..., str | Figure], *given: object, **controls: ValueWidget) -> VBox:
     """Controls above the text or figure that ``panel`` makes of their values, anew whenever one is moved.
 
     An error is shown in place of them. `ipywidgets.interact` is not used on purpose: it captures output through
     an Output widget, on which headless execution now and then waits for ever (jupyter/nbclient issue 312).
 
     Args:
-        panel: takes the controls' values by name.
+        panel: takes what is given, and the controls' values by name.
         controls: sliders and the like; one without a description is named after its argument.
     """
-    text, image = HTML(), ipywidgets.Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
+    text, image = HTML(), Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
 
     def update(_change: object = None) -> None:
         try:
-            made = panel(**{name: control.value for name, control in controls.items()})
+            made = panel(*given, **{name: control.value for name, control in controls.items()})
             drawn = picture(made, compress_level=1) if isinstance(made, Figure) else b""
         except Exception as problem:  # whatever it is, the reader sees it where they look
             made, drawn = f"{type(problem).__name__}: {problem}", b""
@@ -66,6 +69,23 @@ def still(figure: Figure, alt: str) -> Still:
     return Still(picture(figure), alt)
 
 
+def numbers(values: Values) -> np.ndarray:
+    """Values as an array in float64."""
+    return as_numpy(as_float64(values))
+
+
+def choice(name: str, value: object, known: Iterable) -> None:
+    """Raise ``ValueError`` unless the value is one of those known."""
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(str, known)) or 'none: none is given'}")
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise ``ValueError`` unless the value lies between the two or is one of them."""
+    if not low <= value <= high:  # NaN too
+        raise ValueError(f"{name} is {value}: expected a number from {low} to {high}")
+
+
 def axes(widths: list[float], height: float = 3.2, left: float = 0.75, gap: float = 0.95) -> tuple[Figure, list[Axes]]:
     """A figure with axes side by side, of these widths in inches, placed by hand: a layout engine takes too long.
 
@@ -76,21 +96,40 @@ def axes(widths: list[float], height: float = 3.2, left: float = 0.75, gap: floa
     bottom, top, right = 0.6, 0.45, 0.25
     total = left + sum(widths) + gap * (len(widths) - 1) + right
     figure = Figure(figsize=(total, height), dpi=90)  # not pyplot's, which would keep it
-    made, x = [], left
+    x = left
     for width in widths:
         ax = figure.add_axes([x / total, bottom / height, width / total, (height - bottom - top) / height])
         ax.tick_params(labelsize=8)
         ax.locator_params(nbins=5)
-        ax.xaxis.label.set_size(9)
-        ax.yaxis.label.set_size(9)
-        made.append(ax)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.label.set_size(9)
         x += width + gap
-    return figure, made
+    return figure, figure.axes
 
 
-def title(ax: Axes, text: str) -> None:
-    """A title at a fixed height: matplotlib would measure every label to find one, in a fifth of the panel's time."""
-    ax.set_title(text, fontsize=9, y=1.02)
+def finish(ax: Axes, title: str, legend: str = "", **settings) -> None:
+    """Settings of axes, a title, and a legend where a place for it is given.
+
+    The title stands at a fixed height: matplotlib would measure every label to find one, a fifth of the panel's time.
+    """
+    ax.set(**settings)
+    ax.set_title(title, fontsize=9, y=1.02)
+    if legend:
+        ax.legend(fontsize=8, loc=legend)
+
+
+def bars(ax: Axes, names: Sequence[str], values: Sequence[float], **style) -> np.ndarray:
+    """Horizontal bars with a name each, the first on top; returns their heights."""
+    rows = np.arange(len(names))
+    ax.barh(rows, values, linewidth=0, **style)
+    ax.set_yticks(rows, names, fontsize=8)
+    ax.invert_yaxis()
+    return rows
+
+
+def ring(ax: Axes, x: float, y: float, size: int = 9) -> None:
+    """Mark what is chosen."""
+    ax.plot(x, y, "o", color="0.1", markersize=size, markerfacecolor="none")
 
 
 def picture(figure: Figure, **options) -> bytes:

@@ -7,7 +7,7 @@ from ipywidgets import ToggleButtons, VBox
 from matplotlib.figure import Figure
 
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, explore, title
+from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish
 
 
 def names(n: int) -> list[str]:
@@ -29,40 +29,27 @@ def panel(
     Raises:
         ValueError: no talkturn, one that is not there or has no words, or weights that are NaN, naming the place.
     """
-    if not len(turns):
-        raise ValueError("no talkturn is given")
-    if not 0 <= turn < len(turns):
-        raise ValueError(f"turn is {turn}: there are {len(turns)}, counted from 0")
+    choice("turn", turn, range(len(turns)))
     if len(words[turn]) == 0 or len(words[turn]) != len(weights[turn]):
         raise ValueError(f"talkturn {turn} has {len(words[turn])} words and {len(weights[turn])} weights")
-    of_turns, of_words = np.asarray(turns, dtype=float), np.asarray(weights[turn], dtype=float)
-    for name, values in (("talkturn", of_turns), (f"talkturn {turn}, word", of_words)):
+    turns, weights = np.asarray(turns, dtype=float), np.asarray(weights[turn], dtype=float)
+    for name, values in (("talkturn", turns), (f"talkturn {turn}, word", weights)):
         bad = ~(values >= 0)  # NaN too
         if bad.any():
             raise ValueError(f"attention to {name} {bad.argmax()} is {values[bad.argmax()]}")
-    height = max(2.6, 1.2 + 0.19 * len(of_words))
+    height = max(2.6, 1.2 + 0.19 * len(weights))
     figure, (left, right) = axes([2.6, 4.2], height=height, gap=1.6)
-    rows = np.arange(len(of_turns))
-    colours = [plots.COLOURS["UncNet"] if row == turn else "0.75" for row in rows]
-    left.barh(rows, of_turns * len(of_turns), color=colours, linewidth=0)
-    left.set_yticks(rows, names(len(of_turns)))
-    left.set(xlabel="times an even share")
-    title(left, "attention to talkturns")
-    places = np.arange(len(of_words))
-    right.barh(places, of_words * len(of_words), color=plots.COLOURS["UncNet"], linewidth=0)
-    right.set_yticks(places, words[turn], fontsize=8)
-    right.set(xlabel="times an even share")
-    title(right, f"to the words of {names(len(of_turns))[turn]}")
-    for ax in (left, right):
+    called, chosen = names(len(turns)), plots.COLOURS["UncNet"]
+    bars(left, called, turns * len(turns), color=[chosen if i == turn else "0.75" for i in range(len(turns))])
+    bars(right, words[turn], weights * len(weights), color=chosen)
+    for ax, heading in ((left, "attention to talkturns"), (right, f"to the words of {called[turn]}")):
         ax.axvline(1, color="0.1", linestyle="--", linewidth=1)
-        ax.invert_yaxis()
+        finish(ax, heading, xlabel="times an even share")
     return figure
 
 
 def controls(turns: Sequence[float], words: Sequence[Sequence[str]], weights: Sequence[Sequence[float]]) -> VBox:
     """The panel below a button for each talkturn, the last chosen."""
     options = [(name, i) for i, name in enumerate(names(len(turns)))]
-    return explore(
-        lambda turn: panel(turns, words, weights, turn=turn),
-        turn=ToggleButtons(options=options, value=len(turns) - 1, description="talkturn"),
-    )
+    buttons = ToggleButtons(options=options, value=len(turns) - 1, description="talkturn")
+    return explore(panel, turns, words, weights, turn=buttons)

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 from ipywidgets import Dropdown, FloatLogSlider, IntSlider, SelectionSlider, VBox
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
 from uncertain_affect import metrics
-from uncertain_affect.metrics.inputs import Values, as_float64, as_numpy, check_probabilities
+from uncertain_affect.metrics.inputs import Values, check_probabilities, check_votes
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, explore, title
+from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish, numbers, within
 
-BINNINGS = ("even width", "equal count")
+BINNINGS = EVEN, EQUAL = "even width", "equal count"
 N_LUCK = 20  # draws of what a perfectly calibrated model would score
 
 
@@ -22,9 +23,7 @@ def tempered(probs: np.ndarray, temperature: float) -> np.ndarray:
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}: expected a positive number")
-    logits = np.log(np.clip(probs, 1e-12, None)) / temperature
-    p = np.exp(logits - logits.max(-1, keepdims=True))
-    return p / p.sum(-1, keepdims=True)
+    return softmax(np.log(np.clip(probs, 1e-12, None)) / temperature, axis=-1)
 
 
 def bins(confidence: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
@@ -33,11 +32,9 @@ def bins(confidence: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
     Raises:
         ValueError: another binning, or no bin.
     """
-    if binning not in BINNINGS:
-        raise ValueError(f"binning is {binning!r}: expected one of {', '.join(BINNINGS)}")
-    if n_bins < 1:
-        raise ValueError(f"n_bins is {n_bins}: expected at least one bin")
-    if binning == "even width":
+    choice("binning", binning, BINNINGS)
+    within("n_bins", n_bins, 1, np.inf)
+    if binning == EVEN:
         return np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="right")
     ranks = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
     return ranks * n_bins // len(confidence)
@@ -51,18 +48,13 @@ def sums(confidence: np.ndarray, correct: np.ndarray, bin_of: np.ndarray, n_bins
 
 def curve(totals: np.ndarray) -> pd.DataFrame:
     """A row per bin that holds something: mean ``confidence`` and ``accuracy``, and ``share`` of the examples."""
-    count, said, right = totals.reshape(3, -1)[:, totals.reshape(3, -1)[0] > 0]
-    return pd.DataFrame({"confidence": said / count, "accuracy": right / count, "share": count / count.sum()})
+    totals = totals.reshape(3, -1)
+    count, confidence, correct = totals[:, totals[0] > 0]
+    return pd.DataFrame({"confidence": confidence / count, "accuracy": correct / count, "share": count / count.sum()})
 
 
 def panel(
-    probs: Values,
-    votes: Values,
-    *,
-    temperature: float = 1.0,
-    n_bins: int = 10,
-    binning: str = "even width",
-    n: int = 1000,
+    probs: Values, votes: Values, *, temperature: float = 1.0, n_bins: int = 10, binning: str = EVEN, n: int = 1000
 ) -> Figure:
     """Reliability diagram and five calibration errors of the first n examples, beside what luck alone would give.
 
@@ -77,22 +69,18 @@ def panel(
     Raises:
         ValueError: an empty sample, or numbers that are not probabilities or votes; the first bad row is named.
     """
-    p, shares = as_numpy(as_float64(probs)), as_numpy(as_float64(votes))
-    if n < 1 or len(p) == 0:
-        raise ValueError(f"the sample is empty: n is {n}, and there are {len(p)} examples")
+    p, shares = numbers(probs), numbers(votes)
+    within("n", n, 1, np.inf)
     check_probabilities(p)
-    empty = ~(shares.sum(1) > 0)  # NaN too
-    if empty.any():
-        raise ValueError(f"votes: row {empty.argmax()} has none, or is NaN")
+    check_votes(shares)
     p, counts = tempered(p[:n], temperature), shares[:n].sum(1, keepdims=True)
     shares = shares[:n] / counts
-    top = p.argmax(1)
-    confidence, correct = p.max(1), shares[np.arange(len(p)), top]
+    confidence, correct = p.max(1), shares[np.arange(len(p)), p.argmax(1)]
     bin_of = bins(confidence, n_bins, binning)
     totals = sums(confidence, correct, bin_of, n_bins)
     measured = {
-        "ECE": float(metrics.ece_from_sums(totals)),
-        "MCE": float(metrics.mce_from_sums(totals)),
+        "ECE": metrics.ece_from_sums(totals),
+        "MCE": metrics.mce_from_sums(totals),
         "SCE": metrics.static_calibration_error(p, shares, n_bins),
         "ACE": metrics.adaptive_calibration_error(p, shares, n_bins),
         "TACE": metrics.thresholded_adaptive_calibration_error(p, shares, n_bins),
@@ -100,50 +88,40 @@ def panel(
     # as many votes an example, drawn from the model's own confidence: all that is left then is chance
     n_votes = np.maximum(1, counts[:, 0].round()).astype(int)
     draws = np.random.default_rng(0).binomial(n_votes, confidence, (N_LUCK, len(p))) / n_votes
-    drawn = np.stack([sums(confidence, right, bin_of, n_bins) for right in draws])
-    luck = {"ECE": metrics.ece_from_sums(drawn).mean(), "MCE": metrics.mce_from_sums(drawn).mean()}
-    return _draw(curve(totals), measured, luck, len(p))
+    drawn = np.stack([sums(confidence, correct, bin_of, n_bins) for correct in draws])
+    luck = [metrics.ece_from_sums(drawn).mean(), metrics.mce_from_sums(drawn).mean()]
 
-
-def _draw(table: pd.DataFrame, measured: dict[str, float], luck: dict[str, float], n: int) -> Figure:
-    figure, (diagram, bars) = axes([3.4, 3.6], height=3.6)
-    gap = (table["accuracy"] - table["confidence"]).abs()
-    worst = table.loc[gap.idxmax()]
+    figure, (diagram, errors) = axes([3.4, 3.6], height=3.6)
+    table = curve(totals)
+    mean, accuracy, share = (table[name] for name in ("confidence", "accuracy", "share"))
+    worst = (accuracy - mean).abs().idxmax()
     diagram.plot([0, 1], [0, 1], "--", color="0.6", linewidth=1)
-    diagram.vlines(table["confidence"], table["confidence"], table["accuracy"], color="0.7", linewidth=1.5)
-    diagram.scatter(table["confidence"], table["accuracy"], s=12 + 250 * table["share"], color=plots.COLOURS["UncNet"])
-    diagram.plot(
-        worst["confidence"], worst["accuracy"], "s", color="0.1", markersize=15, markerfacecolor="none",
-        label=f"sets MCE, holds {worst['share']:.1%}",
-    )  # fmt: skip
-    diagram.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="accuracy (share of votes)")
-    title(diagram, f"{n} examples in {len(table)} bins")
+    diagram.vlines(mean, mean, accuracy, color="0.7", linewidth=1.5)
+    diagram.scatter(mean, accuracy, s=12 + 250 * share, color=plots.COLOURS["UncNet"])
+    square = {"color": "0.1", "markersize": 15, "markerfacecolor": "none"}
+    diagram.plot(mean[worst], accuracy[worst], "s", label=f"sets MCE, holds {share[worst]:.1%}", **square)
     diagram.legend(fontsize=8, loc="upper left", markerscale=0.5)
+    diagram.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="accuracy (share of votes)")
+    finish(diagram, f"{len(p)} examples in {len(table)} bins")
 
-    rows, values = np.arange(len(measured)), 100 * np.array(list(measured.values()))
-    bars.barh(rows, values, color=plots.COLOURS["UncNet"], linewidth=0)
-    bars.plot([100 * v for v in luck.values()], rows[: len(luck)], "D", color="0.1", markersize=5, label="luck alone")
+    values = 100 * np.array([float(error) for error in measured.values()])
+    rows = bars(errors, list(measured), values, color=plots.COLOURS["UncNet"])
+    errors.plot([100 * error for error in luck], rows[:2], "D", color="0.1", markersize=5, label="luck alone")
     far = max(20.0, 1.2 * values.max())
     for row, value in zip(rows, values, strict=True):
-        bars.text(value + 0.015 * far, row - 0.28, f"{value:.1f}", fontsize=8, va="center")
-    bars.set_yticks(rows, list(measured))
-    bars.invert_yaxis()
-    bars.set(xlim=(0, far), xlabel="calibration error (%)")
-    title(bars, "measured, and if every probability were right")
-    bars.legend(fontsize=8, loc="lower right")
+        errors.text(value + 0.015 * far, row - 0.28, f"{value:.1f}", fontsize=8, va="center")
+    heading = "measured, and if every probability were right"
+    finish(errors, heading, "lower right", xlim=(0, far), xlabel="calibration error (%)")
     return figure
 
 
 def controls(probs: Values, votes: Values) -> VBox:
     """The panel below its sliders."""
-    return explore(
-        lambda **values: panel(probs, votes, **values),
-        temperature=FloatLogSlider(1.0, base=10, min=-0.7, max=0.7, step=0.02),
-        n_bins=IntSlider(10, 1, 50, description="bins"),
-        binning=Dropdown(options=BINNINGS),
-        n=SelectionSlider(
-            options=[k for k in (20, 50, 100, 200, 500, 1000, 2000, 5000) if k < len(probs)] + [len(probs)],
-            value=len(probs),
-            description="sample size",
-        ),
-    )
+    sizes = [*(k for k in (20, 50, 100, 200, 500, 1000, 2000, 5000) if k < len(probs)), len(probs)]
+    widgets = {
+        "temperature": FloatLogSlider(1.0, base=10, min=-0.7, max=0.7, step=0.02),
+        "n_bins": IntSlider(10, 1, 50, description="bins"),
+        "binning": Dropdown(options=BINNINGS),
+        "n": SelectionSlider(options=sizes, value=len(probs), description="sample size"),
+    }
+    return explore(panel, probs, votes, **widgets)

@@ -4,8 +4,10 @@ Two readers learn the vote shares of the same pictures. One reads *pixels* (HOG 
 what the picture leaves of each action unit, which is all that the raters go by, so that it can come near the truth.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from uncertain_affect.corpora.simulated.faces import Nuisance, render
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet
 from uncertain_affect.training.features import hog_features
-from uncertain_affect.training.fit import fit_tensors, generators
+from uncertain_affect.training.fit import History, cached_fit, fit_tensors, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -29,6 +31,7 @@ MEMBERS = 5
 N_VAL, N_TEST = 500, 1000
 N_COMPONENTS = 64
 N_VOTES = 10
+TRAINING = {"lr": 1e-3, "batch_size": 90, "max_epochs": 60, "patience": 3}
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,6 @@ class Pictures:
     skin_tone: Tensor
     quality: Tensor
 
-    def __len__(self) -> int:
-        return len(self.votes)
-
     def __getitem__(self, rows) -> "Pictures":
         inputs = {reader: x[rows] for reader, x in self.inputs.items()}
         return Pictures(inputs, self.votes[rows], self.truth[rows], self.skin_tone[rows], self.quality[rows])
@@ -58,7 +58,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Classroom:
-    """Pictures to learn from, to stop by and to test on; ensembles by reader and number of pictures learnt from."""
+    """Pictures to learn from, to stop by and to test on; ensembles by reader and number of pictures learnt from.
+
+    ``scales`` holds what standardises a reader's inputs, and the ``components`` of the pixels.
+    """
 
     train: Pictures
     val: Pictures
@@ -94,87 +97,59 @@ def nine(p: Tensor) -> Tensor:
 @cache
 def classroom(seed: int = 0) -> Classroom:
     """The classroom of a seed, from the disk's cache, else drawn and trained in about ten seconds."""
-    sizes = (SIZES, N_VAL, N_TEST, MEMBERS, N_COMPONENTS, N_VOTES)
-    key = content_key("classroom", RECIPE, seed, sizes, torch.__version__)
+    n, sizes = SIZES[-1], (SIZES[-1], N_VAL, N_TEST, N_COMPONENTS, N_VOTES)
     with one_thread():
-        stored = cached_arrays(key, lambda: _build(seed), kind="classroom")
-    arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
-    everything = _pictures(arrays)
-    n = SIZES[-1]
-    ensembles = {(reader, size): _network(arrays, reader, size) for reader in READERS for size in SIZES}
-    return Classroom(
-        everything[:n],
-        everything[n : n + N_VAL],
-        everything[n + N_VAL :],
-        ensembles,
-        {name.removeprefix("scale "): array for name, array in arrays.items() if name.startswith("scale ")},
-    )
+        key = content_key("classroom", RECIPE, seed, sizes, torch.__version__)
+        stored = cached_arrays(key, lambda: _draw(seed), kind="classroom")
+        arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
+        known = [arrays.pop(name) for name in ("votes", "truth", "skin_tone", "quality")]
+        pictures = Pictures({reader: arrays.pop(reader) for reader in READERS}, *known)
+        train, val, test = pictures[:n], pictures[n : n + N_VAL], pictures[n + N_VAL :]
+        which = itertools.product(READERS, SIZES)
+        ensembles = {(reader, n): train_ensemble(train, val, reader, n, seed, MEMBERS) for reader, n in which}
+    return Classroom(train, val, test, ensembles, scales=arrays)
 
 
-def _pictures(arrays: dict[str, Tensor]) -> Pictures:
-    inputs = {reader: arrays[reader] for reader in READERS}
-    return Pictures(inputs, *(arrays[name] for name in ("votes", "truth", "skin_tone", "quality")))
-
-
-def _build(seed: int) -> dict[str, np.ndarray]:
+def _draw(seed: int) -> dict[str, np.ndarray]:
+    """All pictures, and the scales of their inputs."""
     n = SIZES[-1]
     g = generators([seed], 300)[0]
     people, intensities, nuisance = views.ferplus_pictures(n + N_VAL + N_TEST, g)
     images = render(intensities, people.identity, nuisance, size=48, generator=g)
     p = raters.label_distribution(intensities, nuisance)
+    votes = raters.vote(p, N_VOTES, g)[:, :9]
+    # a picture that nobody took for a face teaches nothing
+    votes[votes.sum(1) == 0, -1] = 1
+    arrays = {"votes": votes, "truth": nine(p), "skin_tone": people.identity.skin_tone, "quality": nuisance.quality}
     raw = {"face": read_face(intensities, nuisance), "pixels": torch.from_numpy(hog_features(images))}
-    arrays = {
-        "votes": raters.vote(p, N_VOTES, g)[:, :9],
-        "truth": nine(p),
-        "skin_tone": people.identity.skin_tone,
-        "quality": nuisance.quality,
-    }
     for reader, x in raw.items():
         mean, sd = x[:n].mean(0), x[:n].std(0).clamp(min=1e-6)
-        arrays |= {f"scale {reader} mean": mean, f"scale {reader} sd": sd, reader: (x - mean) / sd}
+        arrays |= {f"{reader} mean": mean, f"{reader} sd": sd, reader: (x - mean) / sd}
     # the first 64 principal components: what is left out is noise to three thousand pictures, and half of the work
     _, s, v = torch.linalg.svd(arrays["pixels"][:n], full_matrices=False)
-    arrays["scale components"] = v[:N_COMPONENTS].T * (n**0.5 / s[0])
-    arrays["pixels"] = arrays["pixels"] @ arrays["scale components"]
-    # a picture that nobody took for a face teaches nothing
-    arrays["votes"][arrays["votes"].sum(1) == 0, -1] = 1
-    pictures = _pictures(arrays)
-    for reader in READERS:
-        for size in SIZES:
-            model = train_ensemble(pictures[:n], pictures[n : n + N_VAL], reader, size, seed, MEMBERS)
-            arrays |= {f"{reader} {size} {name}": p.detach() for name, p in model.named_parameters()}
+    arrays["components"] = v[:N_COMPONENTS].T * (n**0.5 / s[0])
+    arrays["pixels"] = arrays["pixels"] @ arrays["components"]
     return {name: array.contiguous().numpy() for name, array in arrays.items()}
 
 
 def train_ensemble(
     train: Pictures, val: Pictures, reader: str, size: int, seed: int, members: int, dropout: float = 0.0
 ) -> UncNet:
-    """Networks side by side on bootstrap samples of the first ``size`` pictures, stopped by ``val``."""
+    """Networks side by side on bootstrap samples of the first ``size`` pictures, stopped by ``val``; cached."""
     seeds = [1000 * seed + member for member in range(members)]
     rows = torch.stack([torch.randint(size, (size,), generator=g) for g in generators(seeds, 301)])
     x, y = train.inputs[reader][:size], shares(train.votes[:size])
+    held_out = tuple(part.expand(members, -1, -1) for part in (val.inputs[reader], shares(val.votes)))
     model = UncNet(x.shape[1], generators(seeds, 302), hidden=(64, 64), dropout=dropout)
-    fit_tensors(
-        model,
-        soft_label_cross_entropy,
-        (x[rows], y[rows]),
-        tuple(t.expand(members, -1, -1) for t in (val.inputs[reader], shares(val.votes))),
-        order=generators(seeds, 303),
-        lr=1e-3,
-        batch_size=90,
-        max_epochs=60,
-        patience=3,
-        own_data=True,
-    )
+
+    def fit(_checkpoint: Path) -> History:
+        given = model, soft_label_cross_entropy, (x[rows], y[rows]), held_out
+        return fit_tensors(*given, order=generators(seeds, 303), own_data=True, **TRAINING)
+
+    cached_fit(model, fit, RECIPE, seeds, dropout, TRAINING, x, y, *held_out, kind="classroom")
     return model
 
 
 def shares(votes: Tensor) -> Tensor:
     """Proportions of votes (N, C), float32."""
     return (votes / votes.sum(1, keepdim=True)).float()
-
-
-def _network(arrays: dict[str, Tensor], reader: str, size: int) -> UncNet:
-    model = UncNet(arrays[reader].shape[1], generators(range(MEMBERS)), hidden=(64, 64), dropout=0.0)
-    model.load_state_dict({name: arrays[f"{reader} {size} {name}"] for name, _ in model.named_parameters()})
-    return model.eval()

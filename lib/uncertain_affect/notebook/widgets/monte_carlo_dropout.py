@@ -6,13 +6,13 @@ from ipywidgets import IntSlider, SelectionSlider, VBox
 from matplotlib.figure import Figure
 
 from uncertain_affect import metrics
-from uncertain_affect.metrics.inputs import Values, as_float64, as_numpy, check_probabilities
+from uncertain_affect.metrics.inputs import Values, check_probabilities
 from uncertain_affect.models.uncnet import UncNet, mc_dropout
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, explore, title
+from uncertain_affect.notebook.widgets import axes, choice, explore, finish, numbers, ring, within
 
 N_PASSES = 500
-PARTS = ("U_t", "U_a", "U_e")
+COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def draw(models: dict[float, UncNet], x: torch.Tensor, generator: torch.Generator, n: int = N_PASSES):
@@ -40,52 +40,44 @@ def panel(passes: dict[float, Values], *, rate: float, n_passes: int = 20, face:
     Raises:
         ValueError: an unknown rate or face, no pass or more than there are, or numbers that are not probabilities.
     """
-    if rate not in passes:
-        raise ValueError(f"no network has the dropout rate {rate}; there are {', '.join(map(str, passes))}")
-    probs = as_numpy(as_float64(passes[rate]))
+    choice("rate", rate, passes)
+    probs = numbers(passes[rate])
     check_probabilities(probs, f"passes at rate {rate}")
     n_most, n_faces, _ = probs.shape
-    if not 0 <= face < n_faces:
-        raise ValueError(f"face is {face}: there are {n_faces}, counted from 0")
-    if not 1 <= n_passes <= n_most:
-        raise ValueError(f"n_passes is {n_passes}: there are 1 to {n_most} passes")
+    within("face", face, 0, n_faces - 1)
+    within("n_passes", n_passes, 1, n_most)
     blocks = n_most // n_passes  # as many independent draws of n passes as there are
-    of_face = probs[: blocks * n_passes, face].reshape(blocks, n_passes, -1)
-    curves = running(of_face.swapaxes(0, 1))  # (3, T, blocks)
+    curves = running(probs[: blocks * n_passes, face].reshape(blocks, n_passes, -1).swapaxes(0, 1))  # (3, T, blocks)
     some, all_ = (metrics.entropy_decomposition(probs[:k, :]) for k in (n_passes, n_most))
     figure, (course, scatter) = axes([3.8, 3.1], height=3.4)
     t = np.arange(1, n_passes + 1)
-    for name, c in zip(PARTS, curves, strict=True):
+    for name, c in zip(("U_t", "U_a", "U_e"), curves, strict=True):
         course.plot(t, c[:, 1:6], color=plots.COLOURS[name], alpha=0.3, linewidth=0.8)
         course.plot(t, c[:, 0], color=plots.COLOURS[name], label=f"${name}$")
-    course.set(xlabel="passes", ylabel="uncertainty (nat)", xlim=(0.9, max(2, n_passes)), xscale="log")
-    course.set_ylim(0, 1.35 * float(curves[0].max()) + 1e-3)
-    marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k <= max(2, n_passes)]
+    course.set(xscale="log", xlim=(0.9, max(2, n_passes)), ylim=(0, 1.35 * float(curves[0].max()) + 1e-3))
+    marks = [k for k in COUNTS if k <= max(2, n_passes)]
     course.set_xticks(marks, [str(k) for k in marks])
     course.minorticks_off()
-    title(course, f"face {face}: one draw, and up to five more")
-    course.legend(fontsize=8, loc="upper right")
+    heading = f"face {face}: one draw, and up to five more"
+    finish(course, heading, "upper right", xlabel="passes", ylabel="uncertainty (nat)")
 
     far = 1.05 * max(float(some.epistemic.max()), float(all_.epistemic.max()), 1e-3)
     scatter.plot([0, far], [0, far], "--", color="0.6", linewidth=1)
     scatter.plot(all_.epistemic, some.epistemic, ".", color=plots.COLOURS["U_e"], markersize=4)
-    scatter.plot(all_.epistemic[face], some.epistemic[face], "o", color="0.1", markersize=9, markerfacecolor="none")
-    scatter.set(
-        xlabel=f"$U_e$ from {n_most} passes (nat)", ylabel=f"$U_e$ from {n_passes} (nat)", xlim=(0, far), ylim=(0, far)
-    )
-    mean_some, mean_all = some.epistemic.mean(), all_.epistemic.mean()
-    title(scatter, f"{n_faces} faces: mean {mean_some:.4f}, of all passes {mean_all:.4f}")
+    ring(scatter, all_.epistemic[face], some.epistemic[face])
+    scatter.set(xlabel=f"$U_e$ from {n_most} passes (nat)", ylabel=f"$U_e$ from {n_passes} (nat)")
+    heading = f"{n_faces} faces: mean {some.epistemic.mean():.4f}, of all passes {all_.epistemic.mean():.4f}"
+    finish(scatter, heading, xlim=(0, far), ylim=(0, far))
     return figure
 
 
 def controls(passes: dict[float, Values]) -> VBox:
     """The panel below its sliders."""
-    rates = list(passes)
-    n_most, n_faces, _ = passes[rates[0]].shape
-    counts = sorted({k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k < n_most} | {n_most})
-    return explore(
-        lambda **values: panel(passes, **values),
-        rate=SelectionSlider(options=rates, description="dropout rate"),
-        n_passes=SelectionSlider(options=counts, value=min(20, n_most), description="passes"),
-        face=IntSlider(0, 0, n_faces - 1),
-    )
+    n_most, n_faces, _ = next(iter(passes.values())).shape
+    counts = [*(k for k in COUNTS if k < n_most), n_most]
+    widgets = {
+        "rate": SelectionSlider(options=list(passes), description="dropout rate"),
+        "n_passes": SelectionSlider(options=counts, value=min(20, n_most), description="passes"),
+        "face": IntSlider(0, 0, n_faces - 1),
+    }
+    return explore(panel, passes, **widgets)
