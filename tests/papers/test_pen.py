@@ -19,7 +19,7 @@ from uncertain_affect.training import fit as training
 from uncertain_affect.training.fit import generators
 
 SOURCE, TARGET = ("a", "b", "c"), ("x", "y")
-TRUNK = finetuning.Settings(width=2, lr=1e-2, epochs=1)
+TRUNK = finetuning.FineTuningSettings(width=2, lr=1e-2, epochs=1)
 SMALL = pen.Settings(
     seeds=(0, 1), pretraining=TRUNK, trunk=TRUNK, sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
     min_steps=0, shares=(10, 50), gap=2.0, batch_size=8,
@@ -148,7 +148,7 @@ def test_features_are_tuned_on_the_labels_of_the_given_frames_alone(empty_cache)
     made = pictures()
     rows = np.flatnonzero(made.person == "train_1")
     tuned = pen.features(made, rows, SMALL)
-    assert tuned.features.shape == (30, 16) and len(tuned.losses) == 1
+    assert tuned.features.shape == (30, 16) and len(tuned.history.train) == 1
     others, own = made.valence_arousal.clone(), made.valence_arousal.clone()
     others[made.person != "train_1"] += 1
     own[rows[0]] += 1

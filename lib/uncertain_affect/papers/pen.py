@@ -69,8 +69,8 @@ class Settings:
     """
 
     seeds: tuple[int, ...]
-    pretraining: finetuning.Settings
-    trunk: finetuning.Settings
+    pretraining: finetuning.FineTuningSettings
+    trunk: finetuning.FineTuningSettings
     grid: tuple[float, ...] = ()
     sn_epochs: int = 30
     gate_epochs: int = 30
@@ -97,11 +97,12 @@ def settings(profile: str, seed: int = 0, device: str = "cuda") -> Settings:
         ValueError: no such profile.
     """
     if profile == "quick":
-        start, trunk = finetuning.Settings(width=16, lr=3e-3), finetuning.Settings(width=16, lr=2e-3)
+        start = finetuning.FineTuningSettings(width=16, lr=3e-3)
+        trunk = finetuning.FineTuningSettings(width=16, lr=2e-3)
         return Settings(tuple(range(seed, seed + 5)), start, trunk)
     if profile == "full":
         depth, width = (18, 32) if device == "cpu" else (50, 64)
-        trunk = finetuning.Settings(depth=depth, width=width, lr=2e-3)
+        trunk = finetuning.FineTuningSettings(depth=depth, width=width, lr=2e-3)
         grid = (1e-4, 1e-3, 1e-2, 1e-1, 0.0, 1.0, 10.0, 100.0)
         return Settings(tuple(range(seed, seed + 20)), trunk, trunk, grid)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
