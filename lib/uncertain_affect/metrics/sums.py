@@ -60,7 +60,12 @@ def f1_sums(labels: ArrayLike, predictions: ArrayLike) -> Floats:
 
 def f1_from_sums(sums: Floats) -> Floats:
     """F1 = 2 tp / (2 tp + fp + fn) from `f1_sums`; NaN where nothing is positive nor predicted so."""
-    tp, fp, fn = np.moveaxis(sums, -1, 0)
+    return f1_from_counts(*np.moveaxis(sums, -1, 0))
+
+
+def f1_from_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
+    """F1 = 2 tp / (2 tp + fp + fn) of true and false positives and false negatives; NaN where there are none."""
+    tp, fp, fn = (np.asarray(count, dtype=np.float64) for count in (tp, fp, fn))
     with np.errstate(invalid="ignore", divide="ignore"):
         return 2 * tp / (2 * tp + fp + fn)
 
