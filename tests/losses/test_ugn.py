@@ -24,37 +24,23 @@ def test_a_case_worked_by_hand():
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 5), st.floats(0.1, 60))
-def test_value_and_gradient_agree_with_torch(seed, n, n_au, scale):
+@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 5), st.floats(0.1, 60), st.booleans())
+def test_value_and_gradient_of_each_copy_agree_with_torch(seed, n, n_au, scale, shared):
     g = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(n, n_au, generator=g, dtype=torch.float64)
-    labels = torch.randint(-1, 2, (n, n_au), generator=g)
-    tau = torch.rand(n_au, generator=g, dtype=torch.float64)
+    logits = scale * torch.randn(3, n, n_au, generator=g, dtype=torch.float64)
+    labels = torch.randint(-1, 2, (1 if shared else 3, n, n_au), generator=g)
+    tau, w = torch.rand(3, 1, n_au, generator=g).double(), torch.rand(3, n, generator=g).double()
     ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    loss = action_unit_cross_entropy(ours, labels, tau)
-    known = labels >= 0
-    reference = F.binary_cross_entropy_with_logits(
-        theirs[known], labels[known].double(), tau.expand(n, -1)[known], reduction="sum"
+    loss, known = action_unit_cross_entropy(ours, labels.to(torch.int8), tau, w), (labels >= 0).expand(3, -1, -1)
+    each = F.binary_cross_entropy_with_logits(
+        theirs, labels.clamp(min=0).double().expand(3, -1, -1), (tau * w[..., None]) * known, reduction="none"
     )
-    loss.backward()
-    (reference / n).backward()
-    torch.testing.assert_close(loss, reference / n, rtol=1e-12, atol=1e-12)
+    reference = each.sum((1, 2)) / n
+    loss.sum().backward()
+    reference.sum().backward()
+    torch.testing.assert_close(loss, reference, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-12, atol=1e-12)
     assert (ours.grad[~known] == 0).all()
-
-
-def test_each_copy_has_its_own_loss():
-    g = torch.Generator().manual_seed(0)
-    logits, labels = torch.randn(3, 7, 4, generator=g), torch.randint(-1, 2, (3, 7, 4), generator=g)
-    tau, w = torch.rand(3, 1, 4, generator=g), torch.rand(3, 7, generator=g)
-    together = action_unit_cross_entropy(logits, labels, tau, w)
-    assert together.shape == (3,)
-    for copy in range(3):
-        alone = action_unit_cross_entropy(logits[copy], labels[copy], tau[copy, 0], w[copy])
-        torch.testing.assert_close(together[copy], alone)
-    # one set of labels serves every copy, of whatever number type
-    shared = action_unit_cross_entropy(logits, labels[:1].to(torch.int8), example_weights=w)
-    torch.testing.assert_close(shared[1], action_unit_cross_entropy(logits[1], labels[0].float(), None, w[1]))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from uncertain_affect.compute.devices import choose_device, one_thread
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, draw_kept
 from uncertain_affect.training import fit as module
@@ -100,17 +99,6 @@ def test_a_copy_is_a_plain_torch_network():
     theirs = [layer.weight for layer in plain.layers] + [layer.bias for layer in plain.layers]
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-
-
-def test_each_copy_is_clipped_by_its_own_norm():
-    model = network([0, 1])
-    for p in model.parameters():
-        p.grad = torch.ones_like(p)
-        p.grad[1] *= 1e-6
-    before = [p.grad[1].clone() for p in model.parameters()]
-    module._clip_per_copy([p.grad for p in model.parameters()], 0.5)
-    assert torch.cat([p.grad[0].flatten() for p in model.parameters()]).norm() == pytest.approx(0.5)
-    assert all(torch.equal(p.grad[1], b) for p, b in zip(model.parameters(), before, strict=True))
 
 
 def test_losses_are_means_over_all_examples():
@@ -277,7 +265,7 @@ def test_without_a_checkpoint_file_there_is_no_warning(tmp_path, recwarn):
     assert list(tmp_path.iterdir()) == [] and not recwarn.list
 
 
-# --- generators and devices -------------------------------------------------------------------------------
+# --- generators -------------------------------------------------------------------------------------------
 
 
 def test_generators_repeat_and_their_streams_are_unrelated():
@@ -291,30 +279,6 @@ def test_generators_repeat_and_their_streams_are_unrelated():
     correlation = torch.corrcoef(torch.stack(list(draws.values()))) - torch.eye(len(draws))
     # 4,950 pairs of standard error 1 / sqrt(n): the largest stays below 5 of them (p = .003)
     assert correlation.abs().max() < 5 / n**0.5
-
-
-def test_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device() == choose_device("cpu") == "cpu"
-    for wanted in ("cuda", "cuda:1"):
-        with pytest.raises(ValueError, match=f'DEVICE is {wanted!r}.*use "auto" or "cpu"'):
-            choose_device(wanted)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert (choose_device(), choose_device("cuda:1"), choose_device("cpu")) == ("cuda", "cuda:1", "cpu")
-
-
-def test_one_thread_is_for_a_block_or_a_function_and_ends_with_it():
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        with one_thread():
-            assert torch.get_num_threads() == 1
-        with pytest.raises(ZeroDivisionError), one_thread():
-            1 / 0  # noqa: B018
-        assert torch.get_num_threads() == 2
-        assert [one_thread()(torch.get_num_threads)() for _ in range(2)] == [1, 1]
-    finally:
-        torch.set_num_threads(before)
 
 
 # --- any network on any data --------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 import math
 
 import pytest
-from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from uncertain_affect.training.temperature import fit_temperature
 
@@ -10,12 +9,7 @@ from uncertain_affect.training.temperature import fit_temperature
 def test_the_temperature_is_where_the_loss_is_flat_and_within_its_bounds():
     # two answers with the logit z, right with probability q: sigmoid(z / T) = q
     z, q = 4.0, 0.7
-
-    def nll(log_t):
-        p = expit(z / math.exp(log_t))
-        return -(q * math.log(p) + (1 - q) * math.log(1 - p))
-
-    flat = brentq(lambda t: expit(z / t) - q, 0.05, 20)
-    assert fit_temperature(nll) == pytest.approx(flat, rel=1e-4)
+    fitted = fit_temperature(lambda log_t: -q * math.log(p := expit(z / math.exp(log_t))) - (1 - q) * math.log(1 - p))
+    assert fitted == pytest.approx(z / logit(q), rel=1e-4)
     for slope, bound in ((1, 0.05), (-1, 20)):
         assert fit_temperature(lambda log_t, slope=slope: slope * log_t) == pytest.approx(bound, rel=1e-4)
