@@ -89,7 +89,6 @@ def test_inception_has_the_public_constants_and_size_and_is_frozen(num_classes):
 
 def test_every_tap_agrees_with_a_functional_oracle(network):
     """On a grid that is not square, so that 1x7 and 7x1 differ."""
-
     state = Used(network.state_dict())
 
     def conv(x, name, stride=1, padding=0):

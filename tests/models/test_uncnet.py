@@ -64,30 +64,14 @@ def test_forward_is_the_sequential_network():
     torch.testing.assert_close(model(x.expand(3, -1, -1)), model(x))
 
 
-def test_nothing_is_dropped_at_the_input():
-    # identity hidden layers and one active input: dropping it would silence every unit at once
-    model = UncNet(1, [generator()], hidden=(64, 1), n_classes=1, dropout=0.5)
-    with torch.no_grad():
-        for weight, bias in zip(model.weights, model.biases, strict=True):
-            weight.fill_(1)
-            bias.zero_()
-    out = model.train()(torch.ones(2000, 1)).detach().squeeze()
-    # 64 hidden units survive with probability 1/2 each and the one after them with 1/2: half the outputs are zero.
-    # A mask on the input would leave a quarter.
-    assert (out == 0).float().mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(2000))
-    # expectation is kept: E = 64, variance of one output 64^2 + 2 * 64 (its second moment 2 (64^2 + 64) less 64^2)
-    assert out.mean() == pytest.approx(64, abs=4 * math.sqrt((64**2 + 128) / 2000))
-
-
 def test_training_masks_are_those_of_the_own_generator_and_follow_the_hidden_layers():
-    both, alone = network(copies=2).train(), UncNet(12, [generator(1)]).train()
-    x = features(30)
-    hidden, again = both.hidden(x), network(copies=2).train()
+    both, alone, x = network(copies=2).train(), UncNet(12, [generator(1)]).train(), features(30)
+    first = both(x)
+    torch.testing.assert_close(first[1], alone(x)[0], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(first[1], both(x)[1])
+    hidden = network(copies=2).train().hidden(x)
+    torch.testing.assert_close(first, torch.baddbmm(both.biases[-1], hidden, both.weights[-1]))
     assert (hidden == 0).double().mean() > 0.5, "half by ReLU, and a fifth of what is left by dropout"
-    torch.testing.assert_close(again(x), torch.baddbmm(both.biases[-1], hidden, both.weights[-1]))
-    both = network(copies=2).train()
-    torch.testing.assert_close(both(x)[1], alone(x)[0], rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(both(x)[1], both(x)[1])
 
 
 def test_bad_settings_are_refused():

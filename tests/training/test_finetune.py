@@ -211,12 +211,10 @@ def test_tuning_starts_from_the_given_network_without_its_head(watched):
     assert tuned(settings=STILL, start=another(in_channels=3)).features.shape == (30, 16)
 
 
-@pytest.mark.parametrize("options", [{"width": 3}, {"depth": 50}])
-def test_a_network_of_other_settings_is_refused(options):
-    settings = dataclasses.replace(STILL, **options)
-    message = f"the start is no ResNet of depth {settings.depth} and width {settings.width}"
-    with pytest.raises(ValueError, match=message):
-        tuned(settings=settings, start=another())
+def test_a_network_of_other_settings_is_refused():
+    for depth, width in ((18, 3), (50, 2)):
+        with pytest.raises(ValueError, match=f"the start is no ResNet of depth {depth} and width {width}"):
+            tuned(settings=dataclasses.replace(STILL, depth=depth, width=width), start=another())
 
 
 @pytest.fixture

@@ -44,13 +44,11 @@ def parameters(model, member=0):
 @pytest.mark.parametrize("own_data", [False, True])
 def test_copies_side_by_side_are_copies_trained_one_after_another(own_data):
     seeds = [3, 0, 7]
-    sets = [data(50, seed) for seed in seeds] if own_data else [TRAIN] * 3
-    stacked = tuple(torch.stack(part) for part in zip(*sets, strict=True))
-    together, history = fitted(
-        seeds, train=stacked if own_data else TRAIN, val=stacked if own_data else VAL, own_data=own_data
-    )
+    sets = [data(50, seed if own_data else 0) for seed in seeds]
+    together = tuple(torch.stack(part) for part in zip(*sets, strict=True)) if own_data else sets[0]
+    together, history = fitted(seeds, train=together, val=together, own_data=own_data)
     for member, seed in enumerate(seeds):
-        alone, its_history = fitted([seed], train=sets[member], val=sets[member] if own_data else VAL)
+        alone, its_history = fitted([seed], train=sets[member], val=sets[member])
         torch.testing.assert_close(parameters(together, member), parameters(alone), rtol=0, atol=1e-9)
         ours, theirs = torch.tensor(history.val)[:, member], torch.tensor(its_history.val)[:, 0]
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
@@ -62,41 +60,37 @@ def test_a_copy_is_a_plain_torch_network():
     epochs, seed = 5, 4
     initial = network([seed])
 
-    class Plain(nn.Module):
-        def __init__(self):
-            super().__init__()
-            shapes = [w.shape[1:] for w in initial.weights]
-            self.layers = nn.ModuleList(nn.Linear(*shape, dtype=torch.float64) for shape in shapes)
-            with torch.no_grad():
-                for layer, weight, bias in zip(self.layers, initial.weights, initial.biases, strict=True):
-                    layer.weight.copy_(weight[0].T)
-                    layer.bias.copy_(bias[0, 0])
+    plain = nn.ModuleList(nn.Linear(*w.shape[1:], dtype=torch.float64) for w in initial.weights)
+    with torch.no_grad():
+        for layer, weight, bias in zip(plain, initial.weights, initial.biases, strict=True):
+            layer.weight.copy_(weight[0].T)
+            layer.bias.copy_(bias[0, 0])
 
-        def forward(self, x, masks=None):
-            for layer in self.layers[:-1]:
-                x = torch.relu(layer(x))
-                if masks is not None:
-                    x = x * draw_kept(x.shape, 0.2, masks) / 0.8
-            return self.layers[-1](x)
+    def forward(x, masks=None):
+        for layer in plain[:-1]:
+            x = torch.relu(layer(x))
+            if masks is not None:
+                x = x * draw_kept(x.shape, 0.2, masks) / 0.8
+        return plain[-1](x)
 
-    plain, masks, order = Plain(), initial.generators[0], generators([seed], 1)[0]
+    masks, order = initial.generators[0], generators([seed], 1)[0]
     optimiser = torch.optim.Adam(plain.parameters(), lr=0.01)
     vals, clipped = [], 0
     for _ in range(epochs):
         for batch in torch.randperm(len(TRAIN[0]), generator=order).split(16):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(plain(TRAIN[0][batch], masks), TRAIN[1][batch]).backward()
+            nn.functional.cross_entropy(forward(TRAIN[0][batch], masks), TRAIN[1][batch]).backward()
             clipped += nn.utils.clip_grad_norm_(plain.parameters(), 0.5) > 0.5
             optimiser.step()
         with torch.no_grad():
-            vals.append(nn.functional.cross_entropy(plain(VAL[0]), VAL[1]).item())
+            vals.append(nn.functional.cross_entropy(forward(VAL[0]), VAL[1]).item())
     assert 0 < clipped < epochs * 4, "the case should have steps with and without clipping"
 
     model, history = fitted([seed], max_epochs=epochs)
     assert [v[0] for v in history.val] == pytest.approx(vals, abs=1e-5)
     assert history.best_epoch == [epochs], "the last epoch should be the best for the weights to be compared"
     ours = [w[0].T for w in model.weights] + [b[0, 0] for b in model.biases]
-    theirs = [layer.weight for layer in plain.layers] + [layer.bias for layer in plain.layers]
+    theirs = [layer.weight for layer in plain] + [layer.bias for layer in plain]
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
@@ -111,11 +105,9 @@ def test_losses_are_means_over_all_examples():
 
 
 def test_copies_and_generators_must_match():
+    options = {"order": generators([0] * 3), "lr": 0.1, "batch_size": 9, "max_epochs": 1}
     with pytest.raises(ValueError, match="leading axis of 3 copies"):
-        fit_tensors(
-            network([0, 1]), soft_label_cross_entropy, TRAIN, VAL, order=generators([0] * 3), lr=0.1, batch_size=9,
-            max_epochs=1,
-        )  # fmt: skip
+        fit_tensors(network([0, 1]), soft_label_cross_entropy, TRAIN, VAL, **options)
 
 
 # --- when to stop, and where ------------------------------------------------------------------------------
@@ -172,21 +164,17 @@ def test_a_loss_that_is_not_a_number_ends_training(is_val, value, message, tmp_p
 # --- interruption -----------------------------------------------------------------------------------------
 
 
-class Interrupted(Exception):
-    pass
+class Epochs:
+    """The loss, which counts the epochs and is interrupted in the one after `last`."""
 
+    def __init__(self, last=None):
+        self.seen, self.last = 0, last
 
-def interrupting(after_epochs):
-    seen = 0
-
-    def loss(logits, target):
-        nonlocal seen
-        seen += not logits.requires_grad
-        if seen == after_epochs and logits.requires_grad:
-            raise Interrupted
+    def __call__(self, logits, target):
+        self.seen += not logits.requires_grad
+        if self.seen == self.last and logits.requires_grad:
+            raise KeyboardInterrupt
         return soft_label_cross_entropy(logits, target)
-
-    return loss
 
 
 @pytest.fixture
@@ -194,30 +182,20 @@ def checkpoint(tmp_path, monkeypatch):
     """The checkpoint of a fit that was interrupted in its fourth epoch."""
     monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     path = tmp_path / "folder" / "fit.checkpoint"
-    with pytest.raises(Interrupted):
-        fitted([0, 1], interrupting(after_epochs=3), checkpoint=path)
+    with pytest.raises(KeyboardInterrupt):
+        fitted([0, 1], Epochs(last=3), checkpoint=path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     return path
 
 
 def test_a_resumed_fit_is_bit_for_bit_the_uninterrupted_one(checkpoint):
-    whole, history = fitted([0, 1])
-    epochs = 0
-
-    def counting(logits, target):
-        nonlocal epochs
-        epochs += not logits.requires_grad
-        return soft_label_cross_entropy(logits, target)
-
+    (whole, history), epochs = fitted([0, 1]), Epochs()
     state = torch.load(checkpoint, weights_only=True)
     state["history"]["seconds"] = 1000.0
     torch.save(state, checkpoint)
-    resumed, its_history = fitted([0, 1], counting, checkpoint=checkpoint)
-    assert epochs == 8 - 3
-    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
-    for name in ("train", "val", "best_epoch", "best_val"):
-        assert getattr(history, name) == getattr(its_history, name)
+    resumed, its_history = fitted([0, 1], epochs, checkpoint=checkpoint)
+    assert epochs.seen == 8 - 3 and history == its_history
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert 1000 < its_history.seconds < 1060, "they add up"
     assert not checkpoint.exists()
 
@@ -263,9 +241,6 @@ def test_a_checkpoint_of_another_network_is_refused(checkpoint):
 def test_without_a_checkpoint_file_there_is_no_warning(tmp_path, recwarn):
     fitted([0], checkpoint=tmp_path / "none", max_epochs=1)
     assert list(tmp_path.iterdir()) == [] and not recwarn.list
-
-
-# --- generators -------------------------------------------------------------------------------------------
 
 
 def test_generators_repeat_and_their_streams_are_unrelated():

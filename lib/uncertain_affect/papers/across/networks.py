@@ -198,5 +198,6 @@ def train(
         return replace(history, seconds=seconds, traces={"rate": np.array(rate), "tried": np.array(tried)})
 
     model = fresh(len(numbers))
+    # the weights that training starts from are part of the cache's key
     decides = (kind, asdict(settings), members, stream, data, model.state_dict())
     return Networks(model, members, cached_fit(model, learn, RECIPE, *decides, device=device).seconds)
