@@ -114,7 +114,7 @@ def test_copies_and_generators_must_match():
 
 
 def scripted(values):
-    """A loss whose validation part follows a script, (epochs, S), whatever the network says."""
+    """A loss whose validation part follows a script, (epochs, S), whatever the network predicts."""
     values = iter(torch.as_tensor(values, dtype=torch.float64))
 
     def loss(logits, target):
