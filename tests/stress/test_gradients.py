@@ -116,7 +116,6 @@ LAYERS = {
     "backbones.ConvBN": lambda: check(backbones.ConvBN(2, 3, 3), normal(2, 2, 5, 5)),
     "backbones.Inception": lambda: check(backbones.Inception(2, (((2, 3, 2),), ())), normal(2, 2, 5, 5)),
     "backbones.InceptionResidual": lambda: check(backbones.InceptionResidual(2, BRANCHES, 0.3), normal(2, 2, 4, 4)),
-    "backbones.BasicBlock": lambda: check(backbones.BasicBlock(2, 3, 2), normal(2, 2, 4, 4)),
     "backbones.SmallResNet": lambda: check(backbones.SmallResNet(3, generator()), pictures(2, 48, 48), **FAST),
     "backbones.ResidualBlock": lambda: check(
         backbones.ResidualBlock(2, 1, backbones.RESNETS[50][1], 2), normal(2, 2, 4, 4)

@@ -17,9 +17,9 @@ from uncertain_affect import corpora
 from uncertain_affect.corpora.base import ActionUnits, AffectTraces, AffectVideos, Dialogues
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import SmallResNet
-from uncertain_affect.papers import distill, pen, rock, ugn, uncnet
-from uncertain_affect.papers.across import methods as across
-from uncertain_affect.training import finetune as finetuning
+from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
+from uncertain_affect.papers.across.methods import probabilities
+from uncertain_affect.training.finetune import FineTuningSettings, finetune, starting_network
 from uncertain_affect.training.fit import generators
 
 
@@ -58,9 +58,9 @@ def of_uncnet():
     ]
     for name, data in (("shared", worlds[0]), ("own", uncnet.side_by_side(worlds))):
         networks = {network: uncnet.train(data, settings, network) for network in ("Baseline", "UncNet")}
-        for arm, said in uncnet.predict(data, networks, settings).items():
-            yield f"{name} {arm}", said.probs
-            yield f"{name} {arm} epistemic", said.epistemic
+        for arm, predictions in uncnet.predict(data, networks, settings).items():
+            yield f"{name} {arm}", predictions.probs
+            yield f"{name} {arm} epistemic", predictions.epistemic
 
 
 def action_units() -> ActionUnits:
@@ -77,26 +77,26 @@ def action_units() -> ActionUnits:
 
 
 def of_ugn():
-    trunk = finetuning.Settings(width=4, lr=1e-2, epochs=2, batch_size=16, min_steps=5)
+    trunk = FineTuningSettings(width=4, lr=1e-2, epochs=2, batch_size=16, min_steps=5)
     settings = dataclasses.replace(
         ugn.settings("quick"), seeds=(0, 1), pretraining=trunk, trunk=trunk, branch_width=8, n_samples=4,
         n_training_samples=3, least_frames=100,
     )  # fmt: skip
     data = action_units()
     tested = ugn.test(data, settings, (*ugn.METHODS, ugn.CONSTANT), labels=ugn.noisy(data.labels, 0.1, 3))
-    for method, said in tested.predictions.items():
-        yield method, said.probs
-        yield f"{method} epistemic", said.epistemic
+    for method, predictions in tested.predictions.items():
+        yield method, predictions.probs
+        yield f"{method} epistemic", predictions.epistemic
 
 
 def of_finetuning():
-    settings = finetuning.Settings(width=4, lr=1e-2, epochs=1, batch_size=64)
-    start = finetuning.starting_network(True, settings)
+    settings = FineTuningSettings(width=4, lr=1e-2, epochs=1, batch_size=64)
+    start = starting_network(True, settings)
     yield "start", torch.cat([p.flatten() for p in start.state_dict().values()])
     faces = corpora.load("simulated", view="ferplus")
     shares = faces.votes / faces.votes.sum(1, keepdim=True)
     loss = torch.nn.functional.cross_entropy
-    tuned = finetuning.finetune(
+    tuned = finetune(
         faces.images[:200], shares[:200], torch.arange(100), loss, 10, settings, 0, loss_key="votes", start=start
     )
     yield "features", tuned.features
@@ -123,7 +123,7 @@ def traces() -> AffectTraces:
 
 
 def of_pen():
-    trunk = finetuning.Settings(width=4, lr=1e-2, epochs=1)
+    trunk = FineTuningSettings(width=4, lr=1e-2, epochs=1)
     settings = pen.PenSettings(
         (0, 1), trunk, trunk, grid=(0.0, 1e-2), sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
         min_steps=20, shares=(10, 50), gap=2.0, batch_size=8,
@@ -242,12 +242,12 @@ def of_rock():
 
 def of_across():
     sizes = {"train": 200, "val": 80, "test": 60}
-    settings = across.Settings((0, 1), members=2, generations=2, n_samples=5, rates=(1e-3, 1e-2), max_epochs=3)
+    settings = across.AcrossSettings((0, 1), members=2, generations=2, n_samples=5, rates=(1e-3, 1e-2), max_epochs=3)
     for name, shape, own in (("plain", (1, 4), False), ("units", (3, 2), False), ("people", (2, 3), True)):
         g = generator(1)
         x = {split: torch.randn(*([2] if own else []), n, 6, generator=g) for split, n in sizes.items()}
         weight = 2 * torch.randn(6, shape[0] * shape[1], generator=g)
-        p = {split: across.chances(of @ weight, shape).float() for split, of in x.items()}
+        p = {split: probabilities(of @ weight, shape).float() for split, of in x.items()}
         options = {}
         if name == "units":
             p = {split: torch.nn.functional.one_hot(y.argmax(-1), 2).float() for split, y in p.items()}
@@ -255,9 +255,9 @@ def of_across():
         if name == "people":
             options["person"] = {split: torch.arange(n).expand(2, -1) % 4 for split, n in sizes.items()}
         clusters = torch.zeros(60, dtype=torch.int64) if own else torch.arange(60) // 4
-        task = across.Task(name, "made up", x, p, p["test"].double(), clusters, p["test"].double(), **options)
-        for method, said in across.say(task, settings).items():
-            yield f"{name} {method}", said.probs["test"]
+        task = across.PredictionTask(x, p, p["test"].double(), clusters, p["test"].double(), **options)
+        for method, predictions in across.predict_all(task, settings).items():
+            yield f"{name} {method}", predictions.probs["test"]
 
 
 def main(folder: Path) -> None:

@@ -29,83 +29,62 @@ def images_and_size(draw) -> tuple[torch.Tensor, int]:
     return images, draw(st.integers(1, min(height, width)))
 
 
-class TestRandomCropFlip:
-    @given(images_and_size(), st.integers(0, 2**31))
-    def test_every_crop_is_a_window_of_its_image_or_its_mirror(self, given, seed):
-        images, size = given
-        crops = random_crop_flip(images, size, seeded(seed))
-        assert crops.dtype == torch.uint8 and crops.shape == (*images.shape[:-2], size, size)
-        for image, crop in zip(images, crops, strict=True):
-            windows = [
-                image[..., top : top + size, left : left + size]
-                for top in range(image.shape[-2] - size + 1)
-                for left in range(image.shape[-1] - size + 1)
-            ]
-            assert any(torch.equal(crop, w) or torch.equal(crop, w.flip(-1)) for w in windows)
-
-    @given(images_and_size(), st.integers(0, 2**31))
-    def test_channels_move_together(self, given, seed):
-        images, size = given
-        together = random_crop_flip(images, size, seeded(seed))
-        if images.ndim == 4:
-            for channel in range(images.shape[1]):
-                assert torch.equal(together[:, channel], random_crop_flip(images[:, channel], size, seeded(seed)))
-
-    def test_every_place_and_orientation_is_as_likely(self):
-        # 3 places down x 2 to the right x 2 orientations; the two left columns tell which.
-        n = 6000
-        crops = random_crop_flip(numbered(1, 6, 5).expand(n, -1, -1), 4, seeded())
-        _, counts = torch.unique(crops[:, 0, :2].long() @ torch.tensor([256, 1]), return_counts=True)
-        assert len(counts) == 12
-        assert chisquare(counts).pvalue > 0.001
-
-    def test_images_move_apart(self):
-        """Place down, place to the right and mirroring are independent, and of one image from the next."""
-        crops = random_crop_flip(numbered(1, 16, 16).expand(2000, -1, -1), 8, seeded())
-        mirrored = crops[:, 0, 0] > crops[:, 0, 1]
-        corner = torch.where(mirrored, crops[:, 0, -1], crops[:, 0, 0]).long()
-        moves = torch.stack([corner // 16, corner % 16, mirrored.long()]).double()
-        moves = torch.cat([moves[:, 1:], moves[:, :-1]])
-        assert (torch.corrcoef(moves) - torch.eye(6)).abs().max() < 5 / 2000**0.5
-
-    def test_a_generator_decides_all(self):
-        images, before = numbered(50, 9, 9), torch.get_rng_state()
-        first, again, other = (random_crop_flip(images, 6, seeded(seed)) for seed in (0, 0, 1))
-        assert torch.equal(torch.get_rng_state(), before)
-        assert torch.equal(first, again) and not torch.equal(first, other)
-
-    def test_whole_images_are_mirrored_only(self):
-        images = numbered(40, 3, 5, 5)
-        crops = random_crop_flip(images, 5, seeded())
-        mirrored = (crops != images).flatten(1).any(1)
-        assert torch.equal(crops[mirrored], images[mirrored].flip(-1))
-        assert 8 < mirrored.sum() < 32
-
-    def test_images_are_left_alone(self):
-        images = numbered(4, 6, 6)
-        random_crop_flip(images, 6, seeded()).zero_()
-        assert torch.equal(images, numbered(4, 6, 6))
+@given(images_and_size(), st.integers(0, 2**31))
+def test_every_crop_is_a_window_of_its_image_or_its_mirror(given, seed):
+    images, size = given
+    crops = random_crop_flip(images, size, seeded(seed))
+    assert crops.dtype == torch.uint8 and crops.shape == (*images.shape[:-2], size, size)
+    for image, crop in zip(images, crops, strict=True):
+        windows = [
+            image[..., top : top + size, left : left + size]
+            for top in range(image.shape[-2] - size + 1)
+            for left in range(image.shape[-1] - size + 1)
+        ]
+        assert any(torch.equal(crop, w) or torch.equal(crop, w.flip(-1)) for w in windows)
 
 
-class TestCenterCrop:
-    def test_by_hand(self):
-        image = numbered(1, 4, 5)
-        # One row above and one below; of three columns too many, one on the left and two on the right.
-        assert center_crop(image, 2).tolist() == [[[6, 7], [11, 12]]]
-        assert center_crop(image, 3).tolist() == [[[1, 2, 3], [6, 7, 8], [11, 12, 13]]]
+def test_every_place_and_orientation_is_as_likely():
+    # 3 places down x 2 to the right x 2 orientations; the two left columns tell which.
+    n = 6000
+    crops = random_crop_flip(numbered(1, 6, 5).expand(n, -1, -1), 4, seeded())
+    _, counts = torch.unique(crops[:, 0, :2].long() @ torch.tensor([256, 1]), return_counts=True)
+    assert len(counts) == 12
+    assert chisquare(counts).pvalue > 0.001
 
-    @given(images_and_size())
-    def test_margins_differ_by_one_pixel_at_most(self, given):
-        images, size = given
-        crops = center_crop(images, size)
-        assert crops.shape == (*images.shape[:-2], size, size)
-        down, right = ((side - size) // 2 for side in images.shape[-2:])
-        assert torch.equal(crops[..., 0, 0], images[..., down, right])
-        assert torch.equal(crops[..., -1, -1], images[..., down + size - 1, right + size - 1])
 
-    def test_mirrors_into_itself_where_the_margin_is_even(self):
-        images = numbered(2, 3, 9, 11)
-        assert torch.equal(center_crop(images.flip(-1), 5), center_crop(images, 5).flip(-1))
+def test_images_move_apart():
+    """Place down, place to the right and mirroring are independent, and of one image from the next."""
+    crops = random_crop_flip(numbered(1, 16, 16).expand(2000, -1, -1), 8, seeded())
+    mirrored = crops[:, 0, 0] > crops[:, 0, 1]
+    corner = torch.where(mirrored, crops[:, 0, -1], crops[:, 0, 0]).long()
+    moves = torch.stack([corner // 16, corner % 16, mirrored.long()]).double()
+    moves = torch.cat([moves[:, 1:], moves[:, :-1]])
+    assert (torch.corrcoef(moves) - torch.eye(6)).abs().max() < 5 / 2000**0.5
+
+
+def test_a_generator_decides_all():
+    images, before = numbered(50, 9, 9), torch.get_rng_state()
+    first, again, other = (random_crop_flip(images, 6, seeded(seed)) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_whole_images_are_mirrored_only():
+    images = numbered(40, 3, 5, 5)
+    crops, before = random_crop_flip(images, 5, seeded()), images.clone()
+    mirrored = (crops != images).flatten(1).any(1)
+    assert torch.equal(crops[mirrored], images[mirrored].flip(-1))
+    assert 8 < mirrored.sum() < 32
+    crops.zero_()
+    assert torch.equal(images, before), "crops are copies"
+
+
+def test_the_middle_by_hand():
+    image, several = numbered(1, 4, 5), numbered(2, 3, 9, 11)
+    # One row above and one below; of three columns too many, one on the left and two on the right.
+    assert center_crop(image, 2).tolist() == [[[6, 7], [11, 12]]]
+    assert center_crop(image, 3).tolist() == [[[1, 2, 3], [6, 7, 8], [11, 12, 13]]]
+    assert torch.equal(center_crop(several, 5), several[:, :, 2:7, 3:8])
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
+import io
 import pickle
-import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from uncertain_affect.compute.devices import choose_device, one_thread
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.models.uncnet import UncNet, draw_kept
-from uncertain_affect.training import fit as training
+from uncertain_affect.training import fit as module
 from uncertain_affect.training.fit import evaluate, fit, fit_tensors, generators, minibatches
 
 D, C = 6, 3
@@ -29,10 +28,10 @@ def network(seeds, dropout=0.2):
     return UncNet(D, generators(seeds), hidden=(16, 16), n_classes=C, dropout=dropout).double()
 
 
-def fitted(seeds, loss=soft_label_cross_entropy, train=TRAIN, dropout=0.2, **options):
+def fitted(seeds, loss=soft_label_cross_entropy, train=TRAIN, val=VAL, dropout=0.2, **options):
     model = network(seeds, dropout)
     settings = {"lr": 0.01, "batch_size": 16, "max_epochs": 8, "patience": 100, "clip_norm": 0.5} | options
-    return model, fit_tensors(model, loss, train, VAL, order=generators(seeds, 1), **settings)
+    return model, fit_tensors(model, loss, train, val, order=generators(seeds, 1), **settings)
 
 
 def parameters(model, member=0):
@@ -42,15 +41,17 @@ def parameters(model, member=0):
 # --- side by side -----------------------------------------------------------------------------------------
 
 
-def test_copies_side_by_side_are_copies_trained_one_after_another():
+@pytest.mark.parametrize("own_data", [False, True])
+def test_copies_side_by_side_are_copies_trained_one_after_another(own_data):
     seeds = [3, 0, 7]
-    together, history = fitted(seeds)
+    sets = [data(50, seed if own_data else 0) for seed in seeds]
+    together = tuple(torch.stack(part) for part in zip(*sets, strict=True)) if own_data else sets[0]
+    together, history = fitted(seeds, train=together, val=together, own_data=own_data)
     for member, seed in enumerate(seeds):
-        alone, its_history = fitted([seed])
+        alone, its_history = fitted([seed], train=sets[member], val=sets[member])
         torch.testing.assert_close(parameters(together, member), parameters(alone), rtol=0, atol=1e-9)
-        torch.testing.assert_close(
-            torch.tensor(history.val)[:, member], torch.tensor(its_history.val)[:, 0], rtol=0, atol=1e-9
-        )
+        ours, theirs = torch.tensor(history.val)[:, member], torch.tensor(its_history.val)[:, 0]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
         assert history.best_epoch[member] == its_history.best_epoch[0]
 
 
@@ -59,54 +60,39 @@ def test_a_copy_is_a_plain_torch_network():
     epochs, seed = 5, 4
     initial = network([seed])
 
-    class Plain(nn.Module):
-        def __init__(self):
-            super().__init__()
-            shapes = [w.shape[1:] for w in initial.weights]
-            self.layers = nn.ModuleList(nn.Linear(*shape, dtype=torch.float64) for shape in shapes)
-            with torch.no_grad():
-                for layer, weight, bias in zip(self.layers, initial.weights, initial.biases, strict=True):
-                    layer.weight.copy_(weight[0].T)
-                    layer.bias.copy_(bias[0, 0])
+    plain = nn.ModuleList(nn.Linear(*w.shape[1:], dtype=torch.float64) for w in initial.weights)
+    with torch.no_grad():
+        for layer, weight, bias in zip(plain, initial.weights, initial.biases, strict=True):
+            layer.weight.copy_(weight[0].T)
+            layer.bias.copy_(bias[0, 0])
 
-        def forward(self, x, masks=None):
-            for layer in self.layers[:-1]:
-                x = torch.relu(layer(x))
-                if masks is not None:
-                    x = x * draw_kept(x.shape, 0.2, masks) / 0.8
-            return self.layers[-1](x)
+    def forward(x, masks=None):
+        for layer in plain[:-1]:
+            x = torch.relu(layer(x))
+            if masks is not None:
+                x = x * draw_kept(x.shape, 0.2, masks) / 0.8
+        return plain[-1](x)
 
-    plain, masks, order = Plain(), initial.generators[0], generators([seed], 1)[0]
+    masks, order = initial.generators[0], generators([seed], 1)[0]
     optimiser = torch.optim.Adam(plain.parameters(), lr=0.01)
     vals, clipped = [], 0
     for _ in range(epochs):
         for batch in torch.randperm(len(TRAIN[0]), generator=order).split(16):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(plain(TRAIN[0][batch], masks), TRAIN[1][batch]).backward()
+            nn.functional.cross_entropy(forward(TRAIN[0][batch], masks), TRAIN[1][batch]).backward()
             clipped += nn.utils.clip_grad_norm_(plain.parameters(), 0.5) > 0.5
             optimiser.step()
         with torch.no_grad():
-            vals.append(nn.functional.cross_entropy(plain(VAL[0]), VAL[1]).item())
+            vals.append(nn.functional.cross_entropy(forward(VAL[0]), VAL[1]).item())
     assert 0 < clipped < epochs * 4, "the case should have steps with and without clipping"
 
     model, history = fitted([seed], max_epochs=epochs)
     assert [v[0] for v in history.val] == pytest.approx(vals, abs=1e-5)
     assert history.best_epoch == [epochs], "the last epoch should be the best for the weights to be compared"
     ours = [w[0].T for w in model.weights] + [b[0, 0] for b in model.biases]
-    theirs = [layer.weight for layer in plain.layers] + [layer.bias for layer in plain.layers]
+    theirs = [layer.weight for layer in plain] + [layer.bias for layer in plain]
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-
-
-def test_each_copy_is_clipped_by_its_own_norm():
-    model = network([0, 1])
-    for p in model.parameters():
-        p.grad = torch.ones_like(p)
-        p.grad[1] *= 1e-6
-    before = [p.grad[1].clone() for p in model.parameters()]
-    training._clip_per_copy([p.grad for p in model.parameters()], 0.5)
-    assert torch.cat([p.grad[0].flatten() for p in model.parameters()]).norm() == pytest.approx(0.5)
-    assert all(torch.equal(p.grad[1], b) for p, b in zip(model.parameters(), before, strict=True))
 
 
 def test_losses_are_means_over_all_examples():
@@ -119,25 +105,16 @@ def test_losses_are_means_over_all_examples():
 
 
 def test_copies_and_generators_must_match():
+    options = {"order": generators([0] * 3), "lr": 0.1, "batch_size": 9, "max_epochs": 1}
     with pytest.raises(ValueError, match="leading axis of 3 copies"):
-        fit_tensors(
-            network([0, 1]),
-            soft_label_cross_entropy,
-            TRAIN,
-            VAL,
-            order=generators([0, 1, 2]),
-            lr=0.1,
-            batch_size=16,
-            max_epochs=1,
-            patience=1,
-        )
+        fit_tensors(network([0, 1]), soft_label_cross_entropy, TRAIN, VAL, **options)
 
 
 # --- when to stop, and where ------------------------------------------------------------------------------
 
 
 def scripted(values):
-    """A loss whose validation part follows a script, (epochs, S), whatever the network says."""
+    """A loss whose validation part follows a script, (epochs, S), whatever the network predicts."""
     values = iter(torch.as_tensor(values, dtype=torch.float64))
 
     def loss(logits, target):
@@ -166,28 +143,20 @@ def test_training_ends_when_no_copy_has_improved_for_patience_epochs():
     assert history.best_epoch == [2, 4]
 
 
-def test_training_learns():
-    _, history = fitted([0, 1], max_epochs=30, dropout=0.0)
-    best_guess = torch.special.entr(VAL[1]).sum(-1).mean().item()
-    assert all(best_guess < best < first - 0.2 for best, first in zip(history.best_val, history.val[0], strict=True))
-
-
-@pytest.mark.parametrize("bad", ["train", "val"])
-def test_a_loss_that_is_not_a_number_ends_training(bad, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
-    epoch = 0
+@pytest.mark.parametrize(
+    ("is_val", "value", "message"),
+    [(False, "nan", "training loss of copy 1 is nan"), (True, "inf", "validation loss of copy 1 is inf")],
+)
+def test_a_loss_that_is_not_a_number_ends_training(is_val, value, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    seen = []
 
     def loss(logits, target):
-        nonlocal epoch
-        is_val = not logits.requires_grad
-        epoch += is_val
-        good = soft_label_cross_entropy(logits, target)
-        if is_val:
-            return good * torch.tensor([1, float("inf") if bad == "val" and epoch == 3 else 1])
-        return good * torch.tensor([1, float("nan") if bad == "train" and epoch == 2 else 1])
+        seen.append(not logits.requires_grad)
+        bad = seen[-1] == is_val and sum(seen) == 2 + is_val  # in the third epoch
+        return soft_label_cross_entropy(logits, target) * torch.tensor([1, float(value) if bad else 1])
 
-    what = {"train": "training loss of copy 1 is nan", "val": "validation loss of copy 1 is inf"}[bad]
-    with pytest.raises(FloatingPointError, match=f"my fit: the {what} in epoch 3"):
+    with pytest.raises(FloatingPointError, match=f"my fit: the {message} in epoch 3"):
         fitted([0, 1], loss, checkpoint=tmp_path / "fit", label="my fit")
     assert len(torch.load(tmp_path / "fit", weights_only=True)["history"]["val"]) == 2
 
@@ -195,59 +164,40 @@ def test_a_loss_that_is_not_a_number_ends_training(bad, tmp_path, monkeypatch):
 # --- interruption -----------------------------------------------------------------------------------------
 
 
-class Interrupted(Exception):
-    pass
+class Epochs:
+    """The loss, which counts the epochs and is interrupted in the one after `last`."""
 
+    def __init__(self, last=None):
+        self.seen, self.last = 0, last
 
-def interrupting(after_epochs):
-    seen = 0
-
-    def loss(logits, target):
-        nonlocal seen
-        seen += not logits.requires_grad
-        if seen == after_epochs and logits.requires_grad:
-            raise Interrupted
+    def __call__(self, logits, target):
+        self.seen += not logits.requires_grad
+        if self.seen == self.last and logits.requires_grad:
+            raise KeyboardInterrupt
         return soft_label_cross_entropy(logits, target)
-
-    return loss
 
 
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
     """The checkpoint of a fit that was interrupted in its fourth epoch."""
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     path = tmp_path / "folder" / "fit.checkpoint"
-    with pytest.raises(Interrupted):
-        fitted([0, 1], interrupting(after_epochs=3), checkpoint=path)
+    with pytest.raises(KeyboardInterrupt):
+        fitted([0, 1], Epochs(last=3), checkpoint=path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     return path
 
 
 def test_a_resumed_fit_is_bit_for_bit_the_uninterrupted_one(checkpoint):
-    whole, history = fitted([0, 1])
-    epochs = 0
-
-    def counting(logits, target):
-        nonlocal epochs
-        epochs += not logits.requires_grad
-        return soft_label_cross_entropy(logits, target)
-
-    resumed, its_history = fitted([0, 1], counting, checkpoint=checkpoint)
-    assert epochs == 8 - 3
-    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
-    for name in ("train", "val", "best_epoch", "best_val"):
-        assert getattr(history, name) == getattr(its_history, name)
-    assert its_history.seconds > 0
-    assert not checkpoint.exists()
-
-
-def test_seconds_add_up_over_an_interruption(checkpoint):
+    (whole, history), epochs = fitted([0, 1]), Epochs()
     state = torch.load(checkpoint, weights_only=True)
     state["history"]["seconds"] = 1000.0
     torch.save(state, checkpoint)
-    _, history = fitted([0, 1], checkpoint=checkpoint)
-    assert 1000 < history.seconds < 1060
+    resumed, its_history = fitted([0, 1], epochs, checkpoint=checkpoint)
+    assert epochs.seen == 8 - 3 and history == its_history
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert 1000 < its_history.seconds < 1060, "they add up"
+    assert not checkpoint.exists()
 
 
 def cut(content):
@@ -259,7 +209,19 @@ def flip(content):
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("damage", [cut, flip, lambda content: b"", lambda content: pickle.dumps({"model": 1})])
+def code(content):
+    """A checkpoint that would run code."""
+
+    class Payload:
+        def __reduce__(self):
+            return (pytest.fail, ("the checkpoint ran code",))
+
+    file = io.BytesIO()
+    torch.save({"model": Payload()}, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", [cut, flip, code, lambda content: b"", lambda content: pickle.dumps({"model": 1})])
 def test_a_damaged_checkpoint_starts_the_fit_anew(checkpoint, damage):
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     with pytest.warns(UserWarning, match=r"fit\.checkpoint is damaged \(.+\); training starts anew"):
@@ -270,30 +232,15 @@ def test_a_damaged_checkpoint_starts_the_fit_anew(checkpoint, damage):
     assert not checkpoint.exists()
 
 
-def test_a_checkpoint_runs_no_code(checkpoint):
-    class Payload:
-        def __reduce__(self):
-            return (pytest.fail, ("the checkpoint ran code",))
-
-    torch.save({"model": Payload()}, checkpoint)
-    with pytest.warns(UserWarning, match="is damaged"):
-        fitted([0, 1], checkpoint=checkpoint, max_epochs=1)
-
-
 def test_a_checkpoint_of_another_network_is_refused(checkpoint):
     with pytest.raises(ValueError, match="checkpoint of another network or fit: delete it"):
         fitted([0, 1, 2], checkpoint=checkpoint)
     assert checkpoint.exists()
 
 
-def test_without_a_checkpoint_file_nothing_is_said(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        fitted([0], checkpoint=tmp_path / "none", max_epochs=1)
-    assert list(tmp_path.iterdir()) == []
-
-
-# --- generators and devices -------------------------------------------------------------------------------
+def test_without_a_checkpoint_file_there_is_no_warning(tmp_path, recwarn):
+    fitted([0], checkpoint=tmp_path / "none", max_epochs=1)
+    assert list(tmp_path.iterdir()) == [] and not recwarn.list
 
 
 def test_generators_repeat_and_their_streams_are_unrelated():
@@ -307,54 +254,6 @@ def test_generators_repeat_and_their_streams_are_unrelated():
     correlation = torch.corrcoef(torch.stack(list(draws.values()))) - torch.eye(len(draws))
     # 4,950 pairs of standard error 1 / sqrt(n): the largest stays below 5 of them (p = .003)
     assert correlation.abs().max() < 5 / n**0.5
-
-
-def test_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device() == choose_device("cpu") == "cpu"
-    for wanted in ("cuda", "cuda:1"):
-        with pytest.raises(ValueError, match=f'DEVICE is {wanted!r}.*use "auto" or "cpu"'):
-            choose_device(wanted)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert (choose_device(), choose_device("cuda:1"), choose_device("cpu")) == ("cuda", "cuda:1", "cpu")
-
-
-def test_copies_with_their_own_data_train_as_they_would_alone():
-    seeds, n = [3, 4], 50
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, n, 6, generator=generator)
-    y = torch.softmax(torch.randn(2, n, 4, generator=generator), -1)
-    settings = {"lr": 0.01, "batch_size": 16, "max_epochs": 4, "patience": 9}
-
-    def network(chosen):
-        return UncNet(6, generators(chosen), hidden=(8, 8), n_classes=4)
-
-    both = network(seeds)
-    history = fit_tensors(
-        both, soft_label_cross_entropy, (x, y), (x, y), order=generators(seeds, 1), own_data=True, **settings
-    )
-    for copy, seed in enumerate(seeds):
-        alone = network([seed])
-        data = (x[copy], y[copy])
-        by_itself = fit_tensors(alone, soft_label_cross_entropy, data, data, order=generators([seed], 1), **settings)
-        for ours, theirs in zip(both.parameters(), alone.parameters(), strict=True):
-            torch.testing.assert_close(ours[copy], theirs[0], rtol=1e-4, atol=1e-6)
-        for ours, theirs in zip(history.val, by_itself.val, strict=True):
-            assert ours[copy] == pytest.approx(theirs[0], rel=1e-4)
-
-
-def test_one_thread_is_for_a_block_or_a_function_and_ends_with_it():
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        with one_thread():
-            assert torch.get_num_threads() == 1
-        with pytest.raises(ZeroDivisionError), one_thread():
-            1 / 0  # noqa: B018
-        assert torch.get_num_threads() == 2
-        assert [one_thread()(torch.get_num_threads)() for _ in range(2)] == [1, 1]
-    finally:
-        torch.set_num_threads(before)
 
 
 # --- any network on any data --------------------------------------------------------------------------------
@@ -396,38 +295,24 @@ def test_the_best_epoch_is_kept_or_the_last_if_asked():
     assert weight == -3 and history.best_epoch == [3] and history.val == [[3.0], [1.0], [2.0]]
 
 
-def test_a_caller_may_stop_it():
+def test_a_caller_may_stop_it_and_schedule_its_rate():
     weight, history = line(9, stop=lambda history: len(history.train) == 2)
     assert weight == -2 and len(history.train) == 2
-
-
-def test_the_schedule_moves_with_each_step():
     schedule = lambda optimiser: torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5**step)  # noqa: E731
-    weight, _ = line(3, schedule=schedule)
-    assert weight == -1.75
+    assert line(3, schedule=schedule)[0] == -1.75, "it moves with each step"
 
 
 def test_what_is_not_to_be_trained_stays_as_it_is():
-    model = network([0, 1])
+    model, (x, y), batches = network([0, 1]), TRAIN, minibatches([torch.arange(50)] * 2, generators([0, 1]), 10)
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
-    x, y = TRAIN
-    rows = minibatches([torch.arange(50)] * 2, generators([0, 1]), 10)
-    fit(
-        model,
-        lambda batch: soft_label_cross_entropy(model(x[batch]), y[batch]),
-        rows,
-        epochs=1,
-        optimiser=lambda p: torch.optim.SGD(p, lr=0.1),
-        trained=["weights.2", "biases.2"],
-    )
+    options = {"epochs": 1, "optimiser": lambda p: torch.optim.SGD(p, lr=0.1), "trained": ["weights.2", "biases.2"]}
+    fit(model, lambda batch: soft_label_cross_entropy(model(x[batch]), y[batch]), batches, **options)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, start[name])}
     assert moved == {"weights.2", "biases.2"}
 
 
 def test_copies_may_have_epochs_of_their_own():
-    weight = nn.Parameter(torch.zeros(2))
-    model = nn.Module()
-    model.register_parameter("weight", weight)
-    batches = lambda: [torch.zeros(2, 1, dtype=torch.int64)]  # noqa: E731
-    history = fit(model, lambda _: weight * 1, batches, epochs=[1, 3], optimiser=lambda p: torch.optim.SGD(p, lr=1.0))
-    assert weight.tolist() == [-1, -3] and history.best_epoch == [1, 3]
+    model = nn.ParameterList([torch.zeros(2)])
+    options = {"epochs": [1, 3], "optimiser": lambda p: torch.optim.SGD(p, lr=1.0)}
+    history = fit(model, lambda _: model[0] * 1, lambda: [torch.zeros(2, 1, dtype=torch.int64)], **options)
+    assert model[0].tolist() == [-1, -3] and history.best_epoch == [1, 3]

@@ -9,14 +9,18 @@ either place load as they are.
 """
 
 import pickle
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uncertain_affect.compute.cache import file_checksum
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # Identity corpus -> (published weight file, identities its classifier tells apart).
 PUBLISHED_WEIGHTS = {
@@ -102,11 +106,11 @@ class InceptionResidual(Inception):
 class InceptionResnetV1(nn.Module):
     """FaceNet's Inception-ResNet-v1, frozen: evaluation mode, no gradients; see `load_inception_resnet_v1`.
 
-    The children stand in the order in which they are applied. `num_classes` adds the identity classifier
-    `logits` of the published files, which no feature passes through.
+    The children stand in the order in which they are applied. No feature passes through the last three, which the
+    published files have: the identity embedding and its classifier `logits` of `num_classes` people.
     """
 
-    def __init__(self, num_classes: int | None = None):
+    def __init__(self, num_classes: int = 1):
         super().__init__()
         self.conv2d_1a = ConvBN(3, 32, 3, stride=2)
         self.conv2d_2a = ConvBN(32, 32, 3)
@@ -123,120 +127,79 @@ class InceptionResnetV1(nn.Module):
         self.block8 = InceptionResidual(1792, BLOCK8, relu=False)
         self.last_linear = nn.Linear(1792, 512, bias=False)
         self.last_bn = nn.BatchNorm1d(512, eps=1e-3)
-        if num_classes is not None:
-            self.logits = nn.Linear(512, num_classes)
+        self.logits = nn.Linear(512, num_classes)
         self.eval().requires_grad_(False)
 
     def tap_maps(self, x: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
-        """Feature maps {tap: (N, channels, h, w)} of a prepared batch (N, 3, H, W).
+        """Feature maps {tap: (N, channels, h, w)} of a prepared batch (N, 3, H, W), the shallowest first.
 
         Nothing is computed beyond the last tap. Raises ValueError for a tap that is not one of `TAPS`.
         """
-        wanted = {}
-        for tap in taps:
-            if tap not in TAPS:
-                raise ValueError(f"unknown tap {tap!r}: choose among {', '.join(TAPS)}")
-            wanted[TAPS[tap][0]] = tap
-        maps = {}
-        for name, module in self.named_children():
-            if len(maps) == len(wanted):
-                break
-            x = module(x)
-            if name in wanted:
-                maps[wanted[name]] = x
-        return maps
+        _check_taps(taps := list(taps), TAPS)
+        modules = {TAPS[tap][0]: tap for tap in taps}
+        return {modules[name]: x for name, x in _outputs_of(self.named_children(), x, modules).items()}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Unit-norm identity embedding (N, 512) of a prepared batch (N, 3, H, W)."""
-        x = self.tap_maps(x, ["mixed_8b"])["mixed_8b"].mean((2, 3))
-        return F.normalize(self.last_bn(self.last_linear(x)), dim=1)
+    def tapped_features(self, images: Tensor, taps: Iterable[str] = tuple(TAPS)) -> dict[str, Tensor]:
+        """Globally average-pooled features {tap: (N, channels)} of grey images, uint8 (N, H, W), in one pass.
 
-    def features(self, images: Tensor, tap: str = "mixed_7a", scaling: str = "raw", resize: str = "nearest") -> Tensor:
-        """Globally average-pooled features (N, channels) of grey images, uint8 (N, H, W), at one tap.
-
-        UncNet's are `tap="mixed_7a"`: 1,792 channels. `scaling` and `resize` are those of `prepare_faces`.
+        UncNet's are those of "mixed_7a": 1,792 channels.
         """
-        return self.tapped_features(images, [tap], scaling, resize)[tap]
-
-    def tapped_features(
-        self,
-        images: Tensor,
-        taps: Iterable[str] = tuple(TAPS),
-        scaling: str = "raw",
-        resize: str = "nearest",
-    ) -> dict[str, Tensor]:
-        """`features` at several taps, in one pass."""
-        x = prepare_faces(images, scaling=scaling, resize=resize).to(self.last_linear.weight.device)
+        x = prepare_faces(images).to(self.last_linear.weight.device)
         return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(x, taps).items()}
 
 
-def prepare_faces(images: Tensor, size: int = 160, scaling: str = "raw", resize: str = "nearest") -> Tensor:
-    """Grey images, uint8 (N, H, W), as the float32 batch (N, 3, size, size) the network takes, on the CPU.
+def _check_taps(taps: Iterable[str], known: Mapping[str, object]) -> None:
+    if unknown := [tap for tap in taps if tap not in known]:
+        raise ValueError(f"unknown tap {unknown[0]!r}: choose among {', '.join(known)}")
 
-    `resize` is "nearest", "bilinear" or "bicubic", from 8-bit image to 8-bit image. UncNet's export called
-    Pillow's `resize` with its default filter, which was nearest until version 7 (January 2020, after the
-    paper) and has been bicubic since.
 
-    `scaling="raw"` feeds pixel values 0 to 255, as UncNet's export did with the TensorFlow originals of these
-    weights; `scaling="fixed"` feeds (x - 127.5) / 128, with which the published weights were trained.
+def _outputs_of(modules: Iterable[tuple[str, nn.Module]], x: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+    """Outputs by name of the wanted ones among modules that are applied in turn, of which no more run than it takes."""
+    outputs = {}
+    for name, module in modules:
+        if len(outputs) == len(wanted):
+            break
+        x = module(x)
+        if name in wanted:
+            outputs[name] = x
+    return outputs
 
-    Raises ValueError for images of another type or shape, and for an unknown `scaling` or `resize`.
+
+def prepare_faces(images: Tensor) -> Tensor:
+    """Grey images, uint8 (N, H, W), as the float32 batch (N, 3, 160, 160) the network takes, on the CPU.
+
+    As UncNet's export did: resized by Pillow's default filter of its time, nearest (until version 7, January 2020),
+    and fed as pixel values 0 to 255, which the TensorFlow originals of these weights got from it too.
+
+    Raises ValueError for images of another type or shape.
     """
     if images.dtype != torch.uint8 or images.ndim != 3:
         raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}: grey images are uint8 (N, H, W)")
-    # Pillow's pixel centres and cubic kernel (a = -0.5) are torch's under these names, on 8-bit images, which
-    # torch resizes on the CPU only.
-    modes = {
-        "nearest": {"mode": "nearest-exact"},
-        "bilinear": {"mode": "bilinear"},
-        "bicubic": {"mode": "bicubic", "antialias": True},
-    }
-    if resize not in modes:
-        raise ValueError(f"unknown resize {resize!r}: choose among {', '.join(modes)}")
-    x = F.interpolate(images[:, None].cpu(), (size, size), **modes[resize]).float()
-    match scaling:
-        case "raw":
-            pass
-        case "fixed":
-            x = (x - 127.5) / 128
-        case _:
-            raise ValueError(f"unknown scaling {scaling!r}: choose 'raw' or 'fixed'")
-    return x.expand(-1, 3, -1, -1)
+    # Pillow's pixel centres are torch's under this name
+    return F.interpolate(images[:, None].cpu(), (160, 160), mode="nearest-exact").float().expand(-1, 3, -1, -1)
 
 
-def load_inception_resnet_v1(path: str | Path, num_classes: int | None = None) -> InceptionResnetV1:
+def load_inception_resnet_v1(path: str | Path, num_classes: int) -> InceptionResnetV1:
     """Inception-ResNet-v1 with the weights of `path`, a state dict under the public names, on the CPU.
 
-    `num_classes` is the number of identities that the file's classifier must have (`PUBLISHED_WEIGHTS`),
-    which tells the two published files apart; without it, any number or no classifier will do.
+    `num_classes` is the number of identities that the file's classifier must have (`PUBLISHED_WEIGHTS`), which tells
+    the two published files apart.
 
-    Raises ValueError, naming the file, the first offending key and the cure, for a truncated file, a pickled
+    Raises ValueError, naming the file, the first offending keys and the cure, for a truncated file, a pickled
     module (only tensors are read) and the weights of another network: either every weight is loaded or none.
     """
-    path = Path(path)
-    cure = (
-        f"use {' or '.join(name for name, _ in PUBLISHED_WEIGHTS.values())} from {WEIGHTS_URL},"
-        " or a state dict saved from InceptionResnetV1"
-    )
-    state = _read_state(path, cure)
-    # On the meta device nothing is drawn at random, and no weight could stay at an initial value.
-    with torch.device("meta"):
-        bias = state.get("logits.bias") if isinstance(state, Mapping) else None
-        model = InceptionResnetV1(num_classes or (bias.numel() if isinstance(bias, Tensor) else None))
-    problem = _mismatch(state, model.state_dict())
-    if problem:
-        raise ValueError(f"{path}: not the expected Inception-ResNet-v1 weights: {problem}; {cure}")
-    # A plain dict carries no version, so batch counters, which evaluation never reads, may be absent.
-    model.load_state_dict(dict(state), assign=True)
-    # Channels last is 1.4 times faster on a CPU.
-    return model.float().to(memory_format=torch.channels_last)
+    with torch.device("meta"):  # nothing is drawn at random, and no weight could stay at an initial value
+        network = InceptionResnetV1(num_classes)
+    files = " or ".join(name for name, _ in PUBLISHED_WEIGHTS.values())
+    cure = f"use {files} from {WEIGHTS_URL}, or a state dict saved from InceptionResnetV1"
+    return _load(network, Path(path), "Inception-ResNet-v1", cure)
 
 
-def _read_state(path: Path, cure: str):
-    """What a file of tensors holds, on the CPU; ValueError, ending in `cure`, for any other file."""
+def _load(network: Network, path: Path, name: str, cure: str, unused: str | tuple[str, ...] = ()) -> Network:
+    """The network in evaluation mode with all weights of a file, but for those whose names start with `unused`."""
     with path.open("rb") as file:
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise ValueError(
                 f"{path}: not a plain file of tensors, but a whole pickled module (refused: unpickling runs"
@@ -244,128 +207,15 @@ def _read_state(path: Path, cure: str):
             ) from error
         except Exception as error:  # a cut file fails in any way: EOFError, OSError, struct.error, ...
             raise ValueError(f"{path}: truncated or damaged; download it again: {cure}") from error
-
-
-def _mismatch(state, expected: Mapping[str, Tensor]) -> str | None:
-    """The first way in which `state` differs from the keys and shapes of `expected`, in words."""
-    if not isinstance(state, Mapping):
-        return f"it holds a {type(state).__name__}, not a state dict"
-    for key, tensor in expected.items():
-        if key not in state:
-            if not key.endswith("num_batches_tracked"):
-                return f"key {key!r} is missing"
-        elif not isinstance(state[key], Tensor):
-            return f"key {key!r} holds a {type(state[key]).__name__}, not a tensor"
-        elif state[key].shape != tensor.shape:
-            return f"key {key!r} has shape {tuple(state[key].shape)} where {tuple(tensor.shape)} is expected"
-    extra = next((key for key in state if key not in expected), None)
-    return None if extra is None else f"key {extra!r} is unexpected"
-
-
-# Tap point of the small network -> (channels, stride) of the stage it is the output of: six depths, as in `TAPS`.
-SMALL_TAPS = {
-    "stage1": (32, 2),
-    "stage2": (48, 1),
-    "stage3": (64, 2),
-    "stage4": (96, 1),
-    "stage5": (128, 2),
-    "stage6": (256, 1),
-}
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions on a shortcut: He et al. (2016), *Deep Residual Learning*, Fig. 5 left.
-
-    The shortcut is a strided 1x1 convolution with batch normalisation, as channels change in every stage.
-    """
-
-    def __init__(self, in_channels: int, channels: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
-        self.bn_shortcut = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(residual + self.bn_shortcut(self.shortcut(x)))
-
-
-class SmallResNet(nn.Module):
-    """A residual network of 1.4 million weights for grey faces of 48x48 pixels, trainable in a minute on a CPU.
-
-    A strided 5x5 convolution and one `BasicBlock` per stage of `SMALL_TAPS`, with maps of 12x12 (stages 1 and 2),
-    6x6 (3 and 4) and 3x3 (5 and 6); the classifier `logits` reads the average-pooled last stage. All methods take
-    images as they are, uint8 (N, 48, 48), and feed (x - 127.5) / 128.
-
-    Args:
-        num_classes: identities that the classifier tells apart.
-        generator: draws the initial weights.
-    """
-
-    SIZE = 48
-
-    def __init__(self, num_classes: int, generator: torch.Generator):
-        super().__init__()
-        # On the meta device the layers draw nothing from the global generator.
-        with torch.device("meta"):
-            channels = 24
-            self.conv = nn.Conv2d(1, channels, 5, stride=2, padding=2, bias=False)
-            self.bn = nn.BatchNorm2d(channels)
-            for stage, (width, stride) in SMALL_TAPS.items():
-                self.add_module(stage, BasicBlock(channels, width, stride))
-                channels = width
-            self.logits = nn.Linear(channels, num_classes)
-        self.to_empty(device="cpu")
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()  # ones and zeros
-            elif isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        nn.init.normal_(self.logits.weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.logits.bias)
-        # Channels last is faster on a CPU.
-        self.to(memory_format=torch.channels_last)
-
-    @classmethod
-    def check(cls, images: Tensor, taps: Iterable[str]) -> None:
-        """Raise ValueError for images of another type or size, and for a tap that is not one of `SMALL_TAPS`."""
-        for tap in taps:
-            if tap not in SMALL_TAPS:
-                raise ValueError(f"unknown tap {tap!r}: choose among {', '.join(SMALL_TAPS)}")
-        if images.dtype != torch.uint8 or images.shape[1:] != (cls.SIZE, cls.SIZE):
-            raise ValueError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}: the small network takes grey images of"
-                f" {cls.SIZE}x{cls.SIZE} pixels, uint8 (N, {cls.SIZE}, {cls.SIZE})"
-            )
-
-    def tap_maps(self, images: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
-        """Feature maps {tap: (N, channels, h, w)}; nothing is computed beyond the last tap.
-
-        Raises ValueError as `check`.
-        """
-        taps = list(taps)
-        self.check(images, taps)
-        x = (images[:, None].to(self.logits.weight.device).float() - 127.5) / 128
-        x = F.relu(self.bn(self.conv(x)))
-        maps = {}
-        for stage in SMALL_TAPS:
-            if len(maps) == len(set(taps)):
-                break
-            x = self.get_submodule(stage)(x)
-            if stage in taps:
-                maps[stage] = x
-        return maps
-
-    def tapped_features(self, images: Tensor, taps: Iterable[str] = tuple(SMALL_TAPS)) -> dict[str, Tensor]:
-        """Globally average-pooled features {tap: (N, channels)}, in one pass."""
-        return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(images, taps).items()}
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of the identities."""
-        return self.logits(self.tapped_features(images, ["stage6"])["stage6"])
+    if isinstance(state, Mapping):
+        state = {key: tensor for key, tensor in state.items() if not str(key).startswith(unused)}
+    try:
+        # a plain dict carries no version, so batch counters, which evaluation never reads, may be absent
+        network.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError) as error:
+        problem = textwrap.shorten(str(error), 400)
+        raise ValueError(f"{path}: not the expected {name} weights: {problem}; {cure}") from error
+    return network.float().to(memory_format=torch.channels_last).eval()
 
 
 # Depth -> (residual blocks in each of the four stages, convolutions of a block as (kernel, channels in units of the
@@ -373,18 +223,6 @@ class SmallResNet(nn.Module):
 RESNETS = {
     18: ((2, 2, 2, 2), ((3, 1), (3, 1))),
     50: ((3, 4, 6, 3), ((1, 1), (3, 1), (1, 4))),
-}
-
-# Depth -> weight file of a network trained on ImageNet (torchvision's IMAGENET1K_V1). The eight hexadecimal digits in
-# its name are the first of its SHA-256.
-PUBLISHED_RESNETS = {18: "resnet18-f37072fd.pth", 50: "resnet50-0676ba61.pth"}
-RESNETS_URL = "https://download.pytorch.org/models"
-
-# Input channels -> mean and standard deviation of each, in 8-bit pixel values. Those of RGB are ImageNet's, which the
-# published weights were trained with.
-PIXEL_MOMENTS = {
-    1: ([127.5], [128.0]),
-    3: ([255 * mean for mean in (0.485, 0.456, 0.406)], [255 * sd for sd in (0.229, 0.224, 0.225)]),
 }
 
 
@@ -424,6 +262,100 @@ class ResidualBlock(nn.Module):
             if i < self.depth:
                 residual = F.relu(residual, inplace=True)
         return F.relu(residual + (x if self.downsample is None else self.downsample(x)), inplace=True)
+
+
+def _draw_weights(network: nn.Module, generator: torch.Generator, mode: str) -> None:
+    """Weights of a network made on the meta device: convolutions Kaiming normal, normalisations at one and zero."""
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu", generator=generator)
+    network.to(memory_format=torch.channels_last)  # faster on a CPU
+
+
+# Tap point of the small network -> (channels, stride) of the stage it is the output of: six depths, as in `TAPS`.
+SMALL_TAPS = {
+    "stage1": (32, 2),
+    "stage2": (48, 1),
+    "stage3": (64, 2),
+    "stage4": (96, 1),
+    "stage5": (128, 2),
+    "stage6": (256, 1),
+}
+
+
+class SmallResNet(nn.Module):
+    """A residual network of 1.4 million weights for grey faces of 48x48 pixels, trainable in a minute on a CPU.
+
+    A strided 5x5 convolution and one `ResidualBlock` per stage of `SMALL_TAPS`, with maps of 12x12 (stages 1 and 2),
+    6x6 (3 and 4) and 3x3 (5 and 6); the classifier `logits` reads the average-pooled last stage. All methods take
+    images as they are, uint8 (N, 48, 48), and feed (x - 127.5) / 128.
+
+    Args:
+        num_classes: identities that the classifier tells apart.
+        generator: draws the initial weights.
+    """
+
+    SIZE = 48
+
+    def __init__(self, num_classes: int, generator: torch.Generator):
+        super().__init__()
+        # On the meta device the layers draw nothing from the global generator.
+        with torch.device("meta"):
+            channels = 24
+            self.conv = nn.Conv2d(1, channels, 5, stride=2, padding=2, bias=False)
+            self.bn = nn.BatchNorm2d(channels)
+            for stage, (width, stride) in SMALL_TAPS.items():
+                self.add_module(stage, ResidualBlock(channels, width, RESNETS[18][1], stride))
+                channels = width
+            self.logits = nn.Linear(channels, num_classes)
+        _draw_weights(self, generator, "fan_in")
+        nn.init.normal_(self.logits.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.logits.bias)
+
+    @classmethod
+    def check(cls, images: Tensor, taps: Iterable[str]) -> None:
+        """Raise ValueError for images of another type or size, and for a tap that is not one of `SMALL_TAPS`."""
+        _check_taps(taps, SMALL_TAPS)
+        if images.dtype != torch.uint8 or images.shape[1:] != (cls.SIZE, cls.SIZE):
+            raise ValueError(
+                f"images are {images.dtype} of shape {tuple(images.shape)}: the small network takes grey images of"
+                f" {cls.SIZE}x{cls.SIZE} pixels, uint8 (N, {cls.SIZE}, {cls.SIZE})"
+            )
+
+    def tap_maps(self, images: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
+        """Feature maps {tap: (N, channels, h, w)}; nothing is computed beyond the last tap.
+
+        Raises ValueError as `check`.
+        """
+        wanted = set(taps)
+        self.check(images, wanted)
+        x = (images[:, None].to(self.logits.weight.device).float() - 127.5) / 128
+        x = F.relu(self.bn(self.conv(x)))
+        return _outputs_of(((stage, self.get_submodule(stage)) for stage in SMALL_TAPS), x, wanted)
+
+    def tapped_features(self, images: Tensor, taps: Iterable[str] = tuple(SMALL_TAPS)) -> dict[str, Tensor]:
+        """Globally average-pooled features {tap: (N, channels)}, in one pass."""
+        return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(images, taps).items()}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes) of the identities."""
+        return self.logits(self.tapped_features(images, ["stage6"])["stage6"])
+
+
+# Depth -> weight file of a network trained on ImageNet (torchvision's IMAGENET1K_V1). The eight hexadecimal digits in
+# its name are the first of its SHA-256.
+PUBLISHED_RESNETS = {18: "resnet18-f37072fd.pth", 50: "resnet50-0676ba61.pth"}
+RESNETS_URL = "https://download.pytorch.org/models"
+
+# Input channels -> mean and standard deviation of each, in 8-bit pixel values. Those of RGB are ImageNet's, which the
+# published weights were trained with.
+PIXEL_MOMENTS = {
+    1: ([127.5], [128.0]),
+    3: ([255 * mean for mean in (0.485, 0.456, 0.406)], [255 * sd for sd in (0.229, 0.224, 0.225)]),
+}
 
 
 class ResNet(nn.Module):
@@ -477,18 +409,11 @@ class ResNet(nn.Module):
             if num_classes is not None:
                 self.fc = nn.Linear(channels, num_classes)
         self.n_features = channels
-        self.to_empty(device="cpu")
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()  # ones and zeros
-            elif isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-            elif isinstance(module, nn.Linear):
-                bound = module.in_features**-0.5
-                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        # Channels last is faster on a CPU.
-        self.to(memory_format=torch.channels_last)
+        _draw_weights(self, generator, "fan_out")
+        if num_classes is not None:
+            bound = channels**-0.5
+            nn.init.uniform_(self.fc.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(self.fc.bias, -bound, bound, generator=generator)
 
     def prepare(self, images: Tensor) -> Tensor:
         """The batch (N, in_channels, H, W) of the first convolution, in the network's precision and on its device.
@@ -527,12 +452,11 @@ def load_resnet(path: str | Path, depth: int) -> ResNet:
     `path` is a state dict under the public names, of which the classifier `fc` may be part and is left out. The
     network is in evaluation mode; its weights may be trained on.
 
-    Raises ValueError, naming the file, the first offending key and the cure, for a file under a published name
+    Raises ValueError, naming the file, the first offending keys and the cure, for a file under a published name
     (`PUBLISHED_RESNETS`) with another checksum, a truncated file, a pickled module (only tensors are read) and the
     weights of another network: either every weight is loaded or none.
     """
     path = Path(path)
-    network = ResNet(depth, torch.Generator())
     cure = f"use {RESNETS_URL}/{PUBLISHED_RESNETS[depth]}, or a state dict saved from ResNet({depth}, ...)"
     if path.name in PUBLISHED_RESNETS.values():
         published = path.stem.split("-")[1]
@@ -542,12 +466,4 @@ def load_resnet(path: str | Path, depth: int) -> ResNet:
                 f"{path}: damaged, or another file under this name: its SHA-256 begins with {checksum[:8]}, that of the"
                 f" published file with {published}; download it again: {cure}"
             )
-    state = _read_state(path, cure)
-    if isinstance(state, Mapping):
-        state = {key: tensor for key, tensor in state.items() if key not in ("fc.weight", "fc.bias")}
-    problem = _mismatch(state, network.state_dict())
-    if problem:
-        raise ValueError(f"{path}: not the expected ResNet-{depth} weights: {problem}; {cure}")
-    # A plain dict carries no version, so batch counters may be absent.
-    network.load_state_dict(state)
-    return network.eval()
+    return _load(ResNet(depth, torch.Generator()), path, f"ResNet-{depth}", cure, unused="fc.")

@@ -1,7 +1,7 @@
 """UGN: facial action units detected on a graph whose edges are masked at random.
 
 Paper: Song, Chen, Zheng and Ji, "Uncertain Graph Neural Networks for Facial Action Unit Detection" (AAAI 2021),
-section "Method" and figure 1. No code was published: what the text leaves open is said where it is decided.
+section "Method" and figure 1. No code was published: what the text leaves open is noted where it is decided.
 """
 
 import math
@@ -29,7 +29,7 @@ NUMBERS_PER_CHUNK = 2**20
 class ActionUnitBranches(nn.Module):
     """N parallel branches that turn a face network's pooled features into one feature vector per action unit.
 
-    The paper takes "N feature vectors from ResNet18" without saying how; here each action unit (AU) has its own
+    The paper takes "N feature vectors from ResNet18" and does not explain how; here each action unit (AU) has its own
     fully connected layer with ReLU, and its own readout, on the pooled features that all share.
 
     Args:
@@ -198,8 +198,7 @@ class UncertainGraphNetwork(nn.Module):
         branch_copies: which copy of ``branches`` each copy stands on; by default the one of its own number.
 
     Raises:
-        ValueError: no generator, another number of arms than of generators, an unknown arm or normalisation, a
-            number of samples below one, or branches of other sizes.
+        ValueError: an unknown arm or normalisation.
 
     Source: section "Learning the Uncertain Graph for AU Detection".
     """
@@ -220,14 +219,8 @@ class UncertainGraphNetwork(nn.Module):
         branch_copies: Sequence[int] | None = None,
     ):
         super().__init__()
-        if not generators:
-            raise ValueError("UncertainGraphNetwork needs at least one generator: one per copy of the network")
-        if len(arms) != len(generators):
-            raise ValueError(f"there are {len(arms)} arms for {len(generators)} generators: each copy needs one")
         if unknown := sorted(set(arms) - set(ARMS)):
             raise ValueError(f"unknown arm {unknown[0]!r}: expected one of {', '.join(ARMS)}")
-        _check_samples(n_samples, "n_samples")
-        _check_samples(n_weight_samples, "n_weight_samples")
         self.n_au, self.in_features, self.width = n_au, in_features, width
         self.generators = list(generators)
         self.arms = tuple(arms)
@@ -243,10 +236,11 @@ class UncertainGraphNetwork(nn.Module):
                 self.layers[1].register_parameter(name, None)
         self.readout = _glorot((n_au, width), width, 1, self.generators)
         self.readout_bias = nn.Parameter(torch.zeros(len(generators), 1, 1, n_au))
-        # buffers follow the network to its device and into its file, and are not parameters
-        weight, bias = self._choose_branches(branches, branch_copies)
-        self.register_buffer("branch_weight", weight, persistent=False)
-        self.register_buffer("branch_bias", bias, persistent=False)
+        # buffers follow the network to its device, and are not parameters
+        chosen = list(range(len(generators)) if branch_copies is None else branch_copies)
+        for name in ("weight", "bias"):
+            frozen = None if branches is None else getattr(branches, name).detach()[chosen]
+            self.register_buffer(f"branch_{name}", frozen, persistent=False)
 
     def forward(self, x: Tensor) -> Prediction:
         """What `training.fit` needs: logits (C, B, N) and example weights (C, B).
@@ -257,15 +251,11 @@ class UncertainGraphNetwork(nn.Module):
         Args:
             x: AU features (B, N, d), the same for every copy, or (C, B, N, d); with branches, pooled features
                 (B, D) or (C, B, D).
-
-        Raises:
-            ValueError: features of another shape, or not finite.
         """
-        self._check_features(x)
         n_copies, n_examples = len(self.arms), x.shape[self._example_axis]
         weights = x.new_ones(n_copies, n_examples)
         if not self.training:
-            z = self._sample_logits(x, self.n_samples)
+            z = self.sample_logits(x, self.n_samples)
             # log p/(1 - p) of p = mean_s sigmoid(z_s), from logarithms, so that no p of 0 or 1 turns infinite
             return Prediction(F.logsigmoid(z).logsumexp(0) - F.logsigmoid(-z).logsumexp(0), weights)
         features = self._features(x)
@@ -282,19 +272,26 @@ class UncertainGraphNetwork(nn.Module):
 
         What does not depend on the masks is computed once for all S. Examples draw their noise one after another,
         so that a set split into batches has the same noise as the whole.
-
-        Raises:
-            ValueError: no sample asked for, features of another shape, or not finite.
         """
-        _check_samples(n_samples, "n_samples")
-        self._check_features(x)
-        return self._sample_logits(x, n_samples)
+        n_copies, axis = len(self.arms), self._example_axis
+        # without noise all samples are the same one
+        still = [c for c, arm in enumerate(self.arms) if arm == "GN-D"]
+        noisy = [c for c, arm in enumerate(self.arms) if arm != "GN-D"]
+        logits = x.new_empty(n_samples, n_copies, x.shape[axis], self.n_au)
+        start = 0
+        for part in self._chunks(x, n_samples, axis):
+            inputs = slice(start, start := start + part.shape[axis])
+            features = self._features(part)
+            for copies, n in ((noisy, n_samples), (still, 1)):
+                if copies:
+                    logits[:, copies, inputs] = self._logits(features, n, copies)
+        return logits
 
     @torch.no_grad()
     def probabilities(self, x: Tensor, n_samples: int) -> Tensor:
         """Probabilities (S, C, B, N) that each AU occurs, without gradients; the mean over S is Eq. 7.
 
-        Takes the arguments of :meth:`sample_logits` and raises what it raises.
+        Takes the arguments of :meth:`sample_logits`.
         """
         return torch.sigmoid(self.sample_logits(x, n_samples))
 
@@ -307,11 +304,7 @@ class UncertainGraphNetwork(nn.Module):
         """Mean over examples of the deterministic mask sigmoid(mu), (C, 2, N, N) for both layers.
 
         The second layer's input is that of the noise-free network. ``x`` as in `forward`.
-
-        Raises:
-            ValueError: features of another shape, or not finite.
         """
-        self._check_features(x)
         sums = 0.0
         for part in self._chunks(x, 1, self._example_axis):
             features = self._features(part)
@@ -335,21 +328,6 @@ class UncertainGraphNetwork(nn.Module):
             else:
                 row.normal_(generator=self.generators[copy])
         return noise[..., :drawn].unflatten(-1, shape).movedim(3, 0).to(self.readout)
-
-    def _sample_logits(self, x: Tensor, n_samples: int) -> Tensor:
-        n_copies, axis = len(self.arms), self._example_axis
-        # without noise all samples are the same one
-        still = [c for c, arm in enumerate(self.arms) if arm == "GN-D"]
-        noisy = [c for c, arm in enumerate(self.arms) if arm != "GN-D"]
-        logits = x.new_empty(n_samples, n_copies, x.shape[axis], self.n_au)
-        start = 0
-        for part in self._chunks(x, n_samples, axis):
-            inputs = slice(start, start := start + part.shape[axis])
-            features = self._features(part)
-            for copies, n in ((noisy, n_samples), (still, 1)):
-                if copies:
-                    logits[:, copies, inputs] = self._logits(features, n, copies)
-        return logits
 
     def _logits(self, features: Tensor, n_samples: int, copies: list[int]) -> Tensor:
         """Logits (S, C, B, N) of some copies, on the features of all of them."""
@@ -385,46 +363,6 @@ class UncertainGraphNetwork(nn.Module):
         per_example = len(self.arms) * self.n_au * max(n_samples * self.width, self.in_features)
         return x.split(max(1, NUMBERS_PER_CHUNK // per_example), axis)
 
-    def _check_features(self, x: Tensor) -> None:
-        if self.branch_weight is None:
-            expected = (self.n_au, self.in_features)
-            meaning = f"{self.n_au} action units of width {self.in_features}"
-        else:
-            expected = (self.branch_weight.shape[1],)
-            meaning = f"pooled features of width {expected[0]}"
-        example = len(expected)
-        shared, own = x.ndim == example + 1, x.ndim == example + 2 and len(x) == len(self.arms)
-        if not (shared or own) or x.shape[-example:] != expected:
-            shape = ", ".join(map(str, expected))
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}: the network takes {meaning}, "
-                f"(B, {shape}) or ({len(self.arms)}, B, {shape})"
-            )
-        # any number that is not finite makes the sum so, and one sum is much cheaper than a test of each
-        if not x.sum().isfinite() and (bad := x.isfinite().logical_not()).any():
-            *where, _ = bad.nonzero()[0].tolist()
-            names = ["copy"] * own + ["example", "action unit"][:example]
-            place = ", ".join(f"{name} {i}" for name, i in zip(names, where, strict=True))
-            raise ValueError(f"x is NaN or infinite at {place}: leave such examples out")
-
-    def _choose_branches(
-        self, branches: ActionUnitBranches | None, chosen: Sequence[int] | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        if branches is None:
-            return None, None
-        if (branches.n_au, branches.width) != (self.n_au, self.in_features):
-            raise ValueError(
-                f"the branches give {branches.n_au} action units of width {branches.width}, "
-                f"the network takes {self.n_au} of width {self.in_features}"
-            )
-        chosen = list(range(len(branches.weight)) if chosen is None else chosen)
-        if len(chosen) != len(self.arms):
-            raise ValueError(
-                f"there are {len(chosen)} copies of the branches for {len(self.arms)} of the network: "
-                "say with branch_copies which each stands on"
-            )
-        return branches.weight.detach()[chosen], branches.bias.detach()[chosen]
-
 
 def sample_weights(epistemic: Tensor) -> Tensor:
     """Weights (..., B) of the examples of a batch from their epistemic uncertainties (..., B, N) in nats.
@@ -455,8 +393,3 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     """Features (B, N, d) or (C, B, N, d) times one matrix (C, d, k) per copy, (C, B, N, k)."""
     rows = x.expand(len(weight), *x.shape[-3:]).flatten(1, 2)
     return torch.bmm(rows, weight).unflatten(1, x.shape[-3:-1])
-
-
-def _check_samples(n: int, name: str) -> None:
-    if n < 1:
-        raise ValueError(f"{name} must be at least 1, not {n}")

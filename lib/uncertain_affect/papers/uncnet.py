@@ -1,4 +1,4 @@
-"""UncNet's protocol: two networks, three ways to ask them, on frozen features of FER+ faces.
+"""UncNet's protocol: two networks, and predictions in three ways, on frozen features of FER+ faces.
 
 Sources: sections 3 and 4 of the paper, and its published code (asmadotgh/unc-net, MIT) where the text is silent.
 """
@@ -6,29 +6,33 @@ Sources: sections 3 and 4 of the paper, and its published code (asmadotgh/unc-ne
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uncertain_affect import corpora
-from uncertain_affect.compute import parallel as cluster
 from uncertain_affect.compute.cache import code_key
+from uncertain_affect.compute.parallel import run_all
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.losses import soft_label_cross_entropy
+from uncertain_affect.metrics import entropy_decomposition
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
+from uncertain_affect.papers.predictions import Predictions
 from uncertain_affect.training.features import frozen_features
 from uncertain_affect.training.fit import History, cached_fit, fit_tensors, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
 
+SPLITS = ("train", "val", "test")
 CONTROL = "UncNet, dropout off"
 ARMS = ("Baseline", "UncNet", CONTROL)
 
 
 @dataclass(frozen=True)
-class Settings:
+class UncNetSettings:
     """Everything that decides a run.
 
     The paper trains its two networks at different rates, Baseline at 1e-4 and UncNet at 1e-5, and stops them at
@@ -46,30 +50,29 @@ class Settings:
     clip_norm: float = 5.0
     dropout: float = 0.2
     n_samples: int = 100
-    masks: str = "per_input"
 
 
-def settings(profile: str, seed: int = 0) -> Settings:
+def settings(profile: str, seed: int = 0) -> UncNetSettings:
     """The settings of a profile; seeds count up from ``seed``.
 
     Raises:
         ValueError: no such profile.
     """
     if profile == "quick":
-        return Settings(seeds=tuple(range(seed, seed + 5)), lr_factor=10, patience=3)
+        return UncNetSettings(seeds=tuple(range(seed, seed + 5)), lr_factor=10, patience=3)
     if profile == "full":
-        return Settings(seeds=tuple(range(seed, seed + 20)), lr_factor=1, patience=10)
+        return UncNetSettings(seeds=tuple(range(seed, seed + 20)), lr_factor=1, patience=10)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
 
 
 def load(
-    name: str, profile: str, settings: Settings, root: str | os.PathLike | None = None, **options
+    name: str, profile: str, settings: UncNetSettings, root: str | os.PathLike | None = None, **options
 ) -> list[Expressions]:
     """The corpus; of the simulated world one for each seed, whose people, pictures and votes a seed redraws.
 
     ``options`` are those of the simulated view.
 
-    Workers of a cluster share the drawing, see :func:`cluster.run_all`.
+    Workers of a cluster share the drawing, see :func:`parallel.run_all`.
 
     Raises:
         CorpusError: it is not there, or not as it should be.
@@ -77,7 +80,7 @@ def load(
     if name != "simulated":
         return [corpora.load(name, root)]
     options = {"view": "ferplus", "size": profile, **options}
-    cluster.run_all(_draw, {seed: (seed, options) for seed in settings.seeds}, label="worlds")
+    run_all(_draw, {seed: (seed, options) for seed in settings.seeds}, label="worlds")
     return [corpora.load("simulated", seed=seed, **options) for seed in settings.seeds]
 
 
@@ -89,17 +92,12 @@ def features(
     worlds: list[Expressions], kind: str, root: str | os.PathLike | None = None, device: str = "cpu"
 ) -> list[np.ndarray]:
     """Frozen features (N, D) of the images of each world, see :func:`features.frozen_features`, shared by workers."""
-    calls = {i: (np.asarray(world.images), kind, root, device) for i, world in enumerate(worlds)}
-    return list(cluster.run_all(_features, calls, device, label="features").values())
+    calls = {i: (np.asarray(world.images), kind, None, root, device) for i, world in enumerate(worlds)}
+    return list(run_all(frozen_features, calls, device, label="features").values())
 
 
-def _features(images: np.ndarray, kind: str, root: str | os.PathLike | None, device: str) -> np.ndarray:
-    return frozen_features(images, kind, root=root, device=device)
-
-
-@dataclass(frozen=True)
-class Faces:
-    """What the classifier sees: features (N, D) and vote proportions (N, C) of each split.
+class Faces(NamedTuple):
+    """Inputs and targets of the classifier: features (N, D) and vote proportions (N, C) of each split.
 
     Attributes:
         features, targets: by split, ``train``, ``val`` and ``test``; with a leading axis of S where every seed has
@@ -121,14 +119,9 @@ def faces(features: np.ndarray, proportions: Tensor, split: np.ndarray, standard
             the paper feeds the features of its face network as they are.
 
     Raises:
-        ValueError: the three do not have one row per image, or a split has no image.
+        ValueError: a split has no image.
     """
-    if not len(features) == len(proportions) == len(split):
-        raise ValueError(
-            f"features, proportions and split have {len(features)}, {len(proportions)} and {len(split)} rows: "
-            "each needs one per image"
-        )
-    rows = {name: torch.as_tensor(split == name) for name in ("train", "val", "test")}
+    rows = {name: torch.as_tensor(split == name) for name in SPLITS}
     for name, chosen in rows.items():
         if not chosen.any():
             raise ValueError(f"no image is in the split {name!r}")
@@ -143,35 +136,29 @@ def side_by_side(worlds: list[Faces]) -> Faces:
     """One world for all seeds as it is, or one world per seed stacked along a leading axis."""
     if len(worlds) == 1:
         return worlds[0]
-    return Faces(
-        *({split: torch.stack([getattr(w, part)[split] for w in worlds]) for split in ("train", "val", "test")}
-          for part in ("features", "targets"))
-    )  # fmt: skip
+
+    def stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {split: torch.stack([part[split] for part in parts]) for split in SPLITS}
+
+    return Faces(stack([world.features for world in worlds]), stack([world.targets for world in worlds]))
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """One network of the paper, in S copies, and how its training went."""
 
     model: UncNet
     history: History
 
 
-def train(data: Faces, settings: Settings, network: str, device: str = "cpu") -> Trained:
+def train(data: Faces, settings: UncNetSettings, network: str, device: str = "cpu") -> Trained:
     """Train ``"Baseline"`` or ``"UncNet"`` for all seeds side by side, or take them from the cache.
 
     Both train with dropout, as in the published code; they differ in learning rate, and so in stopping point.
     An interrupted training goes on where it stopped.
-
-    Raises:
-        ValueError: the paper has no such network.
     """
-    networks = {"Baseline": (0, settings.lr_baseline), "UncNet": (10, settings.lr_uncnet)}
-    if network not in networks:
-        raise ValueError(f'network must be "Baseline" or "UncNet", not {network!r}')
-    stream, lr = networks[network]
+    stream, lr = {"Baseline": (0, settings.lr_baseline), "UncNet": (10, settings.lr_uncnet)}[network]
     seeds = list(settings.seeds)
-    fitting = {k: v for k, v in asdict(settings).items() if k not in ("n_samples", "masks")}
+    fitting = {name: value for name, value in asdict(settings).items() if name != "n_samples"}
     n_features, n_classes = data.features["train"].shape[-1], data.targets["train"].shape[-1]
     model = UncNet(n_features, generators(seeds, stream), n_classes=n_classes, dropout=settings.dropout)
 
@@ -182,64 +169,39 @@ def train(data: Faces, settings: Settings, network: str, device: str = "cpu") ->
             *((data.features[s].to(device), data.targets[s].to(device)) for s in ("train", "val")),
             order=generators(seeds, stream + 1),
             lr=lr * settings.lr_factor,
-            batch_size=settings.batch_size,
-            max_epochs=settings.max_epochs,
-            patience=settings.patience,
-            clip_norm=settings.clip_norm,
             own_data=data.features["train"].ndim == 3,
             checkpoint=checkpoint,
             label=network,
+            **{name: fitting[name] for name in ("batch_size", "max_epochs", "patience", "clip_norm")},
         )
 
-    decides = (network, fitting, data.features, data.targets)
-    return Trained(model, cached_fit(model, learn, RECIPE, *decides, device=device))
+    return Trained(model, cached_fit(model, learn, RECIPE, network, fitting, *data, device=device))
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What one arm says of the test images, seed by seed.
-
-    Attributes:
-        probs: (S, N, C) mean predicted probabilities.
-        total, aleatoric, epistemic: (S, N) uncertainties in nats. With dropout off the total is all aleatoric.
-    """
-
-    probs: Tensor
-    total: Tensor
-    aleatoric: Tensor
-    epistemic: Tensor
-
-
-def predict(data: Faces, networks: dict[str, Trained], settings: Settings) -> dict[str, Predictions]:
-    """The three arms on the test images.
+def predict(data: Faces, networks: dict[str, Trained], settings: UncNetSettings) -> dict[str, Predictions]:
+    """Predictions of the three arms for the test images.
 
     ``Baseline`` is its own network with dropout off and ``UncNet`` another one with dropout on, as in the paper,
     where the comparison also carries the difference in training. The third arm, the control that the paper lacks,
     is the UncNet network with dropout off: against ``UncNet`` only inference differs.
     """
-    x = data.features["test"].to(next(networks["UncNet"].model.parameters()).device)
-    draws = generators(list(settings.seeds), stream=20)
-    dropout_on = [
-        mc_uncertainty(
-            networks["UncNet"].model, x[member] if x.ndim == 3 else x, settings.n_samples, g, settings.masks, member
-        )
-        for member, g in enumerate(draws)
-    ]
-    mean = torch.stack([mean for mean, _ in dropout_on]).cpu()
-    split = [torch.stack(parts).cpu() for parts in zip(*(u for _, u in dropout_on), strict=True)]
-    arms = {"Baseline": networks["Baseline"].model, CONTROL: networks["UncNet"].model}
-    return {"UncNet": Predictions(mean, *split)} | {name: _dropout_off(model, x) for name, model in arms.items()}
+    baseline, model = (networks[name].model for name in ("Baseline", "UncNet"))
+    x = data.features["test"].to(model.weights[0].device)
+    sampled = []
+    for member, draws in enumerate(generators(list(settings.seeds), stream=20)):
+        own = x[member] if x.ndim == 3 else x
+        mean, uncertainties = mc_uncertainty(model, own, settings.n_samples, draws, member=member)
+        sampled.append((mean.cpu(), *(u.cpu() for u in uncertainties)))
+    dropout_on = Predictions(*(torch.stack(parts) for parts in zip(*sampled, strict=True)))
+    return {"UncNet": dropout_on, "Baseline": _dropout_off(baseline, x), CONTROL: _dropout_off(model, x)}
 
 
 @torch.no_grad()
 def _dropout_off(model: UncNet, x: Tensor) -> Predictions:
-    probs = torch.softmax(model(x).double(), -1).cpu()
-    entropy = torch.special.entr(probs).sum(-1)
-    return Predictions(probs, entropy, entropy, torch.zeros_like(entropy))
+    return Predictions.from_samples(torch.softmax(model(x).double(), -1).cpu()[None], entropy_decomposition)
 
 
-@dataclass(frozen=True)
-class TestImages:
+class TestImages(NamedTuple):
     """The test images of every seed's world, and what may be compared on them.
 
     Attributes:
@@ -249,7 +211,7 @@ class TestImages:
             and all its images one cluster.
         subsets: (N,) masks by name, ``all`` and, in a shared world, ``deduplicated`` (not also in training).
         worlds: the test part of each world.
-        truth: (S, N, ...) what the simulated world knows; empty elsewhere.
+        truth: (S, N, ...) true values, known in the simulated world; empty elsewhere.
     """
 
     votes: Tensor

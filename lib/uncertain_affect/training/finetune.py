@@ -5,20 +5,20 @@ features. Tuning is by far the dearest step, so it is done once for a set of tra
 features of all images; what is repeated over seeds comes after it.
 """
 
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from uncertain_affect import corpora
-from uncertain_affect.compute.cache import cache_dir, cached_arrays, code_key, content_key
+from uncertain_affect.compute.cache import code_key
 from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.compute.paths import data_root
 from uncertain_affect.models.backbones import PUBLISHED_RESNETS, ResNet, load_resnet
@@ -27,13 +27,14 @@ from uncertain_affect.training.fit import History, cached_fit, fit, generators, 
 
 # Channels of the first stage of the published networks.
 PUBLISHED_WIDTH = 64
-
+# Seed of the pictures that the simulated starting network learns from: no view is drawn with it.
+PRETRAINING_SEED = 1_000_000
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
 
 
 @dataclass(frozen=True)
-class Settings:
+class FineTuningSettings:
     """How a network is tuned: Adam, its rate rising to ``lr`` and falling again over one cycle (Smith, 2018).
 
     Attributes:
@@ -54,13 +55,11 @@ class Settings:
     crop: float = 7 / 8
 
 
-@dataclass(frozen=True)
-class FineTuned:
-    """Pooled features (N, D) of all images, the mean training loss of each epoch, and the seconds it took."""
+class FineTuned(NamedTuple):
+    """Pooled features (N, D) of all images, and the history of the tuning."""
 
     features: Tensor
-    losses: list[float]
-    seconds: float
+    history: History
 
 
 @one_thread()
@@ -70,7 +69,7 @@ def finetune(
     rows: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
     n_outputs: int,
-    settings: Settings,
+    settings: FineTuningSettings,
     seed: int,
     *,
     loss_key: object,
@@ -78,7 +77,7 @@ def finetune(
     device: str = "cpu",
     label: str = "fine-tuning",
 ) -> FineTuned:
-    """Tune a network with a linear head on some images, or take what it left from the cache.
+    """Tune a network with a linear head on some images, or take its features from the cache.
 
     An interrupted tuning goes on where it stopped.
 
@@ -88,47 +87,40 @@ def finetune(
         rows: int (n,), the training images.
         loss: maps outputs (B, n_outputs) and targets (B, ...) to the mean loss of a batch.
         n_outputs: width of the linear head, which is thrown away.
-        settings: see :class:`Settings`.
+        settings: see :class:`FineTuningSettings`.
         seed: of the initial weights, the order of the images and their augmentation.
         loss_key: names the loss and holds all that it depends on, so that another has another place in the cache.
         start: the network to start from, see :func:`starting_network`; random weights if None.
         device: where to compute.
-        label: what the progress bar says.
+        label: what progress and errors call it.
 
     Raises:
         ValueError: no training rows, or a network to start from that is not of these settings.
         FloatingPointError: the loss is NaN or infinite.
     """
+    network = _network(images, n_outputs, settings, seed, start)
+
+    def learn(checkpoint: Path) -> History:
+        history = _fit(network, images, targets, rows, loss, settings, seed, label, checkpoint)
+        return replace(history, traces={"features": _features(network, images, settings).numpy()})
+
     learnt = (loss_key, n_outputs, asdict(settings), seed, None if start is None else start.state_dict())
-    key = content_key(RECIPE, images, targets[rows], rows, learnt, torch.device(device).type, torch.__version__)
-
-    def build() -> dict[str, np.ndarray]:
-        network = _network(images, n_outputs, settings, seed, start).to(device)
-        checkpoint = cache_dir() / "backbones" / f"{key}.checkpoint"
-        history = _fit(network, images, targets, rows, loss, settings, seed, checkpoint, label)
-        losses, features = [losses[0] for losses in history.train], _features(network, images, settings)
-        return {"features": features.numpy(), "losses": np.array(losses), "seconds": np.array(history.seconds)}
-
-    stored = cached_arrays(key, build, kind="backbones")
-    return FineTuned(torch.from_numpy(stored["features"]), stored["losses"].tolist(), float(stored["seconds"]))
-
-
-# Seed of the pictures that the simulated starting network learns from: no view is drawn with it.
-PRETRAINING_SEED = 1_000_000
+    history = cached_fit(network, learn, RECIPE, images, targets[rows], rows, learnt, kind="backbones", device=device)
+    return FineTuned(torch.from_numpy(history.traces["features"]), history)
 
 
 @one_thread()
 def starting_network(
     simulated: bool,
-    settings: Settings,
+    settings: FineTuningSettings,
     size: str = "quick",
-    root: str | os.PathLike | None = None,
+    root: str | Path | None = None,
     device: str = "cpu",
 ) -> ResNet | None:
     """What tuning starts from, in the place of the papers' ImageNet weights.
 
     For networks of the published width those weights themselves, where the reader has put the published file into
-    ``<data root>/weights/``. Else, for simulated faces, a network that has learnt to guess the votes for expressions
+    ``<data root>/weights/``. Else, for simulated faces, a network that has learnt to predict the votes for expressions
     from other simulated pictures, cached: it knows faces, though none of the people it will meet. Else None, random
     weights.
 
@@ -138,32 +130,23 @@ def starting_network(
         size: of the simulated ferplus view that it learns from, ``"quick"`` or ``"full"``.
         root: the data root.
         device: where to train.
-
-    Raises:
-        ValueError: a depth of which no weights were published.
     """
-    if settings.depth not in PUBLISHED_RESNETS:
-        raise ValueError(f"no ResNet of depth {settings.depth}: choose among {', '.join(map(str, PUBLISHED_RESNETS))}")
     published = data_root(root) / "weights" / PUBLISHED_RESNETS[settings.depth]
     if settings.width == PUBLISHED_WIDTH and published.is_file():
         return load_resnet(published, settings.depth)
     if not simulated:
         return None
     faces = corpora.load("simulated", view="ferplus", size=size, seed=PRETRAINING_SEED)
-    shares = faces.votes / faces.votes.sum(1, keepdim=True)
+    shares, rows = faces.votes / faces.votes.sum(1, keepdim=True), torch.arange(len(faces))
     network = _network(faces.images, shares.shape[1], settings, PRETRAINING_SEED)
-
-    def learn(checkpoint: Path) -> History:
-        rows, loss = torch.arange(len(faces)), torch.nn.functional.cross_entropy
-        return _fit(network, faces.images, shares, rows, loss, settings, PRETRAINING_SEED, checkpoint, "pre-training")
-
-    decides = ("votes", faces.images, shares, asdict(settings))
-    cached_fit(network, learn, RECIPE, *decides, kind="backbones", device=device)
+    data = (faces.images, shares, rows, cross_entropy, settings, PRETRAINING_SEED)
+    learn = partial(_fit, network, *data, "pre-training")
+    cached_fit(network, learn, RECIPE, "votes", faces.images, shares, asdict(settings), kind="backbones", device=device)
     del network.fc
     return network.cpu()
 
 
-def _network(images: Tensor, n_outputs: int, settings: Settings, seed: int, start: ResNet | None = None) -> ResNet:
+def _network(images, n_outputs, settings, seed, start=None) -> ResNet:
     """A network with a new linear head, starting from another one or from random weights."""
     channels = start.in_channels if start is not None else 1 if images.ndim == 3 else images.shape[1]
     network = ResNet(settings.depth, generators([seed])[0], settings.width, channels, num_classes=n_outputs)
@@ -175,7 +158,7 @@ def _network(images: Tensor, n_outputs: int, settings: Settings, seed: int, star
     return network
 
 
-def _fit(network, images, targets, rows, loss, settings, seed, checkpoint, label) -> History:
+def _fit(network, images, targets, rows, loss, settings, seed, label, checkpoint) -> History:
     """Tune the network in place."""
     if not len(rows):
         raise ValueError(f"{label}: there is no training image")
@@ -188,25 +171,18 @@ def _fit(network, images, targets, rows, loss, settings, seed, checkpoint, label
         x = random_crop_flip(images[batch], side, augmentation)
         return loss(network(x.to(device)), targets[batch].to(device))
 
-    return fit(
-        network,
-        loss_of,
-        minibatches(rows, order, settings.batch_size),
-        epochs=epochs,
-        optimiser=partial(Adam, lr=settings.lr, fused=True),
-        schedule=partial(OneCycleLR, max_lr=settings.lr, total_steps=epochs * steps),
-        draws=[order, augmentation],
-        checkpoint=checkpoint,
-        label=label,
-    )
+    batches = minibatches(rows, order, settings.batch_size)
+    optimiser = partial(Adam, lr=settings.lr, fused=True)
+    schedule = partial(OneCycleLR, max_lr=settings.lr, total_steps=epochs * steps)
+    options = {"draws": [order, augmentation], "checkpoint": checkpoint, "label": label}
+    return fit(network, loss_of, batches, epochs=epochs, optimiser=optimiser, schedule=schedule, **options)
 
 
 @torch.inference_mode()
-def _features(network: ResNet, images: Tensor, settings: Settings, batch_size: int = 256) -> Tensor:
-    network.eval()
+def _features(network: ResNet, images: Tensor, settings: FineTuningSettings, batch_size: int = 256) -> Tensor:
     side, device = _side(images, settings), network.fc.weight.device
     return torch.cat([network.features(center_crop(x, side).to(device)).cpu() for x in images.split(batch_size)])
 
 
-def _side(images: Tensor, settings: Settings) -> int:
+def _side(images: Tensor, settings: FineTuningSettings) -> int:
     return round(settings.crop * min(images.shape[-2:]))

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import time
 import warnings
 import zipfile
@@ -23,14 +22,17 @@ from uncertain_affect.compute.devices import one_thread
 
 SECONDS_BETWEEN_CHECKPOINTS = 30
 
+# Of outputs and targets, one value for each copy.
+Loss = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass
 class History:
-    """What a fit leaves behind: per-epoch losses (E, S), each copy's best epoch and loss (S,), and seconds spent.
+    """How a fit went: losses of each epoch (E, S), each copy's best epoch and its loss (S,), and seconds spent.
 
     Losses are in the units of the loss function (nats for cross-entropy); epochs count from 1. Without validation
-    ``val`` is empty and ``best_val`` infinite. The best epoch is the one whose weights are kept. ``traces`` is what
-    else a training keeps, arrays by name.
+    ``val`` is empty and ``best_val`` infinite. The best epoch is the one whose weights are kept. ``traces`` are further
+    arrays that a training keeps, by name.
     """
 
     train: list[list[float]] = field(default_factory=list)
@@ -65,10 +67,10 @@ def minibatches(
         Batches (B,) of one network, or (S, B) of the copies of one.
     """
 
-    def drawn(of_copy: Tensor, generator: torch.Generator) -> Tensor:
-        wanted = len(of_copy) if length is None else length
-        passes = [torch.randperm(len(of_copy), generator=generator) for _ in range(-(-wanted // len(of_copy)))]
-        return of_copy[torch.cat(passes)[:wanted].to(of_copy.device)]
+    def drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
+        wanted = len(rows) if length is None else length
+        passes = [torch.randperm(len(rows), generator=generator) for _ in range(-(-wanted // len(rows)))]
+        return rows[torch.cat(passes)[:wanted].to(rows.device)]
 
     def epoch() -> Iterable[Tensor]:
         if isinstance(order, torch.Generator):
@@ -105,13 +107,13 @@ def fit(
         loss: of a batch, one value for each copy (S,), or () of one network.
         batches: gives those of an epoch, see :func:`minibatches`: index tensors whose last axis counts examples, or
             tuples that begin with one and are the arguments of ``loss``.
-        epochs: how many, at the most; or for each copy, which is then left at its own last one.
+        epochs: the most there are, of all copies; or of each, which is then left at its own last one.
         optimiser: of the parameters to train.
         schedule: of the learning rate, moved on after every step.
-        validate: a value for each copy (S,), less being better, called in evaluation mode without gradients.
+        validate: a value for each copy (S,), lower being better, called in evaluation mode without gradients.
         patience: stop once no copy has improved for so many epochs. Copies stop together, so one that has come to rest
             goes on for as long as another improves.
-        stop: asked after each epoch.
+        stop: called after each epoch; True ends the fit.
         keep_best: False leaves each copy at its last epoch though there is validation.
         trained: names of the parameters to train; by default all that require a gradient.
         clip_norm: bound on the gradient norm of each copy on its own.
@@ -160,12 +162,11 @@ def fit(
             model.eval()
             with torch.no_grad():
                 history.val.append(validate().reshape(-1).tolist())
+            bar.set_postfix(val=f"{np.mean(history.val[-1]):.4f}")
         _check_finite(history, label)
         _keep(history, best, model, learnt, epochs, keep_best and validate is not None)
         history.seconds = time.monotonic() - started
         bar.update()
-        if validate is not None:
-            bar.set_postfix(val=f"{np.mean(history.val[-1]):.4f}")
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             state = {name: part.state_dict() for name, part in parts.items()}
             state |= {"draws": [g.get_state() for g in draws], "history": vars(history), "best": best}
@@ -184,7 +185,7 @@ def fit(
 @one_thread()
 def fit_tensors(
     model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
     *,
@@ -199,7 +200,7 @@ def fit_tensors(
 
     Args:
         model: maps (S, B, D) to (S, B, C); every parameter has the copies along its first axis, and
-            ``model.generators`` draws the dropout masks, one generator per copy.
+            ``model.generators``, if there are any, draw the dropout masks, one generator per copy.
         loss: maps (S, B, C) outputs and (S, B, ...) targets to one loss per copy, (S,).
         train, val: inputs (N, D) and targets (N, ...), shared by all copies.
         order: one generator per copy for its order of minibatches.
@@ -212,12 +213,10 @@ def fit_tensors(
         ValueError: parameters without a leading axis of copies, or a checkpoint of another network.
         FloatingPointError: as :func:`fit`.
     """
-    x, y = train
     n_copies, n = len(order), train[0].shape[1 if own_data else 0]
     if any(len(p) != n_copies for p in model.parameters()):
         raise ValueError(f"every parameter needs a leading axis of {n_copies} copies, one per generator in `order`")
-    if own_data:
-        x, y = x.flatten(0, 1), y.flatten(0, 1)
+    x, y = (part.flatten(0, 1) for part in train) if own_data else train
     rows = [torch.arange(n, device=x.device) + (n * copy if own_data else 0) for copy in range(n_copies)]
     return fit(
         model,
@@ -226,17 +225,13 @@ def fit_tensors(
         epochs=max_epochs,
         optimiser=partial(Adam, lr=lr, fused=True),
         validate=lambda: evaluate(model, loss, val, own_data=own_data),
-        draws=[*order, *model.generators],
+        draws=[*order, *getattr(model, "generators", ())],
         **options,
     )
 
 
 def cached_fit(
-    model: nn.Module,
-    train: Callable[[Path], History],
-    *key: object,
-    kind: str = "networks",
-    device: str = "cpu",
+    model: nn.Module, train: Callable[[Path], History], *key: object, kind: str = "networks", device: str = "cpu"
 ) -> History:
     """Train a network in place, or load what its training has left in the cache.
 
@@ -244,31 +239,27 @@ def cached_fit(
         model: goes to the device, and ends in evaluation mode.
         train: called where there is nothing in the cache, with the path of a checkpoint; trains the model.
         key: everything that decides what is learnt, the caller's ``code_key`` first; device and torch are added.
-        kind: what the cache calls it.
+        kind: the cache's folder.
         device: where to train.
     """
     name = content_key(*key, torch.device(device).type, torch.__version__)
 
     def build() -> dict[str, np.ndarray]:
         model.to(device)
-        went = vars(train(cache_dir() / kind / f"{name}.checkpoint"))
+        fields = vars(train(cache_dir() / kind / f"{name}.checkpoint"))
         state = {place: value.cpu().numpy() for place, value in model.state_dict().items()}
-        return state | went.pop("traces") | {field: np.asarray(value) for field, value in went.items()}
+        return state | fields.pop("traces") | {field: np.asarray(value) for field, value in fields.items()}
 
     stored = cached_arrays(name, build, kind=kind)
     model.load_state_dict({place: torch.from_numpy(stored.pop(place)) for place in model.state_dict()})
     model.to(device).eval()
-    went = {field: stored.pop(field).tolist() for field in vars(History()) if field != "traces"}
-    return History(**went, traces=stored)
+    fields = {field: stored.pop(field).tolist() for field in vars(History()) if field != "traces"}
+    return History(**fields, traces=stored)
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    data: tuple[Tensor, Tensor],
-    batch_size: int = 4096,
-    own_data: bool = False,
+    model: nn.Module, loss: Loss, data: tuple[Tensor, Tensor], batch_size: int = 4096, own_data: bool = False
 ) -> Tensor:
     """Mean loss (S,) of every copy over a set, dropout off; ``own_data`` as in :func:`fit_tensors`."""
     model.eval()
@@ -332,7 +323,7 @@ def write_checkpoint(path: Path, state: dict) -> None:
     content = io.BytesIO()  # torch does not say why it could not write to a file
     torch.save(state, content)
     partial.write_bytes(content.getbuffer())
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_checkpoint(path: Path) -> dict | None:

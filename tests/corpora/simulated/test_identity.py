@@ -108,7 +108,7 @@ class TestSmallResNet:
         expected = {}
         for stage, stride in zip(SMALL_TAPS, (2, 1, 2, 1, 2, 1), strict=True):
             inside = conv(x, f"{stage}.conv1", f"{stage}.bn1", stride).relu()
-            short = conv(x, f"{stage}.shortcut", f"{stage}.bn_shortcut", stride, 0)
+            short = conv(x, f"{stage}.downsample.0", f"{stage}.downsample.1", stride, 0)
             x = (conv(inside, f"{stage}.conv2", f"{stage}.bn2") + short).relu()
             expected[stage] = x
         with torch.inference_mode():

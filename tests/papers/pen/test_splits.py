@@ -119,7 +119,7 @@ def test_features_are_tuned_with_the_squared_error_summed_over_dimensions(monkey
 
     def tune(images, targets, rows, loss, n_outputs, settings, seed, **options):
         seen.update(options, loss=loss, n_outputs=n_outputs, settings=settings, seed=seed)
-        return finetune.FineTuned(torch.zeros(len(images), 3), [], 0.0)
+        return finetune.FineTuned(torch.zeros(len(images), 3), History())
 
     monkeypatch.setattr(finetune, "finetune", tune)
     f, _ = pen.prepare(pictures(), replace(SMALL, seeds=(7, 8)), start="a network")

@@ -14,7 +14,7 @@ from torch import Tensor
 from uncertain_affect import corpora
 from uncertain_affect.corpora import ceap360vr
 from uncertain_affect.corpora.base import AffectTraces
-from uncertain_affect.training import finetune
+from uncertain_affect.training.finetune import FineTuningSettings
 
 DIMENSIONS = ("valence", "arousal")
 
@@ -41,8 +41,8 @@ class PenSettings:
     """
 
     seeds: tuple[int, ...]
-    pretraining: finetune.Settings
-    trunk: finetune.Settings
+    pretraining: FineTuningSettings
+    trunk: FineTuningSettings
     grid: tuple[float, ...] = ()
     sn_epochs: int = 30
     gate_epochs: int = 30
@@ -68,11 +68,11 @@ def settings(profile: str, seed: int = 0, device: str = "cuda") -> PenSettings:
         ValueError: no such profile.
     """
     if profile == "quick":
-        start, trunk = finetune.Settings(width=16, lr=3e-3), finetune.Settings(width=16, lr=2e-3)
+        start, trunk = FineTuningSettings(width=16, lr=3e-3), FineTuningSettings(width=16, lr=2e-3)
         return PenSettings(tuple(range(seed, seed + 5)), start, trunk)
     if profile == "full":
         depth, width = (18, 32) if device == "cpu" else (50, 64)
-        trunk = finetune.Settings(depth=depth, width=width, lr=2e-3)
+        trunk = FineTuningSettings(depth=depth, width=width, lr=2e-3)
         grid = (1e-4, 1e-3, 1e-2, 1e-1, 0.0, 1.0, 10.0, 100.0)
         return PenSettings(tuple(range(seed, seed + 20)), trunk, trunk, grid)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
