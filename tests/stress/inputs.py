@@ -292,7 +292,6 @@ def _paper_reader(folder: Path) -> dict[str, Reader]:
         except ValueError as error:
             assert "uncnet.yaml" in str(error), f"does not name the file: {error}"
         else:
-            paper.owned()
             for name in paper.tables:
                 paper.table(name)
         finally:
