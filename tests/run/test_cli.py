@@ -5,14 +5,13 @@ import sys
 import time
 
 import dask.config
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import trees
 import trees_iemocap
 import trees_recola
-from nbformat import v4
+from building import write_notebook
 
 from uncertain_affect import corpora
 from uncertain_affect.compute import cache, parallel, paths
@@ -37,23 +36,13 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def write_notebook(checkout, name, source, corpora=()):
-    cells = [
-        v4.new_code_cell('PROFILE = "quick"\nSEED = 0', metadata={"tags": ["parameters"]}),
-        v4.new_code_cell(source.strip()),
-    ]
-    metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-        "uncertain_affect": {"paper": "uncnet", "corpora": list(corpora)},
-    }
-    (checkout / "notebooks").mkdir(exist_ok=True)
-    nbformat.write(v4.new_notebook(cells=cells, metadata=metadata), checkout / "notebooks" / f"{name}.ipynb")
+PARAMETERS = 'PROFILE = "quick"\nSEED = 0'
 
 
 @pytest.fixture
 def checkout(printed_checkout):
-    write_notebook(printed_checkout, "11_one", "", corpora=["ferplus"])
-    write_notebook(printed_checkout, "92_audit", "")
+    write_notebook(printed_checkout / "notebooks", "11_one", PARAMETERS, corpora=["ferplus"])
+    write_notebook(printed_checkout / "notebooks", "92_audit", PARAMETERS)
     return printed_checkout
 
 
@@ -341,7 +330,7 @@ def test_what_the_system_refuses_is_exit_code_1_and_a_line(checkout, monkeypatch
 
 def test_an_interrupt_ends_cleanly_with_exit_code_130(checkout):
     """The one test of the real command on a real kernel: nothing half-written, no kernel left, no other word."""
-    write_notebook(checkout, "10_sleeps", SLEEPS)
+    write_notebook(checkout / "notebooks", "10_sleeps", PARAMETERS, SLEEPS)
     arguments = [sys.executable, "-c", COMMAND, str(checkout), "reproduce", "10"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
         try:

@@ -3,6 +3,7 @@
 import json
 import re
 
+import building
 import nbformat
 import pandas as pd
 import pytest
@@ -23,16 +24,13 @@ TAGS = {"cell-run": ["needs-corpus", "nbval-skip"], "cell-face": ["faces"]}
 
 
 def make_notebook():
-    cells = [
-        v4.new_markdown_cell("# Title", id="cell-title"),
-        v4.new_code_cell(PARAMETERS_CELL, id="cell-par", metadata={"tags": ["parameters"]}),
-        *(v4.new_code_cell(s, id=id_, metadata={"tags": TAGS[id_]} if id_ in TAGS else {}) for id_, s in CODE.items()),
-    ]
-    cells[-1].metadata["alt"] = "What its picture shows."
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    about = {"paper": "uncnet", "corpora": ["ferplus"], "tables": ["table2"], "figures": ["figure2"]}
-    about["claims"] = ["uncnet.c1"]
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "uncertain_affect": about})
+    about = {"corpora": ["ferplus"], "tables": ["table2"], "figures": ["figure2"], "claims": ["uncnet.c1"]}
+    cells = [(source, TAGS.get(id_, [])) for id_, source in CODE.items()]
+    notebook = building.make_notebook(PARAMETERS_CELL, *cells, **about)
+    for cell, id_ in zip(notebook.cells, ["cell-title", "cell-par", *CODE], strict=True):
+        cell.id = id_
+    notebook.cells[-1].metadata["alt"] = "What its picture shows."
+    return notebook
 
 
 def execute(notebook, text="as measured\n"):

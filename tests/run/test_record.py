@@ -10,20 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from building import effect
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from uncertain_affect.evidence import printed
-from uncertain_affect.evidence.claims import Effect
 from uncertain_affect.run import record
 
 PARAMETERS = {"PROFILE": "quick", "SEED": 0}
-
-
-def effect(estimate, half_width=0.01):
-    low, high = estimate - half_width, estimate + half_width
-    return Effect(estimate, low, high, se=half_width / 2, df=4.0, skewness=0.0, n_seeds=5, n_clusters=3553)
 
 
 @pytest.fixture
@@ -58,7 +53,9 @@ def test_runs_write_to_results_local_or_where_the_environment_says(checkout, mon
     assert record.results_root() == checkout / "relative"
 
 
-def test_a_finished_run_is_one_folder_with_everything(results):
+def test_a_finished_run_is_one_folder_with_everything(results, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # decides in which order numbers are added
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     run = make_run(seeds=range(2), corpus_checksum="abc")
     table = pd.DataFrame({"ECE": [1.0, math.nan]}, index=["Baseline", "UncNet"])
     assert run.table("table2", table) is table
@@ -84,10 +81,17 @@ def test_a_finished_run_is_one_folder_with_everything(results):
     assert 10 < found["peak_memory_mib"] < found["hardware"]["memory_mib"]
     assert found["hardware"]["threads"] == torch.get_num_threads()
     assert found["hardware"]["cpu"]
+    assert found["environment"]["OMP_NUM_THREADS"] == "1" and "MKL_NUM_THREADS" not in found["environment"]
     assert found["files"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in measured}
     revision = found["revision"]
     assert len(revision.removesuffix("+changes")) == 40 or revision == "unknown"
     assert found["dirty"] is (None if revision == "unknown" else "+changes" in revision)
+
+
+@pytest.fixture
+def finished(results):
+    """The folder of a finished run."""
+    return make_run().finish()
 
 
 def test_what_is_kept_is_what_it_was_when_it_was_kept_and_a_figure_gives_the_same_bytes(results):
@@ -173,35 +177,32 @@ record.replace_folder(pathlib.Path({str(tmp_path / "new")!r}), pathlib.Path({str
 
 
 @pytest.mark.parametrize("missing", ["run.json", "claims.json", "tables", "figures"])
-def test_a_folder_that_lacks_something_is_not_a_finished_run(results, missing):
-    folder = make_run().finish()
-    (folder / missing).rename(folder / "elsewhere")
+def test_a_folder_that_lacks_something_is_not_a_finished_run(finished, missing):
+    (finished / missing).rename(finished / "elsewhere")
     with pytest.raises(ValueError, match=f"not a finished run: {missing} is missing"):
-        record.check_complete(folder)
+        record.check_complete(finished)
 
 
 @pytest.mark.parametrize("text", ["", '{"notebook": "11', "[]", '{"schema": "2"}', '{"schema": 0}'])
-def test_a_truncated_or_foreign_run_json_is_named(results, text):
-    folder = make_run().finish()
-    (folder / "run.json").write_text(text)
+def test_a_truncated_or_foreign_run_json_is_named(finished, text):
+    (finished / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run.json is no (JSON|record of a run).*run the notebook again"):
-        record.check_complete(folder)
-    assert make_run().finish() == folder  # which is the cure
-    assert record.check_complete(folder)["schema"] == record.SCHEMA
+        record.check_complete(finished)
+    assert make_run().finish() == finished  # which is the cure
+    assert record.check_complete(finished)["schema"] == record.SCHEMA
 
 
-def test_a_run_of_an_older_schema_is_read_and_one_of_a_later_neither_read_nor_replaced(results):
-    folder = make_run().finish()
-    whole = record.check_complete(folder)
+def test_a_run_of_an_older_schema_is_read_and_one_of_a_later_neither_read_nor_replaced(finished):
+    whole = record.check_complete(finished)
     old = {key: value for key, value in whole.items() if key not in ("schema", "files")}
-    record.write_json(folder / "run.json", old)
-    assert record.check_complete(folder) == old
-    record.write_json(folder / "run.json", whole | {"schema": record.SCHEMA + 1})
-    before = files(folder.parent)
-    for attempt in (lambda: record.check_complete(folder), make_run().finish):
+    record.write_json(finished / "run.json", old)
+    assert record.check_complete(finished) == old
+    record.write_json(finished / "run.json", whole | {"schema": record.SCHEMA + 1})
+    before = files(finished.parent)
+    for attempt in (lambda: record.check_complete(finished), make_run().finish):
         with pytest.raises(record.SchemaError, match=r"schema 3, of a later version .*\(this one knows up to 2\)"):
             attempt()
-    assert files(folder.parent) == before
+    assert files(finished.parent) == before
 
 
 def test_the_most_memory_held_at_once_is_that_of_this_process():
@@ -213,14 +214,6 @@ def test_the_most_memory_held_at_once_is_that_of_this_process():
     assert during >= 256
     # the kernel counts pages for each processor apart, and adds them up now and then
     assert record.peak_memory_mib() >= during - 4
-
-
-def test_what_sets_the_order_of_additions_is_recorded(results, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    environment = record.check_complete(make_run().finish())["environment"]
-    assert environment["OMP_NUM_THREADS"] == "1"
-    assert "MKL_NUM_THREADS" not in environment
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "figure 2"])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import building
 import nbformat
 import pytest
 
@@ -26,46 +27,33 @@ DROPOUT = True
 DATA_ROOT = ""
 LAYERS = [128, 128]
 LIMIT = None
-"""
+""".strip()
+NAMES = "PROFILE CORPUS SEED LEARNING_RATE DROPOUT DATA_ROOT LAYERS LIMIT"
 # What record.Run leaves, without the seconds it takes to import it
-RECORD = """
+RECORD = f"""
 import json, os, pathlib
-folder = pathlib.Path(os.environ["UNCERTAIN_AFFECT_RESULTS"], PROFILE, {corpus}, "{name}")
+folder = pathlib.Path(os.environ["UNCERTAIN_AFFECT_RESULTS"], PROFILE, CORPUS, "NOTEBOOK")
 for sub in ("tables", "figures"):
     (folder / sub).mkdir(parents=True)
-names = ("PROFILE", "CORPUS", "SEED", "LEARNING_RATE", "DROPOUT", "DATA_ROOT", "LAYERS", "LIMIT")
-parameters = {{name: globals()[name] for name in names}}
-(folder / "run.json").write_text(json.dumps({{"parameters": {parameters}}}))
-claims = {{"a.c1": {{"verdict": "reproduced"}}, "a.c2": {{"verdict": "reproduced"}}}}
+parameters = {{name: globals()[name] for name in "{NAMES}".split()}}
+(folder / "run.json").write_text(json.dumps({{"parameters": parameters}}))
+claims = dict.fromkeys(["a.c1", "a.c2"], {{"verdict": "reproduced"}})
 (folder / "claims.json").write_text(json.dumps(claims))
 """
-RUN = """
+RUN = f"""
 from uncertain_affect.run import record
 
-names = ("PROFILE", "CORPUS", "SEED", "LEARNING_RATE", "DROPOUT", "DATA_ROOT", "LAYERS", "LIMIT")
-parameters = {{name: globals()[name] for name in names}}
-run = record.Run("{name}", profile=PROFILE, corpus=CORPUS, parameters=parameters)
+parameters = {{name: globals()[name] for name in "{NAMES}".split()}}
+run = record.Run("NOTEBOOK", profile=PROFILE, corpus=CORPUS, parameters=parameters)
 run.not_testable("uncnet.c1", "no corpus")
 run.finish()
 """
 
 
 def write_notebook(folder, name, *sources, corpora=("ferplus",), parameters=PARAMETERS, paper="uncnet"):
-    """A notebook of a parameters cell and the sources; a pair of sources is (source, tags)."""
-    cells = [nbformat.v4.new_markdown_cell("# Title")]
-    if parameters is not None:
-        cells.append(nbformat.v4.new_code_cell(parameters.strip(), metadata={"tags": ["parameters"]}))
-    for source in sources:
-        source, tags = source if isinstance(source, tuple) else (source, [])
-        source = source.format(name=name, corpus="CORPUS", parameters="parameters") if "{name}" in source else source
-        cells.append(nbformat.v4.new_code_cell(source.strip(), metadata={"tags": tags}))
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata["uncertain_affect"] = {"paper": paper, "corpora": list(corpora)}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.ipynb"
-    nbformat.write(notebook, path)
-    return path
+    """A notebook whose sources know its name."""
+    sources = [s if isinstance(s, tuple) else s.replace("NOTEBOOK", name) for s in sources]
+    return building.write_notebook(folder, name, parameters, *sources, corpora=list(corpora), paper=paper)
 
 
 @pytest.fixture
@@ -213,11 +201,11 @@ def execute_in_place(source, output, parameters, **_):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("{parameters}", "{{**parameters, 'SEED': 99}}"), "recorded with other parameters than it was given: SEED"),
-        (("{parameters}", "{{}}"), "other parameters than it was given: CORPUS, DATA_ROOT, DROPOUT, LAYERS, "),
-        (("{corpus}", "'another'"), "nothing was recorded as quick/none/11_one"),
+        (('"parameters": parameters', '"parameters": parameters | {"SEED": 99}'), "other parameters than .*: SEED"),
+        (('"parameters": parameters', '"parameters": {}'), "other parameters than .*: CORPUS, DATA_ROOT, DROPOUT, "),
+        (("CORPUS,", "'another',"), "nothing was recorded as quick/none/11_one"),
         (("claims.json", "claim.json"), "not a finished run: claims.json is missing"),
-        (("PROFILE, {corpus}", "'full', {corpus}"), "nothing was recorded as quick/none/11_one"),
+        (("PROFILE, CORPUS", "'full', CORPUS"), "nothing was recorded as quick/none/11_one"),
     ],
 )
 def test_a_record_that_is_not_of_this_run_is_a_failure_and_goes_nowhere(checkout, monkeypatch, change, message):
@@ -225,7 +213,7 @@ def test_a_record_that_is_not_of_this_run_is_a_failure_and_goes_nowhere(checkout
     assert change[0] in RECORD
     path = write_notebook(checkout / "notebooks", "11_one", RECORD.replace(*change))
     (outcome,) = reproduce.reproduce([path])
-    assert message in outcome.error
+    assert re.search(message, outcome.error)
     left = [path for folder in ("local", "failed") for path in (checkout / "results" / folder).rglob("*.*")]
     assert [path for path in left if path.is_file()] == [checkout / "results/failed/quick/none/11_one.ipynb"]
 

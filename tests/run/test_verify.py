@@ -5,13 +5,12 @@ import json
 import os
 import shutil
 
-import nbformat
 import pandas as pd
 import pytest
+from building import effect, write_notebook
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from nbformat import v4
 
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence import printed
@@ -22,18 +21,11 @@ NAME = "11_one"
 CLAIMS = ["uncnet.c1", "uncnet.c5"]
 
 
-def effect(estimate, half_width=0.01, **other):
-    low, high = estimate - half_width, estimate + half_width
-    return Effect(estimate, low, high, half_width / 2, 4.0, 0.0, n_seeds=5, n_clusters=1, **other)
-
-
 @pytest.fixture
 def checkout(printed_checkout):
     (printed_checkout / "README.md").write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
-    about = {"paper": "uncnet", "corpora": ["ferplus"], "tables": ["table2"], "figures": [], "claims": CLAIMS}
-    cell = v4.new_code_cell("SEED = 0", metadata={"tags": ["parameters"]})
-    notebook = v4.new_notebook(cells=[cell], metadata={"uncertain_affect": about})
-    nbformat.write(notebook, printed_checkout / "notebooks" / f"{NAME}.ipynb")
+    about = {"corpora": ["ferplus"], "tables": ["table2"], "claims": CLAIMS}
+    write_notebook(printed_checkout / "notebooks", NAME, "SEED = 0", **about)
     return printed_checkout
 
 

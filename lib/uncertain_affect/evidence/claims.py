@@ -314,8 +314,7 @@ def judge(
         raise ValueError(f"a claim of kind {kind!r} needs parts")
     if kind == "order" and any(part.kind != "greater" for part in parts.values()):
         raise ValueError("an order is judged by differences of neighbours, each of kind 'greater'")
-    if kind != "count":
-        return _judge_parts(parts, len(parts))
+    at_least = at_least if kind == "count" else len(parts)
     if at_least is None or not 1 <= at_least <= len(parts):
         raise ValueError(f"at_least must be 1 to {len(parts)}, the number of parts, got {at_least}")
     return _judge_parts(parts, at_least)

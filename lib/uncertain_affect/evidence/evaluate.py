@@ -22,7 +22,7 @@ from uncertain_affect.metrics.sums import moment_sums, pearson_from_sums, ratio,
 
 
 class Measure(NamedTuple):
-    """What is asked, in which direction better lies (None: neither), and of which question it is part."""
+    """Of which question it is part, in which direction better lies (None: neither), and what it measures."""
 
     question: str
     better: str | None
@@ -128,7 +128,7 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
         truth = as_numpy(cases.truth).astype(np.float64)
         found["distance to p*"] = averaged(metrics.jensen_shannon_distance(mean, truth))
         found["r(U_a, H*)"] = correlated(aleatoric, metrics.entropy(truth))
-    if _several_votes(votes, weight):
+    if (weight > 1).any() or (votes.max(1) < weight).any():  # some example has several, counted or as shares
         found["distance to votes"] = averaged(metrics.jensen_shannon_distance(mean, proportions))
         found["r(U_a, d)"] = correlated(aleatoric, metrics.annotator_disagreement(votes))
     if len(probs) > 1:
@@ -136,11 +136,6 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
         if cases.group is not None:
             found["AUROC(U_e, group)"] = ranked(metrics.auroc, np.asarray(cases.group), epistemic)
     return {name: found[name] for name in MEASURES if name in found}
-
-
-def _several_votes(votes: Floats, weight: Floats) -> bool:
-    """Whether some example has more than one vote (N, C), counted or as shares of several."""
-    return bool((weight > 1).any() or (votes.max(1) < weight).any())
 
 
 def _correlation_of_ranks(sums: Floats) -> Floats:

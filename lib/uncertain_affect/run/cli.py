@@ -9,9 +9,11 @@ from pathlib import Path
 
 import uncertain_affect
 
+DATA_ROOT = "folder with one folder per corpus (default: ./data)"
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 something failed, 2 it was asked wrongly."""
+    """Run a command and return its exit code: 0 done, 1 something failed, 2 bad input."""
     args = _parser().parse_args(argv)
     try:
         return args.command(args)
@@ -44,12 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--table", help="the notebook of a table or figure, e.g. ugn.table1 or pen.figure2")
     add("--dry-run", action="store_true", help="list what would run, and for how long")
     add("--corpus", help="corpus to run on (default: the first that is there)")
-    add("--data-root", help="folder with one folder per corpus (default: ./data)")
+    add("--data-root", help=DATA_ROOT)
     add("--profile", choices=["quick", "full"], default="quick")
-    parameter = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
-    add("-p", "--parameter", **parameter, help="set a notebook parameter, e.g. -p SEED 7")
-    where = add.__self__.add_mutually_exclusive_group()
-    cores = os.cpu_count() or 1
+    pair = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
+    add("-p", "--parameter", **pair, help="set a notebook parameter, e.g. -p SEED 7")
+    where, cores = commands.choices["reproduce"].add_mutually_exclusive_group(), os.cpu_count() or 1
     where.add_argument("--workers", type=_positive(int), default=cores, help="processes here (default: one per core)")
     where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="run on the workers of a Dask cluster")
     where.add_argument("--slurm", type=_positive(int), metavar="JOBS", help="run on so many SLURM jobs")
@@ -59,15 +60,15 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("record", _record, "promote finished runs to the committed results")
     add("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
-    refresh = "only rebuild the scoreboard, the README's table and codecheck.yml"
-    add("--refresh", action="store_true", help=refresh)
+    generated = "the scoreboard, the README's table and codecheck.yml"
+    add("--refresh", action="store_true", help=f"only rebuild {generated}")
 
     add = command("evaluate", _evaluate, "measure the uncertainty of predictions made elsewhere")
     arrays = "probs (T, N, C) or (N, C), and labels (N,) or votes (N, C); groups (N,) where examples belong together"
     add("predictions", type=Path, help=f".npz with the arrays {arrays}")
-    truth = "with the labels or votes of its test split: simulated, ferplus or meld (default: the file's)"
-    add("--corpus", help=truth)
-    add("--data-root", help="folder with one folder per corpus (default: ./data)")
+    corpora = "simulated, ferplus or meld (default: the file's)"
+    add("--corpus", help=f"with the labels or votes of its test split: {corpora}")
+    add("--data-root", help=DATA_ROOT)
     add("--csv", type=Path, metavar="FILE", help="write the table as well")
     add("--seed", type=int, help="of the simulated world (default: 0)")
 
@@ -81,22 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     add = command("verify", _verify, "check recorded results: form, checksums, what follows from them")
     add("folder", nargs="*", type=Path, help="of one run, or above several (default: results and your own runs)")
 
-    data = commands.add_parser("data", help="list, check and fetch corpora")
-    actions = data.add_subparsers(required=True, metavar="ACTION")
-    for name, run, help, corpus in (
-        ("list", _data_list, "every corpus: what for, its terms, how to get it, found or not", None),
-        ("check", _data_check, "compare the files of a corpus with what was published", "e.g. iemocap"),
-        (
-            "get",
-            _data_get,
-            "fetch what may be fetched, and say how to get the rest",
-            "ferplus-votes, meld or ceap360vr",
-        ),
-    ):
-        add = command(name, run, help, among=actions)
-        if corpus:
-            add("corpus", help=corpus)
-        add("--data-root", "--to", help="folder with one folder per corpus (default: ./data)")
+    data = commands.add_parser("data", help="list, check and fetch corpora").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    command("list", _data_list, "every corpus: what for, its terms, how to get it, found or not", data)
+    add = command("check", _data_check, "compare the files of a corpus with what was published", data)
+    add("corpus", help="e.g. iemocap")
+    add = command("get", _data_get, "fetch what may be fetched, and say how to get the rest", data)
+    add("corpus", help="ferplus-votes, meld or ceap360vr")
+    for action in data.choices.values():
+        action.add_argument("--data-root", "--to", help=DATA_ROOT)
     return parser
 
 

@@ -3,7 +3,6 @@
 import copy
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -25,16 +24,6 @@ PLACE_PARAMETERS = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}
 # an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
 MACHINE_PATH = re.compile(r"(?<![\w/:.<>)\]}$~-])/\w[\w.-]*/[\w.-]+|\b[A-Za-z]:\\{1,2}\w+")
 README_TABLE = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class _Promotion:
-    """A finished run that may be committed."""
-
-    folder: Path
-    run: dict
-    notebook: Path
-    refreshed: nbformat.NotebookNode | None  # the committed notebook with the outputs of this run
 
 
 def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
@@ -59,12 +48,13 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
     if not folders:
         raise ValueError(f"no finished run under {root}: run `make reproduce` first")
     promotions = [_promotion(folder) for folder in folders]
-    targets = [_promote(promotion) for promotion in promotions]
+    targets = [_promote(*promotion) for promotion in promotions]
     write_scoreboard()
     return targets
 
 
-def _promotion(folder: Path) -> _Promotion:
+def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
+    """A finished run that may be committed, what it says, and of a quick one the notebook with its outputs."""
     run = record.check_complete(folder)
     if problem := next(record.wrong_keys(folder, run), None):
         raise ValueError(problem)
@@ -94,7 +84,7 @@ def _promotion(folder: Path) -> _Promotion:
         for cell in refreshed.cells:
             if found := MACHINE_PATH.search(text_of(cell)):
                 raise ValueError(f"{folder}: the output of cell {cell.id} names a path of this machine, {found[0]}")
-    return _Promotion(folder, run, source, refreshed)
+    return folder, run, refreshed
 
 
 def _read_executed(path: Path) -> nbformat.NotebookNode:
@@ -107,21 +97,15 @@ def _read_executed(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _promote(promotion: _Promotion) -> Path:
-    run = promotion.run
+def _promote(folder: Path, run: dict, refreshed: nbformat.NotebookNode | None) -> Path:
     target = _target(run)
-    partial = target.with_name(f".{run['notebook']}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        shutil.copytree(promotion.folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
+    with record.replacing(target) as partial:
+        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
         if "DATA_ROOT" in run["parameters"]:  # where the reader keeps data is nobody else's business
             record.write_run(partial, run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
-        record.replace_folder(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    if promotion.refreshed is not None:
-        with record.replacing(promotion.notebook) as partial:
-            nbformat.write(promotion.refreshed, partial)
+    if refreshed is not None:
+        with record.replacing(notebooks()[run["notebook"]]) as file:
+            nbformat.write(refreshed, file)
     return target
 
 
@@ -297,25 +281,21 @@ def _shown(id_: str, verdict: Verdict) -> dict:
 
 def scoreboard_markdown(board: pd.DataFrame) -> str:
     """The scoreboard for readers, with how many ``reproduced`` chance alone would give."""
-    lines = [
-        "| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |", "|---" * 8 + "|"]
     for row in board.itertuples():
-        known = pd.notna(row.effect)
-        interval = f"[{row.low:.3f}, {row.high:.3f}]" if known else ""
+        printed_effect, effect, interval = "", "", ""
+        if pd.notna(row.effect):
+            printed_effect = f"{row.printed:.3f}" if pd.notna(row.printed) else ""
+            effect, interval = f"{row.effect:.3f}", f"[{row.low:.3f}, {row.high:.3f}]"
         seeds = f"{row.seeds:.0f}" if pd.notna(row.seeds) else ""
-        printed = f"{row.printed:.3f}" if known and pd.notna(row.printed) else ""
-        lines.append(
-            f"| {row.claim} | {row.corpus} | {row.profile} | {printed} | {f'{row.effect:.3f}' if known else ''} "
-            f"| {interval} | {seeds} | {row.verdict} |"
-        )
-    judged = int(board["verdict"].isin(["reproduced", "contradicted", "inconclusive"]).sum())
+        cells = (row.claim, row.corpus, row.profile, printed_effect, effect, interval, seeds, row.verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    n_judged = int(board["verdict"].isin(["reproduced", "contradicted", "inconclusive"]).sum())
     counts = ", ".join(f"{n} {verdict}" for verdict, n in board["verdict"].value_counts().sort_index().items())
     lines += [
         "",
-        f"{counts or 'Nothing judged yet'}. Had none of the {judged} judged claims any effect, chance alone would "
-        f"call {chance_reproduced(judged):.1f} of them reproduced. A claim of several parts shows the part that "
+        f"{counts or 'Nothing judged yet'}. Had none of the {n_judged} judged claims any effect, chance alone would "
+        f"call {chance_reproduced(n_judged):.1f} of them reproduced. A claim of several parts shows the part that "
         "decides, which scoreboard.csv names.",
         "",
     ]

@@ -23,6 +23,7 @@ from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import torch
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -156,11 +157,9 @@ class Run:
             name: Part(part["kind"], effect[name], part.get("margin"), part.get("printed"))
             for name, part in claim.parts.items()
         }
-        if parts:
-            self.verdicts[id_] = judge(claim.kind, parts=parts, at_least=claim.at_least)
-        else:
-            self.verdicts[id_] = judge(claim.kind, effect, margin=claim.margin, printed=claim.printed.get("effect"))
-        return self.verdicts[id_]
+        bounds = {"margin": claim.margin, "at_least": claim.at_least, "printed": claim.printed.get("effect")}
+        self.verdicts[id_] = verdict = judge(claim.kind, effect, parts=parts, **bounds)
+        return verdict
 
     def not_testable(self, id_: str, reason: str) -> Verdict:
         """Keep a claim that this run cannot test, with the reason.
@@ -169,8 +168,8 @@ class Run:
             ValueError: no paper makes this claim.
         """
         printed.claim(id_)
-        self.verdicts[id_] = Verdict("not testable", reason=reason)
-        return self.verdicts[id_]
+        self.verdicts[id_] = verdict = Verdict("not testable", reason=reason)
+        return verdict
 
     def finish(self) -> Path:
         """Write everything under a temporary name, move it into place, and return the folder.
@@ -180,13 +179,8 @@ class Run:
         """
         folder = results_root() / self.profile / self.corpus / self.notebook
         check_replaceable(folder)
-        partial = folder.with_name(f".{self.notebook}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+        with replacing(folder) as partial:
             self._write(partial)
-            replace_folder(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return folder
 
     def _write(self, partial: Path) -> None:
@@ -423,12 +417,14 @@ def replace_folder(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write what replaces a file once it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Where to write what replaces a file or a folder once it is whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         yield partial
-        os.replace(partial, path)
+        (replace_folder if partial.is_dir() else os.replace)(partial, path)
     finally:
+        shutil.rmtree(partial, ignore_errors=True)
         partial.unlink(missing_ok=True)
 
 
@@ -478,8 +474,7 @@ def _file_name(name: str) -> str:
 def provenance(device: str = "cpu") -> dict:
     """What results depend on beside code and data: hardware, versions, revision, and what decides about sums."""
     versions = {"python": platform.python_version()}
-    for package in VERSIONED:
-        versions[package] = importlib.metadata.version(package)
+    versions |= {package: importlib.metadata.version(package) for package in VERSIONED}
     hardware = {
         "system": platform.system(),
         "machine": platform.machine(),
@@ -487,7 +482,7 @@ def provenance(device: str = "cpu") -> dict:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "memory_mib": psutil.virtual_memory().total // 2**20,
     }
     if device.startswith("cuda"):
         hardware["gpu"] = torch.cuda.get_device_name(device)
@@ -507,24 +502,25 @@ def provenance(device: str = "cpu") -> dict:
 
 def cpu_name() -> str:
     """The processor's name as its maker gives it, where the system tells, else its architecture."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _in_proc("cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def peak_memory_mib() -> int:
     """The most memory that this process held at once; processes that it started are not in it."""
-    with contextlib.suppress(OSError):
-        # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) // 2**10
+    # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
+    if peak := _in_proc("self/status", "VmHWM"):
+        return int(peak.split()[0]) // 2**10
     import resource  # not on every system
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _in_proc(file: str, name: str) -> str | None:
+    """The value of the first line of that name in a file of /proc, where the system has one."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
 
 
 def revision() -> str:

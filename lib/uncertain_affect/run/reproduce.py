@@ -7,7 +7,6 @@ place, with the executed notebook, only when it succeeded and its record is comp
 import ast
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -39,8 +38,8 @@ WATCH_S = 0.5
 # the folder where a notebook that is running records, see _staging_prefix
 STAGING = re.compile(r"[^\s'\"()]*/\.\w+\." + re.escape(socket.gethostname()) + r"\.\d+\.\w+")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# what a notebook as it is committed keeps of its metadata and of its cells'
-KEPT_METADATA, KEPT_CELL_METADATA = ("kernelspec", "language_info", "uncertain_affect"), ("tags", "alt")
+# the metadata that a notebook and its cells have when they are committed
+OWN, OWN_OF_CELLS = ("kernelspec", "language_info", "uncertain_affect"), ("tags", "alt")
 
 
 class SelectionError(ValueError):
@@ -75,18 +74,11 @@ class Job:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """With what each notebook is run, here or on a worker.
+    """With what each notebook is run, here or on a worker, which shares the folders with this machine."""
 
-    Attributes:
-        seconds: that it may take.
-        memory: bytes that its kernel and the kernel's children may hold together.
-        html: whether its page is written as well.
-        results, failed, cache: the folders, which workers share with this machine.
-    """
-
-    seconds: float = 24 * 3600
-    memory: float = 0.9 * psutil.virtual_memory().total
-    html: bool = False
+    seconds: float = 24 * 3600  # that it may take
+    memory: float = 0.9 * psutil.virtual_memory().total  # bytes for its kernel and the kernel's children
+    html: bool = False  # whether its page is written as well
     results: Path = field(default_factory=record.results_root)
     failed: Path = field(default_factory=record.failed_root)
     cache: Path = field(default_factory=cache_dir)
@@ -98,7 +90,7 @@ def notebooks() -> dict[str, Path]:
 
 
 def metadata(path: Path) -> dict:
-    """What a notebook says it covers: paper, tables, figures, claims, corpora."""
+    """What a notebook covers: paper, tables, figures, claims, corpora."""
     return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
 
 
@@ -204,10 +196,10 @@ def _cast(value, kind: type):
 
 
 def choose_corpus(path: Path, wanted: str | None, root: Path) -> str:
-    """The corpus a notebook runs on: the one asked for, else the first of its own that the reader has, else none.
+    """The corpus a notebook runs on: the one wanted, else the first of its own that the reader has, else none.
 
     Raises:
-        SelectionError: the notebook does not run on the corpus asked for, or the corpus is not there.
+        SelectionError: the notebook does not run on the corpus, or the corpus is not there.
     """
     own = metadata(path).get("corpora", [])
     if not own:
@@ -236,7 +228,7 @@ def plan(
         parameters: values for the notebooks' parameters; those a notebook does not have are an error.
 
     Raises:
-        SelectionError: something asked for does not exist or cannot be had.
+        SelectionError: a corpus, data root or parameter does not exist or cannot be had.
     """
     folder = paths.data_root(root)
     if (root or os.environ.get("UNCERTAIN_AFFECT_DATA")) and not folder.is_dir():
@@ -309,8 +301,7 @@ def reproduce(
     put in order first. Notebooks of one paper, which share trained networks, run one after another.
 
     Raises:
-        SelectionError: something asked for does not exist or cannot be had, results cannot be written, or this machine
-            cannot talk to itself.
+        SelectionError: as :func:`plan`; or results cannot be written, or this machine cannot talk to itself.
         ClusterError: the scheduler does not answer or its workers run no notebooks.
     """
     jobs = plan(chosen, **selected)
@@ -429,8 +420,8 @@ def _run(job: Job, options: RunOptions) -> Outcome:
         if cure := _cure(problem, outcome.error):  # what the cell was doing has nothing to do with it
             outcome.error += f"; {cure}"
         else:  # what the failed cell printed, without colours
-            printed_lines = "\n".join(getattr(problem, "traceback", ()))
-            outcome.traceback = _without_paths(ANSI.sub("", printed_lines), staging)
+            lines = "\n".join(getattr(problem, "traceback", ()))
+            outcome.traceback = _without_paths(ANSI.sub("", lines), staging)
         if executed.exists():
             with contextlib.suppress(OSError, ValueError):  # it stays as papermill left it
                 _finish_copy(executed)
@@ -556,11 +547,9 @@ def strip(notebook: nbformat.NotebookNode) -> None:
 
     nbconvert's ClearMetadataPreprocessor knows code cells only, and papermill writes into all.
     """
-    kept = {key: value for key, value in notebook.metadata.items() if key in KEPT_METADATA}
-    notebook.metadata = nbformat.from_dict(kept)
+    notebook.metadata = nbformat.from_dict({k: v for k, v in notebook.metadata.items() if k in OWN})
     for cell in notebook.cells:
-        kept = {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA and value}
-        cell.metadata = nbformat.from_dict(kept)
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in OWN_OF_CELLS and v})
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not any("widget" in mime for mime in o.get("data", {}))]
 
@@ -580,8 +569,7 @@ def _check_record(folder: Path, parameters: dict) -> Counter:
     if run["parameters"] != expected:
         names = sorted(n for n in run["parameters"] | expected if run["parameters"].get(n) != expected.get(n))
         raise ValueError(f"recorded with other parameters than it was given: {', '.join(names)}")
-    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    return Counter(claim["verdict"] for claim in claims.values())
+    return Counter(verdict.verdict for verdict in record.read_verdicts(folder / "claims.json").values())
 
 
 def _prepared(path: Path, corpus: str) -> nbformat.NotebookNode:
