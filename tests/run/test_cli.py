@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import dask.config
 import numpy as np
@@ -323,7 +324,7 @@ def test_what_the_system_refuses_is_exit_code_1_and_a_line(checkout, monkeypatch
     assert "File name too long" in capsys.readouterr().err
     full = OSError(28, "No space left on device", "results/quick")
     for problem, line in (TimeoutError(), "TimeoutError"), (full, str(full)):
-        monkeypatch.setattr(publish, "promote_all", lambda _, problem=problem: (_ for _ in ()).throw(problem))
+        monkeypatch.setattr(publish, "promote_all", Mock(side_effect=problem))
         assert cli.main(["record"]) == 1
         assert capsys.readouterr().err == f"uncertain-affect: {line}\n"
 

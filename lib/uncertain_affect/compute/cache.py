@@ -45,6 +45,9 @@ def content_key(*parts) -> str:
 
     Raises:
         TypeError: a part of another type; a path, for example, says where a file is, not what is in it.
+
+    >>> content_key({"a": 1, "b": [2]}) == content_key({"b": (2,), "a": 1})
+    True
     """
     return _digest(parts).hex()
 

@@ -81,6 +81,9 @@ def rounded(value: Number, decimals: int) -> Range:
 
     Raises:
         ValueError: it has more decimals than that.
+
+    >>> rounded(0.5, 1)
+    Range(low=Fraction(9, 20), high=Fraction(11, 20))
     """
     value = fraction(value)
     if (value * 10**decimals).denominator != 1:
@@ -138,7 +141,11 @@ def percentage(count: int, of: int) -> Range:
 
 
 def counts(percent: Number, places: int, of: int) -> range:
-    """The whole numbers of ``of`` things that are this many percent of them as printed; none if it cannot be."""
+    """The whole numbers of ``of`` things that are this many percent of them as printed; none if it cannot be.
+
+    >>> list(counts(54.848, 3, 3579))
+    [1963]
+    """
     possible = rounded(percent, places)
     return range(max(0, ceil(possible.low * of / 100)), min(of, floor(possible.high * of / 100)) + 1)
 

@@ -398,7 +398,11 @@ def _judge_parts(parts: Mapping[str, Part], at_least: int) -> Verdict:
 
 
 def combine(verdicts: Sequence[str], at_least: int) -> str:
-    """The verdict on "at least so many of these hold" from those on the parts."""
+    """The verdict on "at least so many of these hold" from those on the parts.
+
+    >>> combine(["reproduced", "contradicted"], at_least=2)
+    'contradicted'
+    """
     if verdicts.count("reproduced") >= at_least:
         return "reproduced"
     if len(verdicts) - verdicts.count("contradicted") < at_least:

@@ -452,7 +452,11 @@ def write_json(path: Path, content) -> None:
 
 
 def plain(value):
-    """The value as JSON holds it: NaN and infinity become null, arrays and tuples lists."""
+    """The value as JSON holds it: NaN and infinity become null, arrays and tuples lists.
+
+    >>> plain((1, float("nan")))
+    [1, None]
+    """
     if hasattr(value, "tolist"):  # arrays, tensors and their scalars
         value = value.tolist()
     if isinstance(value, dict):
