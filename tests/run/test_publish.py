@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from unittest.mock import Mock
 
 import building
 import nbformat
@@ -95,7 +97,7 @@ def everything(checkout):
 
 
 @pytest.mark.parametrize("profile", ["quick", "full"])
-def test_results_are_copied_without_the_executed_notebook(checkout, profile):
+def test_results_are_copied_without_the_executed_notebook_and_the_place_of_the_data(checkout, profile):
     folder = finish(checkout, profile)
     target = promote(folder)
     assert target == checkout / "results" / profile / "ferplus" / NAME
@@ -104,11 +106,6 @@ def test_results_are_copied_without_the_executed_notebook(checkout, profile):
     assert (target / "claims.json").read_bytes() == (folder / "claims.json").read_bytes()
     assert (folder / f"{NAME}.ipynb").exists()  # the reader's own run is left as it is
     assert [path.name for path in target.parent.iterdir()] == [NAME]
-
-
-def test_where_the_data_lie_stays_with_the_reader(checkout):
-    folder = finish(checkout)
-    target = promote(folder)
     run, mine = record.check_complete(target), record.check_complete(folder)
     assert mine["parameters"]["DATA_ROOT"] == "../../me/data"
     assert run.pop("checksum") != mine.pop("checksum")
@@ -122,11 +119,7 @@ def test_a_later_run_replaces_the_committed_one_whole_and_a_crash_leaves_it(chec
     promote(finish(checkout))
     assert [path.name for path in (target / "tables").iterdir()] == ["table2.csv"]
     before, folder = everything(checkout), finish(checkout)
-
-    def fails(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(record, "write_json", fails)
+    monkeypatch.setattr(record, "write_json", Mock(side_effect=OSError("no space left")))
     with pytest.raises(OSError, match="no space"):
         promote(folder)
     assert everything(checkout) == before
@@ -217,12 +210,9 @@ def test_outputs_that_name_paths_of_this_machine(checkout, path):
     refused(checkout, folder, "the output of cell cell-run names a path of this machine, ")
 
 
-OTHER_SLASHES = "1963 / 3579|a/b/c|https://arxiv.org/abs/1909.09285|<td>a</td>|<data root>/weights/x.pt|./a|~/a/b"
-
-
-@pytest.mark.parametrize("text", OTHER_SLASHES.split("|"))
-def test_other_slashes_are_no_paths_of_this_machine(text):
-    assert not publish.MACHINE_PATH.search(text)
+def test_other_slashes_are_no_paths_of_this_machine():
+    slashes = "1963 / 3579|a/b/c|https://arxiv.org/abs/1909.09285|<td>a</td>|<data root>/weights/x.pt|./a|~/a/b"
+    assert not any(publish.MACHINE_PATH.search(text) for text in slashes.split("|"))
 
 
 def test_a_run_of_another_form_or_schema_and_a_committed_one_of_a_later(checkout):
@@ -248,21 +238,17 @@ def test_an_executed_notebook_that_is_none(checkout, content):
 
 
 def test_every_finished_run_is_promoted_but_those_without_their_corpus(checkout):
+    finish(checkout, corpus="none")
+    with pytest.raises(ValueError, match=r"no finished run under .*local: run `make reproduce` first"):
+        publish.promote_all()
     finish(checkout)
     finish(checkout, "full")
-    finish(checkout, corpus="none")
     unfinished = checkout / "results" / "local" / "quick" / "ferplus" / ".12_two.1.partial"
     unfinished.mkdir()
     (unfinished / "run.json").touch()
     results = checkout / "results"
     assert publish.promote_all() == [results / "full" / "ferplus" / NAME, results / "quick" / "ferplus" / NAME]
     assert list(pd.read_csv(results / "scoreboard.csv")["profile"].unique()) == ["full", "quick"]
-
-
-def test_with_nothing_to_promote_the_message_says_what_to_do(checkout):
-    finish(checkout, corpus="none")
-    with pytest.raises(ValueError, match=r"no finished run under .*local: run `make reproduce` first"):
-        publish.promote_all()
 
 
 # --- scoreboard -------------------------------------------------------------------------------------------
@@ -295,13 +281,11 @@ def test_claim_10_comes_after_claim_9(checkout):
 def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout):
     assert publish.effects(checkout / "results").empty  # before anything is judged
 
-    def effect(size):
-        return Effect(size, size - 0.1, size + 0.1, 0.04, 4.0, 0.0, 5, 1)
-
     run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
     names = list(printed.claim("uncnet.c5").parts)  # printed .880, .710, .884
-    run.judge("uncnet.c5", {name: effect(size) for name, size in zip(names, (0.5, 0.2, 0.4), strict=True)})
-    run.judge("uncnet.c3", {"r(U_a, true entropy)": effect(0.2), "r(U_a, lost quality)": None})
+    sizes = dict(zip(names, (0.5, 0.2, 0.4), strict=True))
+    run.judge("uncnet.c5", {name: building.effect(size, 0.1) for name, size in sizes.items()})
+    run.judge("uncnet.c3", {"r(U_a, true entropy)": building.effect(0.2, 0.1), "r(U_a, lost quality)": None})
     run.judge("uncnet.c2", Effect(0.01, -0.02, 0.04, 0.01, 4.0, 0.0, 5, 1))
     run.not_testable("uncnet.c10", "no weights")
     run.finish()
@@ -318,13 +302,25 @@ def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout
     assert untested[["effect", "printed", "size"]].isna().all()
 
 
-def test_a_part_that_the_claim_has_no_more_is_named(checkout):
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("r(U_a, BCE)", "r(U_x, BCE)", r"11_one, quick on ferplus: uncnet.c5 has no part 'r\(U_x, BCE\)' any more; "),
+        ("uncnet.c5", "uncnet.c99", "11_one, quick on ferplus: uncnet makes no claim uncnet.c99; .*; run the"),
+        ('"parts"', "", r"11_one/claims\.json does not hold verdicts .*: restore it, or run the notebook again"),
+    ],
+)
+def test_verdicts_that_cannot_be_shown_are_named_and_nothing_is_rebuilt(checkout, old, new, message):
     run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
-    run.judge("uncnet.c5", {n: Effect(0.2, 0.1, 0.3, 0.04, 4.0, 0.0, 5, 1) for n in printed.claim("uncnet.c5").parts})
-    path = run.finish() / "claims.json"
-    path.write_text(path.read_text().replace("r(U_a, BCE)", "r(U_x, BCE)"))
-    with pytest.raises(ValueError, match=r"11_one, quick on ferplus: uncnet.c5 has no part 'r\(U_x, BCE\)' any more"):
-        publish.effects(record.results_root())
+    run.judge("uncnet.c5", dict.fromkeys(printed.claim("uncnet.c5").parts, building.effect(0.2)))
+    committed_run = publish._target(record.check_complete(run.finish()))
+    shutil.copytree(record.results_root() / "quick" / "ferplus" / NAME, committed_run)
+    path = committed_run / "claims.json"
+    path.write_text(path.read_text().replace(old, new))
+    before = everything(checkout)
+    with pytest.raises(ValueError, match=message):
+        publish.write_scoreboard()
+    assert everything(checkout) == before
 
 
 def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
@@ -350,47 +346,9 @@ def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
     assert (checkout / "README.md").read_text() == readme
 
 
-def test_before_anything_is_judged_the_scoreboard_says_so(checkout):
-    board = publish.write_scoreboard()
-    assert list(board.columns) == publish.COLUMNS
+def test_a_scoreboard_of_nothing_a_full_disk_and_a_readme_without_a_place_for_the_table(checkout, monkeypatch):
+    assert list(publish.write_scoreboard().columns) == publish.COLUMNS
     assert "Nothing judged yet. Had none of the 0 judged" in (checkout / "README.md").read_text()
-
-
-def test_verdicts_that_cannot_be_read_are_named_and_nothing_is_rebuilt(checkout):
-    promote(finish(checkout))
-    broken = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
-    broken.write_text(broken.read_text()[:40])
-    before = everything(checkout)
-    with pytest.raises(
-        ValueError, match=f"{re.escape(str(broken))} does not hold verdicts .*: restore it, or run the notebook"
-    ):
-        publish.write_scoreboard()
-    assert everything(checkout) == before
-
-
-def test_a_verdict_on_a_claim_that_no_paper_makes_names_the_run(checkout):
-    promote(finish(checkout))
-    path = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
-    path.write_text(path.read_text().replace("uncnet.c1", "uncnet.c99"))
-    with pytest.raises(ValueError, match=f"{NAME}, quick on ferplus: uncnet makes no claim uncnet.c99"):
-        publish.scoreboard(checkout / "results")
-
-
-def test_a_readme_without_a_place_for_the_table(checkout):
-    (checkout / "README.md").write_text("# Title\n")
-    with pytest.raises(ValueError, match=r"README.md has no <!-- scoreboard -->"):
-        publish.write_scoreboard()
-    assert not (checkout / "results" / "scoreboard.csv").exists()
-
-
-def test_what_is_generated_is_that_of_the_committed_results():
-    generated = publish.generated()
-    assert [path.name for path in generated] == ["scoreboard.csv", "scoreboard.md", "README.md", "codecheck.yml"]
-    for path, text in generated.items():
-        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `uncertain-affect record --refresh`"
-
-
-def test_a_full_disk_leaves_what_was_generated_before(checkout, monkeypatch):
     promote(finish(checkout))
     before = everything(checkout)
 
@@ -398,10 +356,20 @@ def test_a_full_disk_leaves_what_was_generated_before(checkout, monkeypatch):
         path.touch()
         raise OSError("no space left")
 
-    monkeypatch.setattr(type(checkout), "write_text", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with monkeypatch.context() as full, pytest.raises(OSError, match="no space"):
+        full.setattr(type(checkout), "write_text", full_disk)
         publish.write_scoreboard()
     assert everything(checkout) == before
+    (checkout / "README.md").write_text("# Title\n")
+    with pytest.raises(ValueError, match=r"README.md has no <!-- scoreboard -->"):
+        publish.write_scoreboard()
+
+
+def test_what_is_generated_is_that_of_the_committed_results():
+    generated = publish.generated()
+    assert [path.name for path in generated] == ["scoreboard.csv", "scoreboard.md", "README.md", "codecheck.yml"]
+    for path, text in generated.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `uncertain-affect record --refresh`"
 
 
 # --- codecheck.yml ----------------------------------------------------------------------------------------
@@ -425,39 +393,26 @@ def test_the_manifest_names_what_a_paper_prints_and_nothing_else(checkout):
         f"{run}/figures/figure2_right.png",
         f"{run}/claims.json",
     ]
-    assert re.fullmatch(
-        r"uncnet, Table 2: Calibration error, .* \(11_one, quick on ferplus, 0 s on cpu\)",
-        content["manifest"][1]["comment"],
-    )
-
-
-def test_an_address_in_the_citation_is_where_the_code_is(checkout):
+    comment = r"uncnet, Table 2: Calibration error, .* \(11_one, quick on ferplus, 0 s on cpu\)"
+    assert re.fullmatch(comment, content["manifest"][1]["comment"])
     with (checkout / "CITATION.cff").open("a") as file:
         file.write("repository-code: https://example.org/code\n")
     content = yaml.safe_load(publish.codecheck(checkout / "results"))
     assert content["repository"] == content["paper"]["reference"] == "https://example.org/code"
 
 
-def test_the_citation_refers_to_the_five_papers():
-    citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
-    papers = [printed.load(key).info for key in printed.keys()]
-    assert {(r["title"], r["year"], r["url"]) for r in citation["references"]} == {
-        (paper["title"], paper["year"], paper["url"]) for paper in papers
-    }
-
-
-def test_every_file_of_the_committed_manifest_is_there():
+def test_the_citation_refers_to_the_five_papers_and_every_file_of_the_committed_manifest_is_there():
     root = paths.project_root()
-    content = yaml.safe_load((root / "codecheck.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for entry in content["manifest"]]
-    assert len(set(files)) == len(files) > 100
-    assert all((root / file).is_file() for file in files)
-    assert all(entry["comment"] for entry in content["manifest"])
+    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    papers = [printed.load(key).info for key in printed.keys()]
+    expected = {(paper["title"], paper["year"], paper["url"]) for paper in papers}
+    assert {(r["title"], r["year"], r["url"]) for r in citation["references"]} == expected
+    manifest = yaml.safe_load((root / "codecheck.yml").read_text(encoding="utf-8"))["manifest"]
+    assert len({entry["file"] for entry in manifest}) == len(manifest) > 100
+    assert all((root / entry["file"]).is_file() and entry["comment"] for entry in manifest)
 
 
 def test_committed_runs_do_not_say_where_the_data_lay():
-    results = paths.project_root() / "results"
-    runs = [path for profile in record.PROFILES for path in results.glob(f"{profile}/*/*/run.json")]
-    for path in runs:
-        assert not json.loads(path.read_text(encoding="utf-8"))["parameters"].get("DATA_ROOT")
-        assert not publish.MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+    for folder in record.runs(paths.project_root() / "results"):
+        assert not record.read_run(folder)["parameters"].get("DATA_ROOT")
+        assert not publish.MACHINE_PATH.search((folder / "run.json").read_text(encoding="utf-8"))

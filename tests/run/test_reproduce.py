@@ -104,17 +104,12 @@ def batch(tmp_path_factory):
     return {outcome.notebook: outcome for outcome in outcomes}, lines.getvalue(), place
 
 
-def test_all_notebooks_run_even_if_one_fails(batch):
-    outcomes, _, _ = batch
-    failed = {name: outcome.error is not None for name, outcome in outcomes.items()}
-    assert failed == {"11_fails": True, "12_exits": True, "13_dies": True, "14_records": False}
-    assert all(outcome.seconds > 0 for outcome in outcomes.values())
-
-
 def test_a_finished_run_is_moved_into_place_with_its_executed_notebook(batch):
     outcomes, _, place = batch
     executed = nbformat.read(place / "14_records" / "14_records.ipynb", as_version=4)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+    assert "there is no corpus" not in "".join(cell.source for cell in executed.cells)  # where one is needed
+    assert (outcomes["14_records"].corpus, outcomes["14_records"].without_corpus) == ("none", ("ferplus",))
     assert not (place / "14_records" / "yesterday.csv").exists()
     assert outcomes["14_records"].verdicts == {"reproduced": 2}
     assert record.check_complete(place / "14_records")["parameters"] == {
@@ -127,14 +122,6 @@ def test_a_finished_run_is_moved_into_place_with_its_executed_notebook(batch):
         "LAYERS": [128, 128],
         "LIMIT": None,
     }
-
-
-def test_cells_that_need_a_corpus_are_left_out_where_there_is_none(batch):
-    outcomes, _, place = batch
-    executed = nbformat.read(place / "14_records" / "14_records.ipynb", as_version=4)
-    assert "there is no corpus" not in "".join(cell.source for cell in executed.cells)
-    assert outcomes["14_records"].corpus == "none"
-    assert outcomes["14_records"].without_corpus == ("ferplus",)
 
 
 def test_a_failed_copy_is_kept_with_its_error_and_earlier_results_stay(batch):
@@ -177,6 +164,9 @@ def test_executed_copies_say_neither_when_nor_where_and_the_notebooks_are_not_to
 
 def test_seconds_of_cells_and_memory_are_noted_and_there_is_a_line_of_progress_for_each_notebook(batch):
     outcomes, lines, place = batch
+    failed = {name: outcome.error is not None for name, outcome in outcomes.items()}
+    assert failed == {"11_fails": True, "12_exits": True, "13_dies": True, "14_records": False}
+    assert all(outcome.seconds > 0 for outcome in outcomes.values())
     executed = nbformat.read(place / "14_records" / "14_records.ipynb", as_version=4)
     assert {cell.id for cell in executed.cells} - {"injected-parameters"} <= outcomes["14_records"].cells.keys()
     assert sum(outcomes["14_records"].cells.values()) > 0
@@ -295,20 +285,19 @@ def test_without_the_loopback_interface_nothing_runs(notebook, nothing_runs, mon
         reproduce.reproduce([notebook])
 
 
-def test_results_that_cannot_be_written_are_refused_before_anything_runs(checkout, notebook, nothing_runs, monkeypatch):
-    (checkout / "file").touch()
-    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "file" / "results"))
-    with pytest.raises(SelectionError, match=r"results cannot be written to .*file/results .*; nothing was run"):
-        reproduce.reproduce([notebook])
-
-
-def test_a_result_of_a_later_version_is_not_replaced(checkout, notebook, nothing_runs):
+def test_results_that_cannot_be_written_or_are_of_a_later_version_are_refused_before_anything_runs(
+    checkout, notebook, nothing_runs, monkeypatch
+):
     folder = checkout / "results" / "local" / "quick" / "none" / "11_one"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(f'{{"schema": {record.SCHEMA + 1}}}')
     with pytest.raises(record.SchemaError):
         reproduce.reproduce([notebook])
     assert [path.name for path in folder.iterdir()] == ["run.json"]
+    (checkout / "file").touch()
+    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "file" / "results"))
+    with pytest.raises(SelectionError, match=r"results cannot be written to .*file/results .*; nothing was run"):
+        reproduce.reproduce([notebook])
 
 
 @pytest.mark.parametrize(
@@ -345,37 +334,27 @@ def three(checkout):
     return [write_notebook(folder, name, paper=paper) for name, paper in papers.items()]
 
 
-@pytest.mark.parametrize(
-    ("names", "paper", "expected"),
-    [
-        ([], None, [0, 1, 2]),
-        ([], "uncnet", [0, 1]),
-        (["12"], None, [1]),
-        (["12_two"], None, [1]),
-        (["notebooks/12_two.ipynb"], None, [1]),
-        (["92", "11"], None, [2, 0]),
-        (["11", "11_one"], None, [0]),
-        (["11"], "uncnet", [0]),
-    ],
-)
-def test_notebooks_are_chosen_by_number_name_file_and_paper(three, names, paper, expected):
-    assert reproduce.select(names, paper) == [three[i] for i in expected]
+CHOICES = [
+    ([], None, [0, 1, 2]), ([], "uncnet", [0, 1]), (["12"], None, [1]), (["12_two"], None, [1]),
+    (["notebooks/12_two.ipynb"], None, [1]), (["92", "11"], None, [2, 0]), (["11", "11_one"], None, [0]),
+    (["11"], "uncnet", [0]),
+]  # fmt: skip
+NO_CHOICES = [
+    (["13"], None, "no notebook '13'; known: 11_one, 12_two, 92_audit"),
+    (["draft"], None, "no notebook 'draft'"),
+    (["1"], None, "no notebook '1'"),
+    (["92"], "uncnet", "no notebook '92'; known: 11_one, 12_two"),
+    ([], "other", "no paper 'other'; known: distill, pen, rock, ugn, uncnet"),
+    ([], "ugn", "no notebooks of ugn in "),
+]
 
 
-@pytest.mark.parametrize(
-    ("names", "paper", "message"),
-    [
-        (["13"], None, "no notebook '13'; known: 11_one, 12_two, 92_audit"),
-        (["draft"], None, "no notebook 'draft'"),
-        (["1"], None, "no notebook '1'"),
-        (["92"], "uncnet", "no notebook '92'; known: 11_one, 12_two"),
-        ([], "other", "no paper 'other'; known: distill, pen, rock, ugn, uncnet"),
-        ([], "ugn", "no notebooks of ugn in "),
-    ],
-)
-def test_a_notebook_or_paper_that_is_not_there(three, names, paper, message):
-    with pytest.raises(SelectionError, match=message):
-        reproduce.select(names, paper)
+def test_notebooks_are_chosen_by_number_name_file_and_paper(three):
+    for names, paper, expected in CHOICES:
+        assert reproduce.select(names, paper) == [three[i] for i in expected]
+    for names, paper, message in NO_CHOICES:
+        with pytest.raises(SelectionError, match=message):
+            reproduce.select(names, paper)
 
 
 def test_notebooks_are_chosen_by_claim_table_and_figure(three):
