@@ -8,6 +8,7 @@ faces.py       the works: pictures read and rendered
 departures.py  where a peer computes something else than the definition
 report.py      the tables, and the page made of them
 world.py       what has no peer: the simulated world's views, and the panels
+schedulers.py  who gives tasks to workers best; ``python -m bench.schedulers``, ten minutes
 
 Peers come from requirements/bench.txt and are imported by the works that need them, here alone.
 """

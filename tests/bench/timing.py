@@ -1,5 +1,6 @@
 """What reproducing costs: seconds and memory of each notebook and its parts, cold and warm, with one worker and two."""
 
+import re
 import statistics
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 
 from uncertain_affect.compute import parallel, paths
@@ -16,6 +18,8 @@ from uncertain_affect.run import record, reproduce
 
 # workers of each run; they share a cache, which is empty when a number of workers comes for the first time
 RUNS = {"cold, 1 worker": 1, "cold, 2 workers": 2, "warm, 2 workers": 2}
+# what a notebook's cells are doing, by the words in the heading above them; the rest is training and testing
+PARTS = {"imports": r"^imports", "parameters": r"^parameters", "data": r"^data\b"}
 
 
 def main(names: list[str]) -> int:
@@ -37,7 +41,7 @@ def main(names: list[str]) -> int:
                 walls[name] = time.perf_counter() - started
     table = _table(outcomes)
     print(f"\n{table.to_string(float_format=lambda value: f'{value:.1f}')}\n")
-    parts = sum((Counter(o.parts) for o in outcomes["cold, 1 worker"]), Counter())
+    parts = sum(map(_parts, outcomes["cold, 1 worker"]), Counter())
     shares = {name: seconds / sum(parts.values()) for name, seconds in parts.most_common()}
     print("from an empty cache: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     print(", ".join(f"{name} {wall:.0f} s" for name, wall in walls.items()))
@@ -62,9 +66,24 @@ def _table(outcomes: dict[str, list[reproduce.Outcome]]) -> pd.DataFrame:
             row = rows.setdefault(outcome.notebook, {})
             row[f"s {name}"] = outcome.seconds
             if name == "cold, 1 worker":
-                row |= {f"s {part}": seconds for part, seconds in outcome.parts.items()}
+                row |= {f"s {part}": seconds for part, seconds in _parts(outcome).items()}
                 row["GiB"] = outcome.memory / 2**30
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("notebook")
+
+
+def _parts(outcome: reproduce.Outcome) -> Counter:
+    """Seconds of a notebook's cells by what they do, see ``PARTS``; drawing cells are those with figures."""
+    heading, seconds = "", Counter()
+    for cell in nbformat.read(reproduce.notebooks()[outcome.notebook], as_version=4).cells:
+        if cell.cell_type == "markdown":
+            headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
+            heading = headings[-1].lower() if headings else heading
+            continue
+        part = next((name for name, words in PARTS.items() if re.search(words, heading)), "training and testing")
+        if "run.figure(" in cell.source or "plots." in cell.source:
+            part = "figures"
+        seconds[part] += outcome.cells.get(cell.id, 0.0)
+    return seconds
 
 
 def _import_seconds(repeats: int = 5) -> float:

@@ -4,6 +4,7 @@ import os
 import threading
 import tracemalloc
 import warnings
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -35,46 +36,19 @@ class Build:
         return self.arrays
 
 
-# --- where ------------------------------------------------------------------------------------------------
-
-
-def test_the_environment_names_the_cache(cache):
+def test_the_cache_lies_where_the_environment_says_else_in_the_checkout(cache, monkeypatch):
     assert cache_dir() == cache
-
-
-def test_without_it_the_cache_lies_in_the_checkout(monkeypatch):
     monkeypatch.delenv("UNCERTAIN_AFFECT_CACHE")
     assert cache_dir() == project_root() / ".cache" / "uncertain_affect"
 
 
 # --- content_key ------------------------------------------------------------------------------------------
 
-DISTINCT = [
-    (),
-    (None,),
-    (1,),
-    (1.0,),
-    (True,),
-    ("1",),
-    (b"1",),
-    ("a", "b"),
-    ("ab",),
-    (["a", "b"],),
-    ([["a"], "b"],),
-    ({"a": "b"},),
-    ({"a": 1, "b": 2},),
-    ({"a": 2, "b": 1},),
-    (0.0,),
-    (-0.0,),
-    (float("nan"),),
-    (np.zeros(4),),
-    (np.zeros((2, 2)),),
-    (np.zeros(4, np.float32),),
-    (np.zeros(4, np.int64),),
-    (np.array(["a", "b"]),),
-    (np.array([], np.uint8),),
-    (np.array(1.0),),
-]
+DISTINCT = [(), ("a", "b"), ("ab",), (["a", "b"],), ([["a"], "b"],)]
+DISTINCT += [(value,) for value in (None, 1, 1.0, True, "1", b"1", 0.0, -0.0, float("nan"))]
+DISTINCT += [(mapping,) for mapping in ({"a": "b"}, {"a": 1, "b": 2}, {"a": 2, "b": 1})]
+DISTINCT += [(np.zeros(4, dtype),) for dtype in (float, np.float32, np.int64)]
+DISTINCT += [(np.zeros((2, 2)),), (np.array(["a", "b"]),), (np.array([], np.uint8),), (np.array(1.0),)]
 
 
 def test_different_content_has_different_keys():
@@ -147,43 +121,27 @@ def test_another_key_or_kind_is_built_apart(cache):
     assert build.calls == 3
 
 
-def damage_truncate(entry):
-    file = entry / "x.npy"
+def cut_last_byte(file):
     file.write_bytes(file.read_bytes()[:-1])
 
 
-def damage_flip(entry):
-    file = entry / "x.npy"
-    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+DAMAGE = {
+    "truncated": lambda entry: cut_last_byte(entry / "x.npy"),
+    "flipped": lambda entry: (entry / "x.npy").write_bytes((entry / "x.npy").read_bytes()[:-1] + b"\xff"),
+    "removed": lambda entry: (entry / "x.npy").unlink(),
+    "half a checksum": lambda entry: (entry / "checksums.json").write_text('{"x": "'),
+    "a list of checksums": lambda entry: (entry / "checksums.json").write_text("[]"),
+    "no names": lambda entry: (entry / "checksums.json").write_text("{}"),
+}
 
 
-def damage_remove(entry):
-    (entry / "x.npy").unlink()
-
-
-def damage_checksums(entry):
-    (entry / "checksums.json").write_text('{"x": "')
-
-
-def damage_list_of_checksums(entry):
-    (entry / "checksums.json").write_text("[]")
-
-
-def damage_names(entry):
-    (entry / "checksums.json").write_text("{}")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [damage_truncate, damage_flip, damage_remove, damage_checksums, damage_list_of_checksums, damage_names],
-)
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_entry_is_rebuilt_with_a_warning(cache, damage):
     build = Build(x=np.arange(3))
     cached_arrays("key", build)
-    damage(cache / "arrays" / "key")
+    DAMAGE[damage](cache / "arrays" / "key")
     with pytest.warns(UserWarning, match="is damaged .* built anew"):
         np.testing.assert_array_equal(cached_arrays("key", build)["x"], np.arange(3))
-    assert build.calls == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cached_arrays("key", build)
@@ -199,32 +157,19 @@ def test_an_array_whose_name_became_that_of_another_is_missed(cache):
         assert list(cached_arrays("key", build)) == ["a", "c"]
 
 
-def test_a_build_that_fails_leaves_no_entry(cache):
-    def fail():
-        raise RuntimeError("no weights")
-
-    with pytest.raises(RuntimeError, match="no weights"):
-        cached_arrays("key", fail)
-    build = Build(x=np.zeros(1))
-    cached_arrays("key", build)
-    assert build.calls == 1
-
-
-def test_object_arrays_are_refused_and_nothing_half_written_stays(cache):
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        cached_arrays("key", Build(fine=np.zeros(1), objects=np.array([None])))
-    assert [path.name for path in (cache / "arrays").iterdir() if path.suffix != ".lock"] == []
-
-
-def test_a_full_disk_is_said_so_whatever_numpy_says(cache, monkeypatch):
-    def cut_off(*_, **__):
-        raise OSError("40500 requested and 19952 written")
-
-    monkeypatch.setattr(np, "save", cut_off)
-    with pytest.raises(OSError, match=r"No space left on device \(40500 requested and 19952 written\)") as caught:
+def test_a_build_that_fails_leaves_no_entry_and_a_full_disk_is_recognised_whatever_numpy_says(cache, monkeypatch):
+    for build, problem, message in (
+        (Mock(side_effect=RuntimeError("no weights")), RuntimeError, "no weights"),
+        (Build(fine=np.zeros(1), objects=np.array([None])), ValueError, "Object arrays cannot be saved"),
+    ):
+        with pytest.raises(problem, match=message):
+            cached_arrays("key", build)
+    with monkeypatch.context() as full, pytest.raises(OSError, match=r"No space left on device \(40500 req") as caught:
+        full.setattr(np, "save", Mock(side_effect=OSError("40500 requested and 19952 written")))
         cached_arrays("key", Build(x=np.zeros(1)))
     assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in (cache / "arrays").iterdir() if path.suffix != ".lock"] == []
+    assert list(cached_arrays("key", Build(x=np.zeros(1)))) == ["x"]
 
 
 def test_what_a_killed_process_left_is_cleared(cache):
@@ -268,12 +213,12 @@ def library(tmp_path, monkeypatch):
     for name in ("models", "corpora"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
-    write = {
+    sources = {
         "step.py": f"from {tmp_path.name}.models import net\nfrom {tmp_path.name} import plots\n",
         "models/net.py": '"""A network."""\nWIDTH = 8\n',
         "plots.py": "COLOUR = 1\n",
     }
-    for name, source in write.items():
+    for name, source in sources.items():
         (tmp_path / name).write_text(source)
     monkeypatch.setattr(cache_module, "LIBRARY", tmp_path)
 
@@ -319,14 +264,10 @@ def test_entries_are_listed_with_what_they_hold(cache):
     assert arrays["x"].nbytes == 8000
     cached_arrays("000", Build(x=np.zeros(10)), kind=f"rock/{content_key('search')}/trials")
     (cache / "networks" / f"{content_key('b')}.checkpoint").write_bytes(b"123")
-    found = [(e.kind, e.finished) for e in entries()]
-    assert found == [("networks", True), ("networks", False), ("rock", True)] or found == [
-        ("networks", False),
-        ("networks", True),
-        ("rock", True),
-    ]
-    assert {e.size for e in entries() if not e.finished} == {3}
-    assert min(e.size for e in entries() if e.kind == "networks" and e.finished) > 8000
+    found = {(e.kind, e.finished): e.size for e in entries()}
+    assert found.keys() == {("networks", True), ("networks", False), ("rock", True)}
+    assert found["networks", False] == 3
+    assert found["networks", True] > 8000
 
 
 def test_only_what_is_old_and_of_the_kind_is_removed(cache):
@@ -342,24 +283,15 @@ def test_only_what_is_old_and_of_the_kind_is_removed(cache):
     assert [e.path for e in entries()] == [cache / "networks" / content_key(1)]
 
 
-def test_what_another_process_is_making_is_not_removed(cache):
-    cached_arrays(content_key(0), Build(x=np.zeros(10)))
-    with FileLock(cache / "arrays" / f"{content_key(0)}.lock"):
-        assert prune() == []
-    assert len(entries()) == 1
-
-
-def test_a_search_with_a_running_trial_is_not_removed(cache):
-    search = cache / "rock" / content_key("search")
-    cached_arrays("000", Build(x=np.zeros(10)), kind=f"rock/{search.name}/trials")
-    with FileLock(search / "1.lock"):
-        assert prune() == []
-    assert [e.path for e in prune()] == [search]
-    assert not search.exists()
-
-
-def test_an_empty_cache_has_no_entries(cache):
+def test_what_another_process_is_making_or_searching_is_not_removed(cache):
     assert entries() == prune() == []
+    made, search = cache / "arrays" / content_key(0), cache / "rock" / content_key("search")
+    cached_arrays(made.name, Build(x=np.zeros(10)))
+    cached_arrays("000", Build(x=np.zeros(10)), kind=f"rock/{search.name}/trials")
+    with FileLock(f"{made}.lock"), FileLock(search / "1.lock"):
+        assert prune() == []
+    assert [e.path for e in prune()] == [made, search]
+    assert not search.exists()
 
 
 # --- cached_blocks ----------------------------------------------------------------------------------------

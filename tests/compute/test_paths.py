@@ -15,19 +15,15 @@ def elsewhere(tmp_path, monkeypatch):
     paths.project_root.cache_clear()
 
 
-def make_checkout(folder):
-    for part in ("notebooks", "results/printed"):
-        (folder / part).mkdir(parents=True)
-    return folder
-
-
 def test_the_library_finds_the_checkout_it_lies_in():
     assert paths.project_root() == Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("below", [".", "notebooks", "results/printed"])
 def test_an_installed_library_finds_the_checkout_around_the_working_folder(elsewhere, monkeypatch, below):
-    checkout = make_checkout(elsewhere / "cloned")
+    checkout = elsewhere / "cloned"
+    for part in ("notebooks", "results/printed"):
+        (checkout / part).mkdir(parents=True)
     monkeypatch.chdir(checkout / below)
     assert paths.project_root() == checkout
 
@@ -41,17 +37,10 @@ def test_outside_a_checkout_the_message_says_where_to_run(elsewhere):
 def test_the_data_root_is_the_one_given_else_that_of_the_environment_else_data(monkeypatch, tmp_path):
     monkeypatch.setenv("UNCERTAIN_AFFECT_DATA", str(tmp_path / "environment"))
     assert paths.data_root(tmp_path / "given") == tmp_path / "given"
-    assert paths.data_root() == tmp_path / "environment"
-    assert paths.data_root("") == tmp_path / "environment"
+    assert paths.data_root() == paths.data_root("") == tmp_path / "environment"
     monkeypatch.delenv("UNCERTAIN_AFFECT_DATA")
+    monkeypatch.chdir(tmp_path)  # a relative one counts from the checkout wherever it is used
     assert paths.data_root() == paths.project_root() / "data"
-
-
-def test_a_relative_data_root_counts_from_the_checkout_wherever_it_is_used(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
     assert paths.data_root("corpora") == paths.project_root() / "corpora"
-
-
-def test_the_home_folder_is_understood(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert paths.data_root("~/corpora") == tmp_path / "corpora"

@@ -1,6 +1,8 @@
 """Rounding intervals: by hand, against brute force, and no false alarm on synthetic tables."""
 
 import math
+from collections import Counter
+from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -37,16 +39,11 @@ def test_a_printed_number_stands_for_half_a_unit_either_way(value, decimals, low
     assert audit.rounded(value, decimals) == half(low, high)
 
 
-def test_more_decimals_than_are_printed_are_refused():
+def test_decimals_are_the_most_that_any_cell_shows_and_no_more():
+    for cells, places in (([0.80, 0.795, math.nan, 3], 3), ([60.0, 20, 100.0], 0), ([2.25e-05], 7), ([], 0)):
+        assert audit.decimals(cells) == places
     with pytest.raises(ValueError, match=r"0\.123 has more than 2 decimals"):
         audit.rounded(0.123, 2)
-
-
-def test_decimals_are_the_most_that_any_cell_shows():
-    assert audit.decimals([0.80, 0.795, math.nan, 3]) == 3
-    assert audit.decimals([60.0, 20, 100.0]) == 0
-    assert audit.decimals([2.25e-05]) == 7
-    assert audit.decimals([]) == 0
 
 
 def test_a_cell_has_the_decimals_that_its_row_and_column_share():
@@ -73,13 +70,8 @@ def test_sums_and_averages_by_hand():
 
 def test_an_average_on_the_edge_agrees():
     # (.58 + .41) / 2 = .495, printed .50 or .49
-    cells = [audit.rounded(0.58, 2), audit.rounded(0.41, 2)]
-    assert [Check(value, 2, audit.average(cells)).agrees for value in (0.48, 0.49, 0.5, 0.51)] == [
-        False,
-        True,
-        True,
-        False,
-    ]
+    average = audit.average([audit.rounded(0.58, 2), audit.rounded(0.41, 2)])
+    assert [Check(value, 2, average).agrees for value in (0.48, 0.49, 0.5, 0.51)] == [False, True, True, False]
 
 
 finite = st.fractions(-10, 10, max_denominator=50)
@@ -91,37 +83,31 @@ def test_the_range_of_a_result_holds_the_result_of_any_values(a, b):
     first = Range(min(low, high), max(low, high))
     second = Range(min(other_low, other_high), max(other_low, other_high))
     x, y = (r.low + s * (r.high - r.low) for r, s in ((first, share), (second, other_share)))
-    assert x + y in first + second
-    assert x - y in first - second
-    assert x * y in first * second
-    assert min(x, y) in audit.lowest([first, second])
-    assert max(x, y) in audit.highest([first, second])
+    results = [(x + y, first + second), (x - y, first - second), (x * y, first * second)]
+    results += [(min(x, y), audit.lowest([first, second])), (max(x, y), audit.highest([first, second]))]
     if second.sign:
-        assert x / y in first / second
+        results.append((x / y, first / second))
         assert (second.sign > 0) == (y > 0)
     else:
         with pytest.raises(ZeroDivisionError, match="the divisor may be zero"):
             first / second
     if first.sign == second.sign == 1:
-        assert 100 * (x - y) / y in audit.relative_change(first, second)
+        results.append((100 * (x - y) / y, audit.relative_change(first, second)))
+    assert all(found.low <= value <= found.high for value, found in results)
 
 
 @pytest.mark.parametrize(
-    ("percent", "decimals", "n"), [(54.848, 3, 3579), (49.85, 2, 3573), (50.0, 0, 7), (33.3, 1, 4)]
+    ("percent", "decimals", "n", "how_many"),
+    [(54.848, 3, 3579, 1), (54.848, 3, 3589, 0), (49.85, 2, 3573, None), (50.0, 0, 7, None), (33.3, 1, 4, None)],
 )
-def test_counts_that_are_a_percentage_are_those_that_round_to_it(percent, decimals, n):
+def test_counts_that_are_a_percentage_are_those_that_round_to_it(percent, decimals, n, how_many):
     # Decimal's own rounding both ways, on every count there is
-    fitting = [
-        k for k in range(n + 1) if abs(Fraction(100 * k, n) - audit.fraction(percent)) <= Fraction(1, 2 * 10**decimals)
-    ]
+    half_unit = Fraction(1, 2 * 10**decimals)
+    fitting = [k for k in range(n + 1) if abs(Fraction(100 * k, n) - audit.fraction(percent)) <= half_unit]
     assert list(audit.counts(percent, decimals, n)) == fitting
+    assert how_many in (None, len(fitting))
     for k in fitting:
         assert Check(percent, decimals, audit.percentage(k, n)).agrees
-
-
-def test_the_counts_of_uncnets_table_3():
-    assert list(audit.counts(54.848, 3, 3579)) == [1963]
-    assert list(audit.counts(54.848, 3, 3589)) == []
 
 
 @pytest.mark.parametrize(("r", "n"), [(0.301, 3579), (-0.027, 3579), (0.71, 25), (0.884, 25), (0.0, 12), (0.999, 5)])
@@ -142,8 +128,7 @@ def test_p_values_are_those_of_scipy(r, n):
 def test_the_range_of_a_p_value():
     p = audit.p_value(audit.rounded(-0.027, 3), 3579)
     assert (round(float(p.low), 3), round(float(p.high), 3)) == (0.1, 0.113)
-    around_zero = audit.p_value(audit.rounded(0.0, 1), 50)
-    assert 1 in around_zero
+    assert audit.p_value(audit.rounded(0.0, 1), 50).high >= 1
     assert audit.p_value(audit.exact(1), 9).low == 0
 
 
@@ -159,37 +144,26 @@ def test_a_table_of_checks():
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(0, 4))
-def test_both_roundings_are_those_of_decimal(k, places):
-    from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
-
+def test_rounding_halves_up_is_that_of_decimal(k, places):
     value = Decimal(k).scaleb(-5)
-    unit = Decimal(1).scaleb(-places)
-    assert audit.round_half_up(Fraction(value), places) == Fraction(value.quantize(unit, ROUND_HALF_UP))
-    assert audit.round_half_even(Fraction(value), places) == Fraction(value.quantize(unit, ROUND_HALF_EVEN))
+    rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    assert audit.round_half_up(Fraction(value), places) == Fraction(rounded)
 
 
-def test_no_false_alarm_on_ten_thousand_correctly_rounded_tables():
+def test_no_false_alarm_on_ten_thousand_correctly_rounded_tables_which_reach_the_ends_of_the_ranges():
+    """Were all ranges their middles, many would be alarms: that there is none is no luck."""
     rng = np.random.default_rng(1)
-    kinds = {"sum": 0, "average": 0, "margin": 0, "percentage of n": 0, "p of r and n": 0}
-    alarms = dict(kinds)
+    tables, alarms, narrow = Counter(), Counter(), Counter()
     for _ in range(10_000):
         for kind, check in audit.synthetic(rng).items():
-            kinds[kind] += 1
-            alarms[kind] += not check.agrees
-    assert set(kinds.values()) == {10_000}
-    assert set(alarms.values()) == {0}
-
-
-def test_the_tables_are_such_that_a_narrower_range_would_raise_alarms():
-    """They reach the ends of the intervals, halves among them, so that no alarm is no luck."""
-    rng = np.random.default_rng(2)
-    false = {}
-    for _ in range(1000):
-        for kind, check in audit.synthetic(rng).items():
             middle = (check.recomputed.low + check.recomputed.high) / 2
-            false[kind] = false.get(kind, 0) + (not Check(check.printed, check.decimals, Range(middle, middle)).agrees)
-    assert all(false[kind] > 20 for kind in ("sum", "average", "margin", "p of r and n"))
-    assert false["percentage of n"] == 0  # nothing is rounded but the result
+            tables[kind] += 1
+            alarms[kind] += not check.agrees
+            narrow[kind] += not Check(check.printed, check.decimals, Range(middle, middle)).agrees
+    assert set(tables) == {"sum", "average", "margin", "percentage of n", "p of r and n"}
+    assert (set(tables.values()), set(alarms.values())) == ({10_000}, {0})
+    assert narrow.pop("percentage of n") == 0  # nothing is rounded but the result
+    assert min(narrow.values()) > 200
 
 
 @pytest.mark.parametrize("up", [True, False])
@@ -200,8 +174,6 @@ def test_what_rounding_cannot_explain_is_always_found_and_is_the_least_such(up):
             wrong = audit.planted(check, beyond=True, up=up)
             assert not wrong.agrees
             assert audit.planted(wrong, beyond=False, up=not up).agrees
-            unit = Fraction(1, 10**check.decimals)
-            assert (
-                abs(audit.fraction(audit.planted(check, beyond=False, up=up).printed) - audit.fraction(check.printed))
-                == unit
-            )
+            off_by_one = audit.planted(check, beyond=False, up=up)
+            difference = audit.fraction(off_by_one.printed) - audit.fraction(check.printed)
+            assert abs(difference) == Fraction(1, 10**check.decimals)

@@ -47,16 +47,12 @@ def test_every_measure_is_that_of_the_metrics():
     assert found == pytest.approx(expected)
 
 
-def test_one_prediction_has_no_epistemic_uncertainty_and_labels_no_disagreement():
+def test_one_prediction_has_no_epistemic_uncertainty_labels_no_disagreement_and_the_truth_is_the_best():
     found = measured(PROBS[0], Cases(VOTES.argmax(1)))
     assert list(found) == ["accuracy", "NLL", "Brier", "ECE", "AURC"]
     assert found == measured(PROBS[:1], Cases(VOTES.argmax(1)))
-
-
-def test_the_truth_itself_is_the_best_there_is():
-    found = measured(TRUTH)
-    assert found["distance to p*"] == 0
-    assert found["r(U_a, H*)"] == pytest.approx(1)
+    best = measured(TRUTH)
+    assert (best["distance to p*"], best["r(U_a, H*)"]) == (0, pytest.approx(1))
 
 
 def test_clusters_widen_the_interval():
@@ -96,16 +92,12 @@ def bad(row, value, of=PROBS[0]):
         (PROBS, np.where(np.arange(N) == 9, 4, 0), "labels: row 9 holds 4"),
         (PROBS, np.zeros(59, int), "there are 59 labels for 60 rows"),
         (PROBS, np.zeros(N), "labels are float64: expected integers from 0 to 3"),
+        (PROBS, Cases(VOTES, [1, 2, 3]), r"groups have shape \(3,\): expected one for each of 60 examples"),
     ],
 )
 def test_bad_arrays_are_refused_with_the_first_bad_index(probs, target, message):
     with pytest.raises(ValueError, match=message):
-        evaluate.measure(probs, Cases(target))
-
-
-def test_groups_of_other_examples_are_refused():
-    with pytest.raises(ValueError, match=r"groups have shape \(3,\): expected one for each of 60 examples"):
-        evaluate.measure(PROBS, Cases(VOTES, [1, 2, 3]))
+        evaluate.measure(probs, target if isinstance(target, Cases) else Cases(target))
 
 
 def test_by_hand():
@@ -145,12 +137,10 @@ def test_narrow_and_whole_numbers_are_probabilities_too():
         assert measured(onehot.astype(dtype), Cases([0, 1, 1]))["accuracy"] == pytest.approx(2 / 3)
 
 
-def test_shares_of_votes_tell_of_disagreement_and_one_vote_each_does_not():
+def test_what_is_not_measured_has_a_reason():
+    # shares of votes show disagreement, one vote each does not
     assert "r(U_a, d)" in measured(PROBS, Cases(VOTES / 10))
     assert "r(U_a, d)" not in measured(PROBS, Cases(np.eye(C)[VOTES.argmax(1)]))
-
-
-def test_what_is_not_measured_is_told_with_the_reason():
     assert evaluate.unmeasured(evaluate.measure(PROBS, CASES)) == {}
     why = evaluate.unmeasured(evaluate.measure(PROBS[0], Cases(VOTES.argmax(1))))
     assert list(why) == [name for name in evaluate.MEASURES if name not in ("accuracy", "NLL", "Brier", "ECE", "AURC")]
@@ -185,13 +175,6 @@ def test_ten_million_float32_numbers_are_not_copied():
     assert peak < probs.nbytes
 
 
-def test_a_file_is_read_back(tmp_path):
-    np.savez(tmp_path / "p.npz", probs=PROBS, votes=VOTES)
-    arrays = evaluate.read(tmp_path / "p.npz")
-    assert set(arrays) == {"probs", "votes"}
-    assert np.array_equal(arrays["probs"], PROBS)
-
-
 @pytest.mark.parametrize(
     "arrays, message",
     [
@@ -215,36 +198,38 @@ def test_a_file_of_something_else_is_refused(tmp_path, arrays, message):
         evaluate.read(tmp_path / "p.npz")
 
 
-def test_beside_a_corpus_a_file_has_no_truth_of_its_own(tmp_path):
+def test_a_file_is_read_back_and_beside_a_corpus_it_has_no_truth_of_its_own(tmp_path):
     np.savez(tmp_path / "p.npz", probs=PROBS)
     assert list(evaluate.read(tmp_path / "p.npz", known=True)) == ["probs"]
+    np.savez(tmp_path / "p.npz", probs=PROBS, votes=VOTES)
+    arrays = evaluate.read(tmp_path / "p.npz")
+    assert set(arrays) == {"probs", "votes"}
+    assert np.array_equal(arrays["probs"], PROBS)
     np.savez(tmp_path / "p.npz", probs=PROBS, votes=VOTES, groups=CLUSTERS)
     with pytest.raises(ValueError, match=r"'votes' and 'groups' in the file, beside those of the corpus: two truths"):
         evaluate.read(tmp_path / "p.npz", known=True)
 
 
 def test_what_is_no_archive_is_refused(tmp_path):
-    np.save(tmp_path / "p.npy", PROBS)
-    (tmp_path / "text.npz").write_text("probs")
+    def written(name, content):
+        (tmp_path / name).write_bytes(content)
+
+    def zipped(name, content):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("probs.npy", content)
+
     np.savez(tmp_path / "whole.npz", probs=PROBS, votes=VOTES)
+    np.save(tmp_path / "p.npy", PROBS)
     whole = (tmp_path / "whole.npz").read_bytes()
-    (tmp_path / "cut.npz").write_bytes(whole[:900])
-    for name in ("p.npy", "text.npz", "cut.npz"):
-        with pytest.raises(ValueError, match=rf"{name}: .*Expected is an .npz"):
+    written("text.npz", b"probs")
+    written("cut.npz", whole[:900])
+    written("flipped.npz", whole[:900] + bytes([whole[900] ^ 1]) + whole[901:])
+    zipped("bytes.npz", b"0.5, 0.5")
+    zipped("header.npz", np.lib.format.magic(1, 0) + b"\x0b\0" + b"{'descr': (\n")
+    messages = dict.fromkeys(("p.npy", "text.npz", "cut.npz"), "Expected is an .npz")
+    messages |= {"flipped.npz": "array 'probs' cannot be read: Bad CRC-32", "bytes.npz": "'probs' is not an array"}
+    for name, message in (messages | {"header.npz": "array 'probs' cannot be read", "": "Is a directory"}).items():
+        with pytest.raises(ValueError, match=rf"{name}: .*{message}"):
             evaluate.read(tmp_path / name)
-    (tmp_path / "flipped.npz").write_bytes(whole[:900] + bytes([whole[900] ^ 1]) + whole[901:])
-    with pytest.raises(ValueError, match="array 'probs' cannot be read: Bad CRC-32"):
-        evaluate.read(tmp_path / "flipped.npz")
-    with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
-        archive.writestr("probs.npy", b"0.5, 0.5")
-    with pytest.raises(ValueError, match="'probs' is not an array"):
-        evaluate.read(tmp_path / "bytes.npz")
-    header = np.lib.format.magic(1, 0) + b"\x0b\0" + b"{'descr': (\n"
-    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
-        archive.writestr("probs.npy", header)
-    with pytest.raises(ValueError, match="array 'probs' cannot be read"):
-        evaluate.read(tmp_path / "header.npz")
-    with pytest.raises(ValueError, match="Is a directory"):
-        evaluate.read(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.npz does not exist"):
         evaluate.read(tmp_path / "none.npz")

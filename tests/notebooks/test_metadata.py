@@ -12,7 +12,7 @@ import pytest
 
 from uncertain_affect import corpora
 from uncertain_affect.compute import paths
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 from uncertain_affect.run import publish, reproduce
 
 NOTEBOOKS = reproduce.notebooks()
@@ -30,7 +30,7 @@ TAGS = {
 MAX_PICTURE = 300_000  # bytes, as base64
 
 
-def said(name):
+def about(name):
     return reproduce.metadata(NOTEBOOKS[name])
 
 
@@ -61,34 +61,34 @@ def code(notebook):
 # --- who covers what --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", papers.keys())
+@pytest.mark.parametrize("key", printed.keys())
 @pytest.mark.parametrize("kind", ["tables", "figures", "claims"])
 def test_everything_printed_is_owned_by_exactly_one_notebook(key, kind):
-    owned = Counter(item for name in NOTEBOOKS if said(name).get("paper") == key for item in said(name)[kind])
-    assert owned == Counter(list(getattr(papers.load(key), kind)))
+    owned = Counter(item for name in NOTEBOOKS if about(name).get("paper") == key for item in about(name)[kind])
+    assert owned == Counter(list(getattr(printed.load(key), kind)))
 
 
 def test_what_a_notebook_says_it_covers(name):
-    assert set(said(name)) == KEYS
+    assert set(about(name)) == KEYS
     number = int(name[:2])
     if number < 10 or number > 90:  # introductions, the scoreboard and the audit own nothing
-        assert said(name)["paper"] is None
-        assert not any(said(name)[kind] for kind in ("tables", "figures", "claims"))
+        assert about(name)["paper"] is None
+        assert not any(about(name)[kind] for kind in ("tables", "figures", "claims"))
     else:
-        assert said(name)["paper"] in papers.keys()
-        assert name[3:].startswith(said(name)["paper"])
-    assert set(said(name)["corpora"]) <= set(corpora.KNOWN)
+        assert about(name)["paper"] in printed.keys()
+        assert name[3:].startswith(about(name)["paper"])
+    assert set(about(name)["corpora"]) <= set(corpora.KNOWN)
 
 
 def test_every_claim_of_a_notebook_is_judged_in_it(name, code):
-    for claim in said(name)["claims"]:
+    for claim in about(name)["claims"]:
         assert f'run.judge("{claim}"' in compact(code)
 
 
 def test_every_figure_and_table_of_a_notebook_is_recorded_in_it(name, code):
-    for table in said(name)["tables"]:
+    for table in about(name)["tables"]:
         assert f'run.table("{table}"' in compact(code)
-    for figure in said(name)["figures"]:
+    for figure in about(name)["figures"]:
         assert f'run.figure("{figure}' in compact(code)  # a figure of two halves is figure2_left and figure2_right
 
 
@@ -127,8 +127,8 @@ def test_the_parameters_are_commented_literals_before_any_other_work(name, noteb
         )
     defaults = reproduce.default_parameters(NOTEBOOKS[name])
     assert defaults["PROFILE"] == "quick"
-    if said(name)["corpora"]:
-        assert defaults["CORPUS"] in said(name)["corpora"]
+    if about(name)["corpora"]:
+        assert defaults["CORPUS"] in about(name)["corpora"]
         assert defaults["DATA_ROOT"] == ""
     comments = {
         token.start[0]
@@ -146,7 +146,7 @@ def test_the_order_of_sections(name, notebook):
         if line.startswith("## ")
     ]  # fmt: skip
     assert headings[0] == "## Aim"
-    if said(name)["paper"]:
+    if about(name)["paper"]:
         last = [h for h in headings if h in ("## Claims and verdicts", "## What differs from the paper", "## Try it")]
         assert last == ["## Claims and verdicts", "## What differs from the paper", "## Try it"]
         assert "**Exercises.**" in notebook.cells[-2].source

@@ -74,8 +74,8 @@ def failed(tmp_path_factory):
     arguments = ["--nbval-lax", "-p", "no:cacheprovider", f"--rootdir={folder}", f"--junitxml={report}", folder]
     environment = {key: value for key, value in os.environ.items() if key != "UNCERTAIN_AFFECT_RESULTS"}
     # into a file: a kernel that is left over would keep a pipe open for ever
-    said = folder / "said"
-    with said.open("w") as file:
+    log = folder / "log"
+    with log.open("w") as file:
         command = [sys.executable, "-m", "pytest", *arguments]
         subprocess.run(command, env=environment, stdout=file, stderr=file, timeout=300)
     cells = {"same": [], "altered": [], "probe": []}
@@ -85,7 +85,7 @@ def failed(tmp_path_factory):
         ran[name] += 1
         if case.find("failure") is not None or case.find("error") is not None:
             cells[name].append(case.get("name"))
-    assert all(ran.values()), said.read_text()
+    assert all(ran.values()), log.read_text()
     code = [cell.id for cell in altered.cells if cell.cell_type == "code"]
     return cells, code.index(changed.id)
 

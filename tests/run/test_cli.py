@@ -1,29 +1,27 @@
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from unittest.mock import Mock, call
 
 import dask.config
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import trees
 import trees_iemocap
 import trees_recola
-from nbformat import v4
+from building import write_notebook
 
 from uncertain_affect import corpora
-from uncertain_affect.compute import cache, paths
-from uncertain_affect.compute import parallel as cluster
+from uncertain_affect.compute import cache, parallel, paths
 from uncertain_affect.corpora import download, recola
 from uncertain_affect.evidence import evaluate
 from uncertain_affect.papers.across import tasks as across_tasks
 from uncertain_affect.run import cli, publish, record, reproduce
 
-PROJECT = paths.project_root()
 SLEEPS = """
 import pathlib, time
 pathlib.Path("started").touch()
@@ -40,23 +38,13 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def write_notebook(checkout, name, source, corpora=()):
-    cells = [
-        v4.new_code_cell('PROFILE = "quick"\nSEED = 0', metadata={"tags": ["parameters"]}),
-        v4.new_code_cell(source.strip()),
-    ]
-    metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-        "uncertain_affect": {"paper": "uncnet", "corpora": list(corpora)},
-    }
-    (checkout / "notebooks").mkdir(exist_ok=True)
-    nbformat.write(v4.new_notebook(cells=cells, metadata=metadata), checkout / "notebooks" / f"{name}.ipynb")
+PARAMETERS = 'PROFILE = "quick"\nSEED = 0'
 
 
 @pytest.fixture
 def checkout(printed_checkout):
-    write_notebook(printed_checkout, "11_one", "", corpora=["ferplus"])
-    write_notebook(printed_checkout, "92_audit", "")
+    write_notebook(printed_checkout / "notebooks", "11_one", PARAMETERS, corpora=["ferplus"])
+    write_notebook(printed_checkout / "notebooks", "92_audit", PARAMETERS)
     return printed_checkout
 
 
@@ -65,8 +53,8 @@ def ran(monkeypatch):
     """Notebooks are not run but noted: (name, corpus, parameters). Errors by name make them fail."""
     jobs, errors = [], {}
 
-    def run(job, _):
-        name = job.path.stem
+    def run(job, options):
+        name, run.options = job.path.stem, options
         jobs.append((name, job.corpus, job.parameters))
         return reproduce.Outcome(name, job.corpus, 1.0, error=errors.get(name), traceback=errors.get(f"{name} in", ""))
 
@@ -81,64 +69,61 @@ def ran(monkeypatch):
 
 def test_reproduce_runs_everything_and_prints_a_table(checkout, ran, capsys):
     assert cli.main(["reproduce"]) == 0
-    assert ran.jobs == [
-        ("11_one", "none", {"PROFILE": "quick", "SEED": 0}),
-        ("92_audit", "none", {"PROFILE": "quick", "SEED": 0}),
-    ]
-    printed = capsys.readouterr()
-    assert printed.out.splitlines()[:3] == [
-        "notebook  corpus  seconds  verdicts",
-        "11_one    none    1        -",
-        "92_audit  none    1        -",
-    ]
-    assert printed.err == ""
+    parameters = {"PROFILE": "quick", "SEED": 0}
+    assert ran.jobs == [("11_one", "none", parameters), ("92_audit", "none", parameters)]
+    out, err = capsys.readouterr()
+    table = ["notebook  corpus  seconds  verdicts", "11_one    none    1        -", "92_audit  none    1        -"]
+    assert out.splitlines()[:3] == table
+    assert err == ""
+    assert "No corpus for 11_one: only the parts that need none were run" in out
+    assert f"have one of ferplus in {checkout / 'data'}, or set DATA_ROOT" in out
+    assert "`uncertain-affect data get ferplus`" in out
+    cli.main(["reproduce", "92"])
+    assert "No corpus" not in capsys.readouterr().out
 
 
 def test_options_reach_the_notebooks(checkout, ran):
     assert cli.main(["reproduce", "11", "--profile", "full", "--corpus", "none", "-p", "SEED", "7"]) == 0
     assert ran.jobs == [("11_one", "none", {"PROFILE": "full", "SEED": 7})]
-    assert cli.main(["reproduce", "--paper", "uncnet"]) == 0
+    limits = ["--time-limit", "2", "--memory-limit", "0.5", "--html"]
+    assert cli.main(["reproduce", "--paper", "uncnet", *limits]) == 0
     assert [name for name, *_ in ran.jobs] == ["11_one", "11_one", "92_audit"]
+    assert (ran.options.seconds, ran.options.memory, ran.options.html) == (120, 2**29, True)
 
 
-def test_without_a_corpus_it_says_what_was_left_out_and_how_to_get_it(checkout, ran, capsys):
-    cli.main(["reproduce"])
-    told = capsys.readouterr().out
-    assert "No corpus for 11_one: only the parts that need none were run" in told
-    assert f"have one of ferplus in {checkout / 'data'}, or set DATA_ROOT" in told
-    assert "`uncertain-affect data get ferplus`" in told
-    cli.main(["reproduce", "92"])
-    assert "No corpus" not in capsys.readouterr().out
-
-
-def test_a_failure_is_exit_code_1_after_everything_ran(checkout, ran, capsys):
+def test_a_failure_is_exit_code_1_after_everything_ran_and_its_traceback_follows_it(checkout, ran, capsys):
     ran.errors["11_one"] = "ValueError: broken"
     assert cli.main(["reproduce"]) == 1
     assert len(ran.jobs) == 2
     printed = capsys.readouterr()
     assert "11_one    none    1        FAILED" in printed.out
     assert printed.err == "11_one failed: ValueError: broken\n"
-
-
-def test_the_traceback_of_a_failure_follows_it(checkout, ran, capsys):
-    ran.errors |= {"11_one": "ValueError: broken", "11_one in": "line 1\nValueError: broken"}
+    ran.errors["11_one in"] = "line 1\nValueError: broken"
     cli.main(["reproduce"])
     assert capsys.readouterr().err == "11_one failed: ValueError: broken\nline 1\nValueError: broken\n"
 
 
-def test_a_dry_run_lists_and_runs_nothing(checkout, ran, capsys):
+@pytest.mark.parametrize("text", ["", "[]", "[" * 5000, '{"seconds": "long"}', '{"seconds": 2}'])
+def test_a_dry_run_lists_and_runs_nothing_and_an_unreadable_run_has_no_seconds_to_plan_with(
+    checkout, ran, capsys, text
+):
+    run = checkout / "results" / "quick" / "none" / "92_audit" / "run.json"
+    run.parent.mkdir(parents=True)
+    run.write_text(text)
     assert cli.main(["reproduce", "--only", "92", "--dry-run"]) == 0
     assert ran.jobs == []
-    assert capsys.readouterr().out.startswith("notebook  corpus  profile  seconds  recorded\n92_audit  none ")
+    head, row, *_ = capsys.readouterr().out.splitlines()
+    assert head == "notebook  corpus  profile  seconds  recorded"
+    assert row.split() == ["92_audit", "none", "quick", *("2 quick on none" if ": 2" in text else "unknown -").split()]
 
 
 def test_a_dry_run_for_slurm_prints_the_script_of_its_jobs(checkout, ran, capsys):
     directives = {"jobqueue.slurm.job-extra-directives": ["--gres=gpu:1"], "jobqueue.slurm.queue": "short"}
     with dask.config.set(directives | {"jobqueue.slurm.memory": "12GB"}):
         assert cli.main(["reproduce", "--dry-run", "--slurm", "3"]) == 0
-    told = capsys.readouterr().out
-    script = told[told.index("#!/usr/bin/env bash") :].splitlines()
-    assert "Each of 3 jobs:" in told
+    out = capsys.readouterr().out
+    script = out[out.index("#!/usr/bin/env bash") :].splitlines()
+    assert "Each of 3 jobs:" in out
     assert {"#SBATCH -p short", "#SBATCH --cpus-per-task=1", "#SBATCH --mem=12G", "#SBATCH --gres=gpu:1"} <= set(script)
     assert "export OMP_NUM_THREADS=1" in script
     (worker,) = [line for line in script if "dask_worker" in line]
@@ -155,6 +140,7 @@ def test_a_dry_run_for_slurm_prints_the_script_of_its_jobs(checkout, ran, capsys
         (["--memory-limit", "-1"], "argument --memory-limit: must be above 0, not -1"),
         (["--workers", "2", "--scheduler", "tcp://here"], "not allowed with argument"),
         (["--profile", "fast"], "argument --profile: invalid choice: 'fast'"),
+        (["-p", "SEED"], "argument -p/--parameter: expected 2 arguments"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(checkout, ran, capsys, options, message):
@@ -163,10 +149,15 @@ def test_options_that_make_no_sense_are_refused(checkout, ran, capsys, options, 
     assert left.value.code == 2
     assert message in capsys.readouterr().err
     assert ran.jobs == []
+    for arguments in ([], ["reproduc"]):
+        with pytest.raises(SystemExit) as left:
+            cli.main(arguments)
+        assert left.value.code == 2
+        assert "usage: uncertain-affect" in capsys.readouterr().err
 
 
 def test_a_scheduler_that_does_not_answer_is_said_so(checkout, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "ANSWERS_WITHIN_S", 0.5)
+    monkeypatch.setattr(parallel, "ANSWERS_WITHIN_S", 0.5)
     assert cli.main(["reproduce", "--scheduler", "tcp://127.0.0.1:9"]) == 2
     assert "no scheduler answers at tcp://127.0.0.1:9 within 0.5 s" in capsys.readouterr().err
 
@@ -189,6 +180,10 @@ HALVES = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0], [0.25, 0.75]])
 
 
 def test_evaluate_prints_measures_by_question_and_what_it_could_not_measure(predictions, capsys):
+    assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1], groups=[7] * 4)]) == 0
+    out = capsys.readouterr().out
+    assert "All examples are one cluster, and no interval follows from one." in out
+    assert "[" not in out and "nan" not in out
     assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1])]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "examples 4, clusters 4, classes 2, predictions of each example 1"
@@ -214,18 +209,11 @@ def test_evaluate_writes_what_it_prints(predictions, tmp_path, capsys):
     assert [path.name for path in folder.iterdir()] == ["table.csv"], "nothing half-written is left"
 
 
-def test_evaluate_says_that_one_cluster_has_no_interval(predictions, capsys):
-    assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1], groups=[7] * 4)]) == 0
-    out = capsys.readouterr().out
-    assert "All examples are one cluster, and no interval follows from one." in out
-    assert "[" not in out and "nan" not in out
-
-
 def test_evaluate_takes_the_truth_of_a_corpus(predictions, capsys, monkeypatch):
-    asked = []
+    calls = []
 
     def known(*given):
-        asked.append(given)
+        calls.append(given)
         truth = np.array([[0.6, 0.4], [0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
         cases = evaluate.Cases(np.array([[3, 2], [2, 0], [5, 1], [1, 1]]), truth=truth)
         return across_tasks.Known(cases, ("yes", "no"), "four faces")
@@ -233,16 +221,15 @@ def test_evaluate_takes_the_truth_of_a_corpus(predictions, capsys, monkeypatch):
     monkeypatch.setattr(across_tasks, "known", known)
     options = ["--corpus", "simulated", "--data-root", "there", "--seed", "3"]
     assert cli.main(["evaluate", predictions(probs=HALVES), *options]) == 0
-    assert asked == [("simulated", "there", 3)]
+    assert calls == [("simulated", "there", 3)]
     out = capsys.readouterr().out
     assert "\naleatoric " in out and "distance to p* " in out and "r(U_a, d) " in out
     assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1]), *options]) == 2
     assert "'labels' in the file, beside those of the corpus: two truths" in capsys.readouterr().err
     given = predictions(probs=HALVES[:3])
     assert cli.main(["evaluate", given, *options]) == 2
-    assert (
-        f"{given}: probs has shape (3, 2): expected (T, 4, 2) or (4, 2). The rows are four" in capsys.readouterr().err
-    )
+    message = f"{given}: probs has shape (3, 2): expected (T, 4, 2) or (4, 2). The rows are four"
+    assert message in capsys.readouterr().err
 
 
 def test_evaluate_asked_wrongly_is_exit_code_2_and_a_line(predictions, checkout, capsys):
@@ -293,84 +280,43 @@ def test_progress_is_shown_on_a_terminal_only(checkout, ran, capsys, monkeypatch
     assert "[1/2]" not in capsys.readouterr().out
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     cli.main(["reproduce"])
-    assert capsys.readouterr().out.startswith(
-        "[1/2] 11_one on none: done in 1 s\n[2/2] 92_audit on none: done in 1 s\nnotebook "
-    )
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("[1/2] 11_one on none: done in 1 s", "[2/2] 92_audit on none: done in 1 s")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["13"], "no notebook '13'; known: 11_one, 92_audit"),
-        (["--paper", "other"], "no paper 'other'; known: distill, pen, rock, ugn, uncnet"),
-        (["--corpus", "imagenet"], "no corpus 'imagenet'; known: "),
         (["--corpus", "ferplus"], "`uncertain-affect data get ferplus"),
         (["--data-root", "nowhere"], "nowhere; it is the folder that holds one folder per corpus"),
-        (["-p", "SEEDS", "7"], "has no parameter SEEDS; it has PROFILE, SEED"),
         (["-p", "SEED", "many"], "11_one.ipynb: SEED must be int, not 'many'"),
         (["-p", "PROFILE", "fast"], "PROFILE is 'fast'; it must be quick or full"),
     ],
 )
-def test_being_asked_wrongly_is_exit_code_2_before_anything_runs(checkout, ran, capsys, arguments, message):
+def test_bad_input_is_exit_code_2_before_anything_runs(checkout, ran, capsys, arguments, message):
     assert cli.main(["reproduce", *arguments]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("uncertain-affect: ")
-    assert message in printed.err
-    assert printed.err.count("\n") == 1
-    assert printed.out == ""
-    assert not ran.jobs
+    out, err = capsys.readouterr()
+    assert err.startswith("uncertain-affect: ") and message in err
+    assert (err.count("\n"), out, ran.jobs) == (1, "", [])
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["reproduc"], ["reproduce", "--profile", "fast"], ["reproduce", "-p", "SEED"]]
-)
-def test_a_command_line_that_cannot_be_read_is_exit_code_2(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(arguments)
-    assert exit_.value.code == 2
-    assert "usage: uncertain-affect" in capsys.readouterr().err
-
-
-def test_outside_a_checkout(monkeypatch, capsys):
-    def nowhere():
-        raise FileNotFoundError("no checkout")
-
-    monkeypatch.setattr(paths, "project_root", nowhere)
+def test_what_the_system_refuses_is_a_line_and_exit_code_1_and_outside_a_checkout_2(checkout, monkeypatch, capsys):
+    assert cli.main(["verify", "9" * 5000]) == 1
+    assert "File name too long" in capsys.readouterr().err
+    full = OSError(28, "No space left on device", "results/quick")
+    for problem, line in (TimeoutError(), "TimeoutError"), (full, str(full)):
+        monkeypatch.setattr(publish, "promote_all", Mock(side_effect=problem))
+        assert cli.main(["record"]) == 1
+        assert capsys.readouterr().err == f"uncertain-affect: {line}\n"
+    monkeypatch.setattr(paths, "project_root", Mock(side_effect=FileNotFoundError("no checkout")))
     assert cli.main(["reproduce"]) == 2
     assert capsys.readouterr().err == "uncertain-affect: no checkout\n"
 
 
-def test_what_the_system_refuses_is_exit_code_1_and_a_line(checkout, monkeypatch, capsys):
-    assert cli.main(["verify", "9" * 5000]) == 1
-    assert "File name too long" in capsys.readouterr().err
-
-    def late(_):
-        raise TimeoutError
-
-    monkeypatch.setattr(publish, "promote_all", late)
-    assert cli.main(["record"]) == 1
-    assert capsys.readouterr().err == "uncertain-affect: TimeoutError\n"
-
-    def full(_):
-        raise OSError(28, "No space left on device", "results/quick")
-
-    monkeypatch.setattr(publish, "promote_all", full)
-    assert cli.main(["record"]) == 1
-    assert capsys.readouterr().err == "uncertain-affect: [Errno 28] No space left on device: 'results/quick'\n"
-
-
-@pytest.mark.parametrize("text", ["", "[]", "[" * 5000, '{"seconds": "long"}'])
-def test_a_committed_run_that_cannot_be_read_has_no_seconds_to_plan_with(checkout, capsys, text):
-    run = checkout / "results" / "quick" / "none" / "92_audit" / "run.json"
-    run.parent.mkdir(parents=True)
-    run.write_text(text)
-    assert cli.main(["reproduce", "92", "--dry-run"]) == 0
-    assert "92_audit  none    quick    unknown  -" in capsys.readouterr().out
-
-
 def test_an_interrupt_ends_cleanly_with_exit_code_130(checkout):
     """The one test of the real command on a real kernel: nothing half-written, no kernel left, no other word."""
-    write_notebook(checkout, "10_sleeps", SLEEPS)
+    write_notebook(checkout / "notebooks", "10_sleeps", PARAMETERS, SLEEPS)
     arguments = [sys.executable, "-c", COMMAND, str(checkout), "reproduce", "10"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
         try:
@@ -392,23 +338,19 @@ def test_an_interrupt_ends_cleanly_with_exit_code_130(checkout):
 
 
 def test_record_promotes_and_names_what_it_wrote(checkout, monkeypatch, capsys):
-    given = []
-    monkeypatch.setattr(publish, "promote_all", lambda runs: given.append(runs) or [checkout / "a", checkout / "b"])
+    promote_all = Mock(return_value=[checkout / "a", checkout / "b"])
+    monkeypatch.setattr(publish, "promote_all", promote_all)
     assert cli.main(["record"]) == 0
     assert cli.main(["record", "some/run"]) == 0
-    assert [[str(run) for run in runs] for runs in given] == [[], [os.path.join("some", "run")]]
+    assert promote_all.call_args_list == [call([]), call([Path("some/run")])]
     assert capsys.readouterr().out.splitlines()[:2] == [f"recorded {checkout / 'a'}", f"recorded {checkout / 'b'}"]
 
 
-def test_record_with_nothing_to_record(checkout, capsys):
+def test_record_with_nothing_to_record_and_only_to_refresh_what_is_generated(checkout, capsys):
     assert cli.main(["record"]) == 2
     assert "no finished run under" in capsys.readouterr().err
     assert cli.main(["record", str(checkout / "nowhere")]) == 2
     assert "nowhere is not a finished run" in capsys.readouterr().err
-
-
-def test_record_refresh_rebuilds_what_is_generated_and_nothing_else(checkout, monkeypatch, capsys):
-    shutil.copy(PROJECT / "CITATION.cff", checkout)
     (checkout / "README.md").write_text("<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n")
     assert cli.main(["record", "--refresh"]) == 0
     assert "Nothing judged yet" in (checkout / "README.md").read_text()
@@ -433,27 +375,20 @@ def test_verify_says_what_it_found_and_ends_with_0_1_or_2(checkout, capsys):
     assert capsys.readouterr().err == f"uncertain-affect: no folder {checkout / 'nowhere'}\n"
 
 
-def test_data_get_fetches_below_the_data_root(checkout, monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(download, "get", lambda *given: asked.append(given) or [])
-    assert cli.main(["data", "get", "ferplus", "--data-root", str(checkout / "corpora")]) == 0
-    assert asked == [("ferplus", checkout / "corpora")]
+def test_data_get_fetches_below_the_data_root_or_says_how(checkout, monkeypatch, capsys):
+    get = Mock(return_value=[])
+    with monkeypatch.context() as patched:
+        patched.setattr(download, "get", get)
+        assert cli.main(["data", "get", "ferplus", "--data-root", str(checkout / "corpora")]) == 0
+        assert cli.main(["data", "get", "ferplus-votes", "--to", str(checkout / "elsewhere")]) == 0
+    assert get.call_args_list == [call("ferplus", checkout / "corpora"), call("ferplus-votes", checkout / "elsewhere")]
     assert capsys.readouterr().out == ""  # it is download that says what it did
-    monkeypatch.undo()
-    assert cli.main(["data", "get", "nothing"]) == 2
-    assert "nothing can be fetched for 'nothing'" in capsys.readouterr().err
-
-
-def test_data_get_goes_where_to_says(checkout, monkeypatch):
-    asked = []
-    monkeypatch.setattr(download, "get", lambda *given: asked.append(given) or [])
-    assert cli.main(["data", "get", "ferplus-votes", "--to", str(checkout / "elsewhere")]) == 0
-    assert asked == [("ferplus-votes", checkout / "elsewhere")]
-
-
-def test_data_get_of_what_needs_an_agreement_says_how(checkout, capsys):
-    assert cli.main(["data", "get", "iemocap"]) == 2
-    assert "IEMOCAP cannot be fetched from here. How to get it: Fill in the release form" in capsys.readouterr().err
+    for corpus, message in {
+        "nothing": "nothing can be fetched for 'nothing'",
+        "iemocap": "IEMOCAP cannot be fetched from here. How to get it: Fill in the release form",
+    }.items():
+        assert cli.main(["data", "get", corpus]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_data_list_has_a_row_for_every_corpus_there_or_not(checkout, capsys):
@@ -465,9 +400,9 @@ def test_data_list_has_a_row_for_every_corpus_there_or_not(checkout, capsys):
     for name, block in blocks.items():
         about = corpora.about(name)
         assert block.splitlines()[0].endswith("NOT FOUND" if name not in ("simulated", "iemocap") else "- found")
-        told = " ".join(block.split())
+        words = " ".join(block.split())
         for text in (about.title, about.purpose, about.licence, about.how_to_get, about.layout):
-            assert " ".join(text.split()) in told
+            assert " ".join(text.split()) in words
 
 
 def test_data_check_shows_a_table_and_its_exit_code_says_whether_all_is_as_published(checkout, capsys, monkeypatch):
@@ -511,12 +446,8 @@ def test_every_corpus_says_what_it_is_and_can_be_checked(name, tmp_path):
 
 
 def test_help_is_quick_and_names_every_command():
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "uncertain_affect.run.cli", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [sys.executable, "-X", "importtime", "-m", "uncertain_affect.run.cli", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert all(command in done.stdout for command in ("reproduce", "record", "verify", "evaluate", "data"))
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "uncertain_affect" in imported

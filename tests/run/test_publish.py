@@ -2,7 +2,10 @@
 
 import json
 import re
+import shutil
+from unittest.mock import Mock
 
+import building
 import nbformat
 import pandas as pd
 import pytest
@@ -10,9 +13,9 @@ import yaml
 from nbformat import v4
 
 from uncertain_affect.compute import paths
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Effect
-from uncertain_affect.run import publish, record
+from uncertain_affect.run import publish, record, verify
 
 NAME = "11_one"
 README = "# Title\n\n<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n\nThe rest.\n"
@@ -23,21 +26,13 @@ TAGS = {"cell-run": ["needs-corpus", "nbval-skip"], "cell-face": ["faces"]}
 
 
 def make_notebook():
-    cells = [
-        v4.new_markdown_cell("# Title", id="cell-title"),
-        v4.new_code_cell(PARAMETERS_CELL, id="cell-par", metadata={"tags": ["parameters"]}),
-        *(v4.new_code_cell(s, id=id_, metadata={"tags": TAGS[id_]} if id_ in TAGS else {}) for id_, s in CODE.items()),
-    ]
-    cells[-1].metadata["alt"] = "What its picture shows."
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    said = {
-        "paper": "uncnet",
-        "corpora": ["ferplus"],
-        "tables": ["table2"],
-        "figures": ["figure2"],
-        "claims": ["uncnet.c1"],
-    }
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "uncertain_affect": said})
+    about = {"corpora": ["ferplus"], "tables": ["table2"], "figures": ["figure2"], "claims": ["uncnet.c1"]}
+    cells = [(source, TAGS.get(id_, [])) for id_, source in CODE.items()]
+    notebook = building.make_notebook(PARAMETERS_CELL, *cells, **about)
+    for cell, id_ in zip(notebook.cells, ["cell-title", "cell-par", *CODE], strict=True):
+        cell.id = id_
+    notebook.cells[-1].metadata["alt"] = "What its picture shows."
+    return notebook
 
 
 def execute(notebook, text="as measured\n"):
@@ -78,10 +73,15 @@ def finish(checkout, profile="quick", corpus="ferplus", name=NAME, executed=None
     run.table("table2", pd.DataFrame({"ECE": [1.0]}, index=["UncNet"]))
     for claim, (estimate, low, high) in (effects or {"uncnet.c1": (0.4, 0.3, 0.5)}).items():
         run.judge(claim, Effect(estimate, low, high, 0.01, 4.0, 0.0, n_seeds=5, n_clusters=3553))
-    run.not_testable("uncnet.c3", papers.claim("uncnet.c3").note)
+    run.not_testable("uncnet.c3", printed.claim("uncnet.c3").note)
     folder = run.finish()
     nbformat.write(executed or execute(make_notebook()), folder / f"{name}.ipynb")
     return folder
+
+
+def promote(folder):
+    (target,) = publish.promote_all([folder])
+    return target
 
 
 def committed(checkout):
@@ -89,6 +89,7 @@ def committed(checkout):
 
 
 def everything(checkout):
+    """All files but the reader's own runs."""
     return {p: p.read_bytes() for p in checkout.rglob("*") if p.is_file() and "local" not in p.parts}
 
 
@@ -96,44 +97,31 @@ def everything(checkout):
 
 
 @pytest.mark.parametrize("profile", ["quick", "full"])
-def test_results_are_copied_without_the_executed_notebook(checkout, profile):
+def test_results_are_copied_without_the_executed_notebook_and_the_place_of_the_data(checkout, profile):
     folder = finish(checkout, profile)
-    target = publish.promote(folder)
+    target = promote(folder)
     assert target == checkout / "results" / profile / "ferplus" / NAME
     names = sorted(path.name for path in target.rglob("*") if path.is_file())
     assert names == ["claims.json", "run.json", "table2.csv"]
     assert (target / "claims.json").read_bytes() == (folder / "claims.json").read_bytes()
     assert (folder / f"{NAME}.ipynb").exists()  # the reader's own run is left as it is
     assert [path.name for path in target.parent.iterdir()] == [NAME]
-
-
-def test_where_the_data_lie_stays_with_the_reader(checkout):
-    folder = finish(checkout)
-    run = record.check_complete(publish.promote(folder))
-    mine = record.check_complete(folder)
+    run, mine = record.check_complete(target), record.check_complete(folder)
     assert mine["parameters"]["DATA_ROOT"] == "../../me/data"
     assert run.pop("checksum") != mine.pop("checksum")
     assert run == mine | {"parameters": mine["parameters"] | {"DATA_ROOT": ""}}
+    assert verify.check_run(target) == ([], False)
 
 
-def test_a_later_run_replaces_the_committed_one_whole(checkout):
-    target = publish.promote(finish(checkout))
+def test_a_later_run_replaces_the_committed_one_whole_and_a_crash_leaves_it(checkout, monkeypatch):
+    target = promote(finish(checkout))
     (target / "tables" / "stale.csv").touch()
-    publish.promote(finish(checkout))
+    promote(finish(checkout))
     assert [path.name for path in (target / "tables").iterdir()] == ["table2.csv"]
-
-
-def test_a_crash_leaves_what_was_committed(checkout, monkeypatch):
-    publish.promote(finish(checkout))
-    before = everything(checkout)
-
-    def fails(*_):
-        raise OSError("no space left")
-
-    folder = finish(checkout)
-    monkeypatch.setattr(record, "write_json", fails)
+    before, folder = everything(checkout), finish(checkout)
+    monkeypatch.setattr(record, "write_json", Mock(side_effect=OSError("no space left")))
     with pytest.raises(OSError, match="no space"):
-        publish.promote(folder)
+        promote(folder)
     assert everything(checkout) == before
 
 
@@ -141,7 +129,7 @@ def test_a_crash_leaves_what_was_committed(checkout, monkeypatch):
 
 
 def test_a_quick_run_refreshes_the_committed_notebook(checkout):
-    publish.promote(finish(checkout))
+    promote(finish(checkout))
     notebook = committed(checkout)
     nbformat.validate(notebook)
     before, cells = make_notebook(), {cell.id: cell for cell in notebook.cells}
@@ -156,21 +144,15 @@ def test_a_quick_run_refreshes_the_committed_notebook(checkout):
     text = (checkout / "notebooks" / f"{NAME}.ipynb").read_text()
     assert all(word not in text for word in ("/home/me", "papermill", "widget", "injected", "stderr"))
     assert [path.name for path in (checkout / "notebooks").iterdir()] == [f"{NAME}.ipynb"]
-
-
-def test_refreshing_twice_changes_nothing(checkout):
-    folder = finish(checkout)
-    publish.promote(folder)
     once = everything(checkout)
-    publish.promote(folder)
+    promote(checkout / "results" / "local" / "quick" / "ferplus" / NAME)
     assert everything(checkout) == once
 
 
 def test_a_full_run_leaves_the_committed_notebook(checkout):
-    before = everything(checkout)
-    publish.promote(finish(checkout, "full", SEED=100))
-    after = everything(checkout)
-    assert {path: after[path] for path in before} == before
+    before = committed(checkout)
+    promote(finish(checkout, "full", SEED=100))
+    assert committed(checkout) == before
 
 
 def test_prose_may_have_changed_since_the_run_but_code_may_not(checkout):
@@ -178,7 +160,7 @@ def test_prose_may_have_changed_since_the_run_but_code_may_not(checkout):
     source = make_notebook()
     source.cells[0].source = "# A better title"
     nbformat.write(source, checkout / "notebooks" / f"{NAME}.ipynb")
-    publish.promote(folder)
+    promote(folder)
     assert committed(checkout).cells[0].source == "# A better title"
     assert committed(checkout).cells[2].outputs
 
@@ -186,7 +168,7 @@ def test_prose_may_have_changed_since_the_run_but_code_may_not(checkout):
     nbformat.write(source, checkout / "notebooks" / f"{NAME}.ipynb")
     before = everything(checkout)
     with pytest.raises(ValueError, match=r"11_one.ipynb has changed since .* reproduce` again"):
-        publish.promote(folder)
+        promote(folder)
     assert everything(checkout) == before
 
 
@@ -195,38 +177,31 @@ def test_prose_may_have_changed_since_the_run_but_code_may_not(checkout):
 
 def refused(checkout, folder, message):
     before = everything(checkout)
-    for attempt in (lambda: publish.promote(folder), lambda: publish.promote_all([finish(checkout, "full"), folder])):
+    for runs in ([folder], [finish(checkout, "full"), folder]):
         with pytest.raises(ValueError, match=message):
-            attempt()
+            publish.promote_all(runs)
         assert everything(checkout) == before
 
 
-def test_an_unfinished_run(checkout):
-    folder = finish(checkout)
-    (folder / "claims.json").unlink()
-    refused(checkout, folder, "not a finished run: claims.json is missing")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"corpus": "none"}, "was run without a corpus"),
+        ({"SEED": 7}, "other parameters than 11_one shows: SEED"),
+        ({"name": "19_gone"}, "19_gone, which is not in notebooks/ any more"),
+    ],
+)
+def test_a_run_of_something_else_than_is_committed(checkout, given, message):
+    refused(checkout, finish(checkout, **given), message)
 
 
-def test_a_folder_that_is_not_there(checkout):
+def test_an_unfinished_run_one_by_hand_and_a_folder_that_is_not_there(checkout):
     refused(checkout, checkout / "nowhere", "not a finished run")
-
-
-def test_a_run_by_hand_without_its_executed_notebook(checkout):
     folder = finish(checkout)
     (folder / f"{NAME}.ipynb").unlink()
     refused(checkout, folder, "holds no executed 11_one.ipynb")
-
-
-def test_a_run_without_the_corpus(checkout):
-    refused(checkout, finish(checkout, corpus="none"), "was run without a corpus")
-
-
-def test_a_quick_run_with_parameters_that_the_notebook_does_not_show(checkout):
-    refused(checkout, finish(checkout, SEED=7), "other parameters than 11_one shows: SEED")
-
-
-def test_a_run_of_a_notebook_that_is_gone(checkout):
-    refused(checkout, finish(checkout, name="19_gone"), "19_gone, which is not in notebooks/ any more")
+    (folder / "claims.json").unlink()
+    refused(checkout, folder, "not a finished run: claims.json is missing")
 
 
 @pytest.mark.parametrize("path", ["/home/me/data/a.csv", "C:\\Users\\me", "in '/tmp/x/y'", "(/opt/a.b/c-d)"])
@@ -235,43 +210,39 @@ def test_outputs_that_name_paths_of_this_machine(checkout, path):
     refused(checkout, folder, "the output of cell cell-run names a path of this machine, ")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "1963 / 3579",
-        "a/b/c",
-        "https://arxiv.org/abs/1909.09285",
-        "<td>a</td>",
-        "<data root>/weights/x.pt",
-        "./a/b",
-        "~/a/b",
-    ],
-)
-def test_other_slashes_are_no_paths_of_this_machine(text):
-    assert not publish.MACHINE_PATH.search(text)
+def test_other_slashes_are_no_paths_of_this_machine():
+    slashes = "1963 / 3579|a/b/c|https://arxiv.org/abs/1909.09285|<td>a</td>|<data root>/weights/x.pt|./a|~/a/b"
+    assert not any(publish.MACHINE_PATH.search(text) for text in slashes.split("|"))
 
 
-def test_a_run_of_an_older_schema(checkout):
+def test_a_run_of_another_form_or_schema_and_a_committed_one_of_a_later(checkout):
     folder = finish(checkout)
     run = record.check_complete(folder)
-    del run["schema"]
-    record.write_json(folder / "run.json", run)
+    record.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "corpus"})
+    refused(checkout, folder, r"run.json lacks corpus; run the notebook again")
+    record.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "schema"})
     refused(checkout, folder, r"has the older schema 1 \(now 2\), without checksums; run `uncertain-affect reproduce`")
-
-
-def test_a_committed_run_of_a_later_schema_is_not_replaced(checkout):
-    target = publish.promote(finish(checkout))
-    record.write_json(target / "run.json", record.check_complete(target) | {"schema": 99})
+    record.write_json(folder / "run.json", run)
+    record.write_json(promote(folder) / "run.json", run | {"schema": 99})
     refused(checkout, finish(checkout), "schema 99, of a later version .* is left as it is: update the checkout")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 5000, b'{"cells": 1, "metadata": {}, "nbformat": 4}'])
+def test_an_executed_notebook_that_is_none(checkout, content):
+    folder = finish(checkout)
+    (folder / f"{NAME}.ipynb").write_bytes(content)
+    refused(checkout, folder, f"{NAME}.ipynb is no notebook .*; run `uncertain-affect reproduce` again")
 
 
 # --- all of them ------------------------------------------------------------------------------------------
 
 
 def test_every_finished_run_is_promoted_but_those_without_their_corpus(checkout):
+    finish(checkout, corpus="none")
+    with pytest.raises(ValueError, match=r"no finished run under .*local: run `make reproduce` first"):
+        publish.promote_all()
     finish(checkout)
     finish(checkout, "full")
-    finish(checkout, corpus="none")
     unfinished = checkout / "results" / "local" / "quick" / "ferplus" / ".12_two.1.partial"
     unfinished.mkdir()
     (unfinished / "run.json").touch()
@@ -280,19 +251,12 @@ def test_every_finished_run_is_promoted_but_those_without_their_corpus(checkout)
     assert list(pd.read_csv(results / "scoreboard.csv")["profile"].unique()) == ["full", "quick"]
 
 
-def test_with_nothing_to_promote_the_message_says_what_to_do(checkout):
-    finish(checkout, corpus="none")
-    with pytest.raises(ValueError, match=r"no finished run under .*local: run `make reproduce` first"):
-        publish.promote_all()
-
-
 # --- scoreboard -------------------------------------------------------------------------------------------
 
 
 def test_the_scoreboard_has_a_row_for_each_verdict(checkout):
-    publish.promote(finish(checkout, effects={"uncnet.c2": (0.01, -0.02, 0.04), "uncnet.c1": (0.123456, 0.1, 0.2)}))
-    publish.promote(finish(checkout, "full", effects={"uncnet.c1": (-0.4, -0.5, -0.3)}))
-    publish.write_scoreboard()
+    promote(finish(checkout, effects={"uncnet.c2": (0.01, -0.02, 0.04), "uncnet.c1": (0.123456, 0.1, 0.2)}))
+    promote(finish(checkout, "full", effects={"uncnet.c1": (-0.4, -0.5, -0.3)}))
     lines = (checkout / "results" / "scoreboard.csv").read_text().splitlines()
     assert lines == [
         "claim,corpus,profile,effect,low,high,seeds,verdict,notebook,part,printed",
@@ -306,7 +270,7 @@ def test_the_scoreboard_has_a_row_for_each_verdict(checkout):
 
 def test_claim_10_comes_after_claim_9(checkout):
     effects = {"uncnet.c2": (0.0, -0.01, 0.01), "uncnet.c6": (-1.0, -2.0, -0.5), "uncnet.c1": (1.0, 0.5, 1.5)}
-    folder = publish.promote(finish(checkout, effects=effects))
+    folder = promote(finish(checkout, effects=effects))
     claims = json.loads((folder / "claims.json").read_text())
     claims["uncnet.c10"] = claims["uncnet.c1"]
     (folder / "claims.json").write_text(json.dumps(claims))
@@ -315,13 +279,13 @@ def test_claim_10_comes_after_claim_9(checkout):
 
 
 def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout):
+    assert publish.effects(checkout / "results").empty  # before anything is judged
+
     run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
-    names = list(papers.claim("uncnet.c5").parts)  # printed .880, .710, .884
+    names = list(printed.claim("uncnet.c5").parts)  # printed .880, .710, .884
     sizes = dict(zip(names, (0.5, 0.2, 0.4), strict=True))
-    run.judge("uncnet.c5", {n: Effect(size, size - 0.1, size + 0.1, 0.04, 4.0, 0.0, 5, 1) for n, size in sizes.items()})
-    run.judge(
-        "uncnet.c3", {"r(U_a, true entropy)": Effect(0.2, 0.1, 0.3, 0.04, 4.0, 0.0, 5, 1), "r(U_a, lost quality)": None}
-    )
+    run.judge("uncnet.c5", {name: building.effect(size, 0.1) for name, size in sizes.items()})
+    run.judge("uncnet.c3", {"r(U_a, true entropy)": building.effect(0.2, 0.1), "r(U_a, lost quality)": None})
     run.judge("uncnet.c2", Effect(0.01, -0.02, 0.04, 0.01, 4.0, 0.0, 5, 1))
     run.not_testable("uncnet.c10", "no weights")
     run.finish()
@@ -331,25 +295,32 @@ def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout
     assert shown.tolist() == [names[1], "greater", 0.71, 0.2, 3, 3]
     assert board.at["uncnet.c5", "size"] == pytest.approx(0.2 / 0.71)
     assert board.loc["uncnet.c2", ["part", "kind", "margin", "printed"]].tolist() == ["", "equivalent", 0.1, -0.027]
-    partly = board.loc["uncnet.c3"]
+    partly, untested = board.loc["uncnet.c3"], board.loc["uncnet.c10"]
     assert (partly["part"], partly["verdict"], partly["tested"]) == ("r(U_a, true entropy)", "not testable", 1)
     assert pd.isna(partly["printed"])
-    untested = board.loc["uncnet.c10"]
     assert (untested["reason"], untested["tested"], untested["parts"]) == ("no weights", 0, 5)
     assert untested[["effect", "printed", "size"]].isna().all()
 
 
-def test_a_part_that_the_claim_has_no_more_is_named(checkout):
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("r(U_a, BCE)", "r(U_x, BCE)", r"11_one, quick on ferplus: uncnet.c5 has no part 'r\(U_x, BCE\)' any more; "),
+        ("uncnet.c5", "uncnet.c99", "11_one, quick on ferplus: uncnet makes no claim uncnet.c99; .*; run the"),
+        ('"parts"', "", r"11_one/claims\.json does not hold verdicts .*: restore it, or run the notebook again"),
+    ],
+)
+def test_verdicts_that_cannot_be_shown_are_named_and_nothing_is_rebuilt(checkout, old, new, message):
     run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
-    run.judge("uncnet.c5", {n: Effect(0.2, 0.1, 0.3, 0.04, 4.0, 0.0, 5, 1) for n in papers.claim("uncnet.c5").parts})
-    path = run.finish() / "claims.json"
-    path.write_text(path.read_text().replace("r(U_a, BCE)", "r(U_x, BCE)"))
-    with pytest.raises(ValueError, match=r"11_one, quick on ferplus: uncnet.c5 has no part 'r\(U_x, BCE\)' any more"):
-        publish.effects(record.results_root())
-
-
-def test_before_anything_is_judged_there_are_no_effects(checkout):
-    assert publish.effects(checkout / "results").empty
+    run.judge("uncnet.c5", dict.fromkeys(printed.claim("uncnet.c5").parts, building.effect(0.2)))
+    committed_run = publish._target(record.check_complete(run.finish()))
+    shutil.copytree(record.results_root() / "quick" / "ferplus" / NAME, committed_run)
+    path = committed_run / "claims.json"
+    path.write_text(path.read_text().replace(old, new))
+    before = everything(checkout)
+    with pytest.raises(ValueError, match=message):
+        publish.write_scoreboard()
+    assert everything(checkout) == before
 
 
 def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
@@ -375,53 +346,23 @@ def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
     assert (checkout / "README.md").read_text() == readme
 
 
-def test_before_anything_is_judged_the_scoreboard_says_so(checkout):
-    board = publish.write_scoreboard()
-    assert list(board.columns) == publish.COLUMNS
+def test_a_scoreboard_of_nothing_a_full_disk_and_a_readme_without_a_place_for_the_table(checkout, monkeypatch):
+    assert list(publish.write_scoreboard().columns) == publish.COLUMNS
     assert "Nothing judged yet. Had none of the 0 judged" in (checkout / "README.md").read_text()
-
-
-def test_verdicts_that_cannot_be_read_are_named_and_nothing_is_rebuilt(checkout):
-    publish.promote_all([finish(checkout)])
-    broken = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
-    broken.write_text(broken.read_text()[:40])
+    promote(finish(checkout))
     before = everything(checkout)
-    with pytest.raises(
-        ValueError, match=f"{re.escape(str(broken))} does not hold verdicts .*: restore it, or run the notebook"
-    ):
+
+    def full_disk(path, text, **_):
+        path.touch()
+        raise OSError("no space left")
+
+    with monkeypatch.context() as full, pytest.raises(OSError, match="no space"):
+        full.setattr(type(checkout), "write_text", full_disk)
         publish.write_scoreboard()
     assert everything(checkout) == before
-
-
-def test_a_verdict_on_a_claim_that_no_paper_makes_names_the_run(checkout):
-    publish.promote_all([finish(checkout)])
-    path = checkout / "results" / "quick" / "ferplus" / NAME / "claims.json"
-    path.write_text(path.read_text().replace("uncnet.c1", "uncnet.c99"))
-    with pytest.raises(ValueError, match=f"{NAME}, quick on ferplus: uncnet makes no claim uncnet.c99"):
-        publish.scoreboard(checkout / "results")
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 5000, b'{"cells": 1, "metadata": {}, "nbformat": 4}'])
-def test_an_executed_notebook_that_is_none(checkout, content):
-    folder = finish(checkout)
-    (folder / f"{NAME}.ipynb").write_bytes(content)
-    with pytest.raises(ValueError, match=f"{NAME}.ipynb is no notebook .*; run `uncertain-affect reproduce` again"):
-        publish.promote(folder)
-
-
-def test_a_run_that_does_not_say_what_it_is_of(checkout):
-    folder = finish(checkout)
-    run = record.read_run(folder)
-    record.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "corpus"})
-    with pytest.raises(ValueError, match=r"run.json lacks corpus; run the notebook again"):
-        publish.promote(folder)
-
-
-def test_a_readme_without_a_place_for_the_table(checkout):
     (checkout / "README.md").write_text("# Title\n")
     with pytest.raises(ValueError, match=r"README.md has no <!-- scoreboard -->"):
         publish.write_scoreboard()
-    assert not (checkout / "results" / "scoreboard.csv").exists()
 
 
 def test_what_is_generated_is_that_of_the_committed_results():
@@ -431,28 +372,11 @@ def test_what_is_generated_is_that_of_the_committed_results():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `uncertain-affect record --refresh`"
 
 
-def test_a_full_disk_leaves_what_was_generated_before(checkout, monkeypatch):
-    publish.promote_all([finish(checkout)])
-    before = everything(checkout)
-    publish.promote(finish(checkout, "full"))
-    after = everything(checkout)
-
-    def full_disk(path, text, **_):
-        path.touch()
-        raise OSError("no space left")
-
-    monkeypatch.setattr(type(checkout), "write_text", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        publish.write_scoreboard()
-    assert everything(checkout) == after
-    assert after.items() >= before.items()
-
-
 # --- codecheck.yml ----------------------------------------------------------------------------------------
 
 
 def test_the_manifest_names_what_a_paper_prints_and_nothing_else(checkout):
-    folder = publish.promote(finish(checkout))
+    folder = promote(finish(checkout))
     (folder / "tables" / "other.csv").touch()
     for half in ("left", "right"):
         (folder / "figures" / f"figure2_{half}.png").touch()
@@ -469,37 +393,26 @@ def test_the_manifest_names_what_a_paper_prints_and_nothing_else(checkout):
         f"{run}/figures/figure2_right.png",
         f"{run}/claims.json",
     ]
-    assert re.fullmatch(
-        r"uncnet, Table 2: Calibration error, .* \(11_one, quick on ferplus, 0 s on cpu\)",
-        content["manifest"][1]["comment"],
-    )
-
-
-def test_an_address_in_the_citation_is_where_the_code_is(checkout):
+    comment = r"uncnet, Table 2: Calibration error, .* \(11_one, quick on ferplus, 0 s on cpu\)"
+    assert re.fullmatch(comment, content["manifest"][1]["comment"])
     with (checkout / "CITATION.cff").open("a") as file:
         file.write("repository-code: https://example.org/code\n")
     content = yaml.safe_load(publish.codecheck(checkout / "results"))
     assert content["repository"] == content["paper"]["reference"] == "https://example.org/code"
 
 
-def test_the_citation_refers_to_the_five_papers():
-    citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
-    said = {(r["title"], r["year"], r["url"]) for r in citation["references"]}
-    assert said == {(info["title"], info["year"], info["url"]) for info in (papers.load(k).info for k in papers.keys())}
-
-
-def test_every_file_of_the_committed_manifest_is_there():
+def test_the_citation_refers_to_the_five_papers_and_every_file_of_the_committed_manifest_is_there():
     root = paths.project_root()
-    content = yaml.safe_load((root / "codecheck.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for entry in content["manifest"]]
-    assert len(set(files)) == len(files) > 100
-    assert all((root / file).is_file() for file in files)
-    assert all(entry["comment"] for entry in content["manifest"])
+    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    papers = [printed.load(key).info for key in printed.keys()]
+    expected = {(paper["title"], paper["year"], paper["url"]) for paper in papers}
+    assert {(r["title"], r["year"], r["url"]) for r in citation["references"]} == expected
+    manifest = yaml.safe_load((root / "codecheck.yml").read_text(encoding="utf-8"))["manifest"]
+    assert len({entry["file"] for entry in manifest}) == len(manifest) > 100
+    assert all((root / entry["file"]).is_file() and entry["comment"] for entry in manifest)
 
 
 def test_committed_runs_do_not_say_where_the_data_lay():
-    results = paths.project_root() / "results"
-    runs = [path for profile in record.PROFILES for path in results.glob(f"{profile}/*/*/run.json")]
-    for path in runs:
-        assert not json.loads(path.read_text(encoding="utf-8"))["parameters"].get("DATA_ROOT")
-        assert not publish.MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+    for folder in record.runs(paths.project_root() / "results"):
+        assert not record.read_run(folder)["parameters"].get("DATA_ROOT")
+        assert not publish.MACHINE_PATH.search((folder / "run.json").read_text(encoding="utf-8"))

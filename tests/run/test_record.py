@@ -2,7 +2,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,21 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from building import effect
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from uncertain_affect.compute import paths
-from uncertain_affect.evidence import printed as papers
-from uncertain_affect.evidence.claims import Effect
+from uncertain_affect.evidence import printed
 from uncertain_affect.run import record
 
 PARAMETERS = {"PROFILE": "quick", "SEED": 0}
-
-
-def effect(estimate, half_width=0.01):
-    low, high = estimate - half_width, estimate + half_width
-    return Effect(estimate, low, high, se=half_width / 2, df=4.0, skewness=0.0, n_seeds=5, n_clusters=3553)
 
 
 @pytest.fixture
@@ -35,11 +28,8 @@ def results(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A checkout with the real printed numbers and no results."""
-    shutil.copytree(papers._folder(), tmp_path / "results" / "printed")
-    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
-    return tmp_path
+def checkout(printed_checkout):
+    return printed_checkout
 
 
 def make_run(notebook="11_uncnet_disagreement", corpus="ferplus", **given):
@@ -63,7 +53,9 @@ def test_runs_write_to_results_local_or_where_the_environment_says(checkout, mon
     assert record.results_root() == checkout / "relative"
 
 
-def test_a_finished_run_is_one_folder_with_everything(results):
+def test_a_finished_run_is_one_folder_with_everything(results, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # decides in which order numbers are added
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     run = make_run(seeds=range(2), corpus_checksum="abc")
     table = pd.DataFrame({"ECE": [1.0, math.nan]}, index=["Baseline", "UncNet"])
     assert run.table("table2", table) is table
@@ -74,105 +66,84 @@ def test_a_finished_run_is_one_folder_with_everything(results):
     folder = run.finish()
 
     assert folder == results / "quick" / "ferplus" / "11_uncnet_disagreement"
-    assert set(files(folder)) == {
-        "tables/table2.csv",
-        "figures/figure2.png",
-        "figures/figure2.csv",
-        "claims.json",
-        "run.json",
-    }
+    measured = {"tables/table2.csv", "figures/figure2.png", "figures/figure2.csv", "claims.json"}
+    assert set(files(folder)) == {*measured, "run.json"}
     pd.testing.assert_frame_equal(pd.read_csv(folder / "tables" / "table2.csv", index_col=0), table)
     pd.testing.assert_frame_equal(pd.read_csv(folder / "figures" / "figure2.csv"), data, rtol=1e-5)
     assert (folder / "figures" / "figure2.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "claims.json").read_text())["uncnet.c1"]["verdict"] == "reproduced"
-    provenance = record.check_complete(folder)
-    assert provenance["parameters"] == PARAMETERS
-    assert provenance["seeds"] == [0, 1]
-    assert provenance["corpus_checksum"] == "abc"
-    assert provenance["versions"]["torch"] == torch.__version__
-    assert provenance["seconds"] >= 0
-    assert provenance["schema"] == record.SCHEMA
-    assert 10 < provenance["peak_memory_mib"] < provenance["hardware"]["memory_mib"]
-    assert provenance["hardware"]["threads"] == torch.get_num_threads()
-    assert provenance["hardware"]["cpu"]
-    for name, digest in provenance["files"].items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
-    assert set(provenance["files"]) == set(files(folder)) - {"run.json"}
-    revision = provenance["revision"]
+    found = record.check_complete(folder)
+    expected = {"parameters": PARAMETERS, "seeds": [0, 1], "corpus_checksum": "abc", "schema": record.SCHEMA}
+    assert {key: found[key] for key in expected} == expected
+    assert list(record.wrong_keys(folder, found)) == []
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["seconds"] >= 0
+    assert 10 < found["peak_memory_mib"] < found["hardware"]["memory_mib"]
+    assert found["hardware"]["threads"] == torch.get_num_threads()
+    assert found["hardware"]["cpu"]
+    assert found["environment"]["OMP_NUM_THREADS"] == "1" and "MKL_NUM_THREADS" not in found["environment"]
+    assert found["files"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in measured}
+    revision = found["revision"]
     assert len(revision.removesuffix("+changes")) == 40 or revision == "unknown"
-    assert provenance["dirty"] is (None if revision == "unknown" else "+changes" in revision)
+    assert found["dirty"] is (None if revision == "unknown" else "+changes" in revision)
 
 
-def test_what_is_kept_is_what_it_was_when_it_was_kept(results):
-    run = make_run()
+@pytest.fixture
+def finished(results):
+    """The folder of a finished run."""
+    return make_run().finish()
+
+
+def test_what_is_kept_is_what_it_was_when_it_was_kept_and_a_figure_gives_the_same_bytes(results):
+    run, figure = make_run(), Figure()
     table = run.table("t", pd.DataFrame({"a": [1]}))
     table["a"] = 2
-    assert pd.read_csv(run.finish() / "tables" / "t.csv")["a"].item() == 1
-
-
-def test_the_same_figure_gives_the_same_bytes(results):
-    run = make_run()
-    figure = Figure()
     figure.subplots().plot([1, 2])
     run.figure("f", figure, pd.DataFrame({"y": [1, 2]}))
-    first = files(run.finish())["figures/f.png"]
+    folder = run.finish()
+    first = files(folder)["figures/f.png"]
+    assert pd.read_csv(folder / "tables" / "t.csv")["a"].item() == 1
     assert files(run.finish())["figures/f.png"] == first
 
 
 def test_a_later_run_replaces_an_earlier_one_whole(results):
-    run = make_run()
-    run.table("old", pd.DataFrame({"a": [1]}))
-    run.finish()
-    run = make_run()
-    run.table("new", pd.DataFrame({"a": [1]}))
-    assert {path.name for path in (run.finish() / "tables").iterdir()} == {"new.csv"}
+    for name in ("old", "new"):
+        run = make_run()
+        run.table(name, pd.DataFrame({"a": [1]}))
+        folder = run.finish()
+    assert {path.name for path in (folder / "tables").iterdir()} == {"new.csv"}
     assert [path.name for path in (results / "quick" / "ferplus").iterdir()] == ["11_uncnet_disagreement"]
 
 
-def test_a_crash_while_writing_leaves_the_earlier_run_and_nothing_else(results, monkeypatch):
+@pytest.mark.parametrize("moment", ["writing", "moving"])
+def test_a_crash_leaves_the_earlier_run_and_nothing_else(results, monkeypatch, moment):
     before = files(make_run().finish().parent)
-    run = make_run()
+    run, write, replace = make_run(), record.write_json, os.replace
     run.table("t", pd.DataFrame({"a": [1]}))
-    real = record.write_json
 
     def full_disk(path, content):
         if path.name == "run.json":
             raise OSError("no space left")
-        real(path, content)
-
-    monkeypatch.setattr(record, "write_json", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        run.finish()
-    assert files(results / "quick" / "ferplus") == before
-
-
-def test_a_crash_while_moving_leaves_the_earlier_run(results, monkeypatch):
-    folder = make_run().finish()
-    before = files(folder.parent)
-    run, real = make_run(), os.replace
+        write(path, content)
 
     def interrupted(source, target):
         if ".partial" in str(source):
             raise KeyboardInterrupt
-        real(source, target)
+        replace(source, target)
 
-    monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    if moment == "writing":
+        monkeypatch.setattr(record, "write_json", full_disk)
+    else:
+        monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises((OSError, KeyboardInterrupt)):
         run.finish()
-    assert files(folder.parent) == before
+    assert files(results / "quick" / "ferplus") == before
 
 
-def test_an_earlier_run_that_a_dead_process_moved_aside_is_not_lost(tmp_path, monkeypatch):
+def test_an_earlier_run_that_a_dead_process_moved_aside_is_not_lost(tmp_path):
     (tmp_path / ".run.old").mkdir()
     (tmp_path / ".run.old" / "a").touch()
-
-    def fails(source, target):
-        if source == tmp_path / "new":
-            raise OSError
-        source.rename(target)
-
-    monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError):
         record.replace_folder(tmp_path / "new", tmp_path / "run")
     assert (tmp_path / "run" / "a").is_file()
 
@@ -206,38 +177,32 @@ record.replace_folder(pathlib.Path({str(tmp_path / "new")!r}), pathlib.Path({str
 
 
 @pytest.mark.parametrize("missing", ["run.json", "claims.json", "tables", "figures"])
-def test_a_folder_that_lacks_something_is_not_a_finished_run(results, missing):
-    folder = make_run().finish()
-    (folder / missing).rename(folder / "elsewhere")
+def test_a_folder_that_lacks_something_is_not_a_finished_run(finished, missing):
+    (finished / missing).rename(finished / "elsewhere")
     with pytest.raises(ValueError, match=f"not a finished run: {missing} is missing"):
-        record.check_complete(folder)
+        record.check_complete(finished)
 
 
 @pytest.mark.parametrize("text", ["", '{"notebook": "11', "[]", '{"schema": "2"}', '{"schema": 0}'])
-def test_a_truncated_or_foreign_run_json_is_named(results, text):
-    folder = make_run().finish()
-    (folder / "run.json").write_text(text)
+def test_a_truncated_or_foreign_run_json_is_named(finished, text):
+    (finished / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run.json is no (JSON|record of a run).*run the notebook again"):
-        record.check_complete(folder)
-    assert make_run().finish() == folder  # which is the cure
-    assert record.check_complete(folder)["schema"] == record.SCHEMA
+        record.check_complete(finished)
+    assert make_run().finish() == finished  # which is the cure
+    assert record.check_complete(finished)["schema"] == record.SCHEMA
 
 
-def test_a_run_of_an_older_schema_can_be_read(results):
-    folder = make_run().finish()
-    old = {key: value for key, value in record.check_complete(folder).items() if key not in ("schema", "files")}
-    record.write_json(folder / "run.json", old)
-    assert record.check_complete(folder) == old
-
-
-def test_a_run_of_a_later_schema_is_neither_read_nor_replaced(results):
-    folder = make_run().finish()
-    record.write_json(folder / "run.json", record.check_complete(folder) | {"schema": record.SCHEMA + 1})
-    before = files(folder.parent)
-    for attempt in (lambda: record.check_complete(folder), make_run().finish):
+def test_a_run_of_an_older_schema_is_read_and_one_of_a_later_neither_read_nor_replaced(finished):
+    whole = record.check_complete(finished)
+    old = {key: value for key, value in whole.items() if key not in ("schema", "files")}
+    record.write_json(finished / "run.json", old)
+    assert record.check_complete(finished) == old
+    record.write_json(finished / "run.json", whole | {"schema": record.SCHEMA + 1})
+    before = files(finished.parent)
+    for attempt in (lambda: record.check_complete(finished), make_run().finish):
         with pytest.raises(record.SchemaError, match=r"schema 3, of a later version .*\(this one knows up to 2\)"):
             attempt()
-    assert files(folder.parent) == before
+    assert files(finished.parent) == before
 
 
 def test_the_most_memory_held_at_once_is_that_of_this_process():
@@ -251,26 +216,13 @@ def test_the_most_memory_held_at_once_is_that_of_this_process():
     assert record.peak_memory_mib() >= during - 4
 
 
-def test_what_sets_the_order_of_additions_is_recorded(results, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    environment = record.check_complete(make_run().finish())["environment"]
-    assert environment["OMP_NUM_THREADS"] == "1"
-    assert "MKL_NUM_THREADS" not in environment
-
-
-def test_an_unknown_profile_is_refused_at_once():
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "figure 2"])
+def test_a_name_that_is_no_file_name_is_refused_at_once_and_so_is_an_unknown_profile(name):
+    for keep in (make_run().table, lambda name, data: make_run().figure(name, Figure(), data)):
+        with pytest.raises(ValueError, match="cannot name a table or figure"):
+            keep(name, pd.DataFrame())
     with pytest.raises(ValueError, match="PROFILE must be one of quick, full, not 'fast'"):
         record.Run("11_x", profile="fast", corpus="none", parameters={})
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "figure 2"])
-def test_a_name_that_is_no_file_name_is_refused_at_once(name):
-    run = make_run()
-    with pytest.raises(ValueError, match="cannot name a table or figure"):
-        run.table(name, pd.DataFrame())
-    with pytest.raises(ValueError, match="cannot name a table or figure"):
-        run.figure(name, Figure(), pd.DataFrame())
 
 
 # --- JSON -------------------------------------------------------------------------------------------------
@@ -331,11 +283,11 @@ def test_claims_are_judged_as_the_paper_states_them():
     parts = {f"r({u}, BCE)": effect(0.5) for u in ("U_a", "U_e", "U_t")}
     assert run.judge("uncnet.c5", parts).verdict == "reproduced"  # all
     assert run.judge("uncnet.c5", parts | {"r(U_e, BCE)": effect(0.005)}).verdict == "inconclusive"
-    qualitative = run.not_testable("uncnet.c3", papers.claim("uncnet.c3").note)
-    assert (qualitative.verdict, qualitative.reason) == ("not testable", papers.claim("uncnet.c3").note)
-    without_weights = run.not_testable("uncnet.c10", "no weights")
-    assert (without_weights.verdict, without_weights.reason) == ("not testable", "no weights")
-    assert list(run.verdicts) == ["uncnet.c1", "uncnet.c2", "uncnet.c6", "uncnet.c5", "uncnet.c3", "uncnet.c10"]
+    untested = run.not_testable("uncnet.c10", "no weights")
+    assert (untested.verdict, untested.reason) == ("not testable", "no weights")
+    assert list(run.verdicts) == ["uncnet.c1", "uncnet.c2", "uncnet.c6", "uncnet.c5", "uncnet.c10"]
+    with pytest.raises(ValueError, match="makes no claim"):
+        run.not_testable("uncnet.c99", "no such thing")
 
 
 @pytest.mark.parametrize(
@@ -356,24 +308,15 @@ def test_effects_that_are_not_those_of_the_claim_are_refused(claim, given, messa
     assert not run.verdicts
 
 
-def test_only_claims_that_a_paper_makes_can_be_untestable():
-    with pytest.raises(ValueError, match="makes no claim"):
-        make_run().not_testable("uncnet.c99", "no such thing")
-
-
 def test_the_verdict_table_shows_sizes_intervals_and_parts():
     run = make_run()
     run.judge("uncnet.c1", effect(0.4515))
     run.judge("uncnet.c9", {"ECE Baseline": effect(2.0, 0.5), "ECE UncNet": effect(9.0, 0.5)})
-    run.not_testable("uncnet.c3", papers.claim("uncnet.c3").note)
+    assert record.verdict_table(make_run()).empty
+    run.not_testable("uncnet.c3", printed.claim("uncnet.c3").note)
     table = record.verdict_table(run)
-    assert list(table.index) == [
-        "uncnet.c1",
-        "uncnet.c9",
-        "uncnet.c9: ECE Baseline",
-        "uncnet.c9: ECE UncNet",
-        "uncnet.c3",
-    ]
+    parts = [f"uncnet.c9: ECE {network}" for network in ("Baseline", "UncNet")]
+    assert list(table.index) == ["uncnet.c1", "uncnet.c9", *parts, "uncnet.c3"]
     assert table.loc["uncnet.c1"].to_dict() == {
         "kind": "greater",
         "printed": "0.301",
@@ -398,10 +341,6 @@ def test_values_are_compared_only_on_the_papers_own_corpus_with_its_own_features
     assert "value" not in table("another", True)
 
 
-def test_no_verdict_yet_gives_an_empty_table():
-    assert record.verdict_table(make_run()).empty
-
-
 def test_intervals_have_a_row_for_each_effect():
     table = record.intervals({"b": effect(0.5), "a": effect(0.1)})
     assert list(table.index) == ["b", "a"]
@@ -413,28 +352,19 @@ def test_intervals_have_a_row_for_each_effect():
 
 def commit(checkout, profile, corpus, score, notebook="12_uncnet_calibration", table="table2", seeds=5):
     folder = checkout / "results" / profile / corpus / notebook
-    (folder / "tables").mkdir(parents=True)
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"ECE": [score]}, index=["UncNet"]).to_csv(folder / "tables" / f"{table}.csv")
-    provenance = {
-        "profile": profile,
-        "corpus": corpus,
-        "seeds": list(range(seeds)),
-        "device": "cpu",
-        "started": "2020-02-03T04:05:06+00:00",
-        "revision": "0123456789abcdef",
-    }
-    (folder / "run.json").write_text(json.dumps(provenance))
+    run = {"profile": profile, "corpus": corpus, "seeds": list(range(seeds)), "device": "cpu"}
+    run |= {"started": "2020-02-03T04:05:06+00:00", "revision": "0123456789abcdef"}
+    (folder / "run.json").write_text(json.dumps(run))
 
 
 def recorded_score():
     return record.recorded("12_uncnet_calibration", "table2")[0].loc["UncNet", "ECE"]
 
 
-def test_nothing_recorded_yet(checkout):
-    assert record.recorded("12_uncnet_calibration", "table2") == (None, "no run recorded yet")
-
-
 def test_a_recorded_table_comes_with_its_provenance(checkout):
+    assert record.recorded("12_uncnet_calibration", "table2") == (None, "no run recorded yet")
     commit(checkout, "quick", "ferplus", 1.5)
     table, source = record.recorded("12_uncnet_calibration", "table2")
     pd.testing.assert_frame_equal(table, pd.DataFrame({"ECE": [1.5]}, index=["UncNet"]))
@@ -458,70 +388,53 @@ def test_tables_of_all_corpora_come_from_runs_of_one_profile(checkout):
     assert record.recorded_on("12_uncnet_calibration", "table3", "quick") == {}
 
 
-def test_the_most_complete_run_is_shown_and_never_the_best(checkout):
-    commit(checkout, "quick", "another", 0.1)
-    assert recorded_score() == 0.1
-    commit(checkout, "quick", "ferplus", 3.0)  # the paper's own corpus, with a worse score
-    assert recorded_score() == 3.0
-    commit(checkout, "full", "another", 4.0)
-    assert recorded_score() == 4.0
-    commit(checkout, "full", "ferplus", 9.0)
-    assert recorded_score() == 9.0
-
-
-def test_runs_that_lack_the_table_and_runs_of_the_reader_are_passed_over(checkout):
-    commit(checkout, "full", "ferplus", 9.0, table="another")
-    commit(checkout, "local/quick", "ferplus", 8.0)
-    commit(checkout, "quick", "ferplus", 7.0)
-    assert recorded_score() == 7.0
+def test_the_most_complete_run_that_has_the_table_is_shown_and_never_the_best_or_the_readers_own(checkout):
+    commit(checkout, "full", "ferplus", 0.0, table="another")
+    commit(checkout, "local/quick", "ferplus", 0.0)
+    # worse and worse scores; ferplus is the paper's own corpus
+    runs = [("quick", "another", 0.1), ("quick", "ferplus", 3.0), ("full", "another", 4.0), ("full", "ferplus", 9.0)]
+    for profile, corpus, score in runs:
+        commit(checkout, profile, corpus, score)
+        assert recorded_score() == score
 
 
 def test_beside_keeps_the_printed_order_and_shows_what_is_missing():
-    printed = pd.DataFrame({"ECE": [2.0, 1.0], "MCE": [6.0, 10.0]}, index=["UncNet", "Baseline"])
+    as_printed = pd.DataFrame({"ECE": [2.0, 1.0], "MCE": [6.0, 10.0]}, index=["UncNet", "Baseline"])
     recorded = pd.DataFrame({"MCE": [5.0, 4.0], "new": [0.1, 0.2]}, index=["Baseline", "control"])
     measured = pd.DataFrame({"ECE": [1.5]}, index=["Baseline"])
-    table = record.beside(printed, recorded, measured)
+    table = record.beside(as_printed, recorded, measured)
     assert list(table.index) == ["UncNet", "Baseline", "control"]
-    assert list(table.columns) == [
-        ("ECE", "printed"),
-        ("ECE", "this run"),
-        ("MCE", "printed"),
-        ("MCE", "recorded"),
-        ("new", "recorded"),
-    ]
+    columns = [("ECE", "printed"), ("ECE", "this run"), ("MCE", "printed"), ("MCE", "recorded"), ("new", "recorded")]
+    assert list(table.columns) == columns
     assert table.loc["Baseline"].tolist()[:4] == [1.0, 1.5, 10.0, 5.0]
     assert table.loc["UncNet"].isna().tolist() == [False, True, False, True, True]
     assert table.loc["control", ("new", "recorded")] == 0.2
 
 
 def test_beside_with_nothing_recorded_or_measured_is_the_printed_table():
-    printed = papers.load("uncnet").table("table2")
-    table = record.beside(printed, None, None)
-    assert list(table.columns) == [(column, "printed") for column in printed.columns]
-    assert (table.to_numpy() == printed.to_numpy()).all()
+    alone = printed.load("uncnet").table("table2")
+    table = record.beside(alone, None, None)
+    assert list(table.columns) == [(column, "printed") for column in alone.columns]
+    assert (table.to_numpy() == alone.to_numpy()).all()
 
 
 # --- provenance -------------------------------------------------------------------------------------------
 
 
-def test_the_revision_is_unknown_outside_git(checkout, monkeypatch):
+def test_the_revision_says_whether_the_code_is_that_of_the_commit(checkout, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
     assert record.revision() == "unknown"
-
-
-def test_the_revision_says_whether_the_code_is_that_of_the_commit(checkout, monkeypatch):
-    for name in ("NAME", "EMAIL"):
-        monkeypatch.setenv(f"GIT_AUTHOR_{name}", "a@example.org")
-        monkeypatch.setenv(f"GIT_COMMITTER_{name}", "a@example.org")
+    for name in ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL"):
+        monkeypatch.setenv(f"GIT_{name}", "a@example.org")
     for part in ("lib", "notebooks"):
-        (checkout / part).mkdir()
+        (checkout / part).mkdir(exist_ok=True)
         (checkout / part / "a").write_text("1")
     record._git("init", "--quiet")
     record._git("add", ".")
     record._git("commit", "--quiet", "--message", "first", "--no-gpg-sign")
     head = record._git("rev-parse", "HEAD")
-    (checkout / "results" / "new").touch()
-    (checkout / "notebooks" / "my own").touch()
+    for own in ("results/new", "notebooks/my own"):
+        (checkout / own).touch()
     assert record.revision() == head
     (checkout / "lib" / "b").touch()
     assert record.revision() == f"{head}+changes"

@@ -278,7 +278,6 @@ def _paper(root: Path) -> Reader:
         finally:
             paths.project_root = before
         if paper is not None:
-            paper.owned()
             for name in paper.tables:
                 paper.table(name)
 

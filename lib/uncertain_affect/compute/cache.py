@@ -45,6 +45,9 @@ def content_key(*parts) -> str:
 
     Raises:
         TypeError: a part of another type; a path, for example, says where a file is, not what is in it.
+
+    >>> content_key({"a": 1, "b": [2]}) == content_key({"b": (2,), "a": 1})
+    True
     """
     return _digest(parts).hex()
 
@@ -52,7 +55,7 @@ def content_key(*parts) -> str:
 # What decides what is learnt, by its place in the library. The rest says where things lie, what is printed and how
 # results are judged and shown. What a corpus holds enters a key as content; the simulated world is drawn from while
 # something is made, and counts.
-RECIPES = ("corpora.simulated", "corpora.talkturns", "losses", "metrics", "models", "papers", "training")
+RECIPES = ("corpora.simulated.", "corpora.talkturns.", "losses.", "metrics.", "models.", "papers.", "training.")
 LIBRARY = Path(__file__).parents[1]
 
 
@@ -72,7 +75,7 @@ def code_key(module: str) -> str:
         name = waiting.pop()
         if name not in code and (file := _file_of(name)):
             code[name], imported = _read_code(file)
-            waiting += [other for other in imported if _counts(other)]
+            waiting += [other for other in imported if f"{other}.".startswith(RECIPES)]
     return content_key(code)
 
 
@@ -92,10 +95,6 @@ def _read_code(file: Path) -> tuple[bytes, list[str]]:
 def _file_of(name: str) -> Path | None:
     path = LIBRARY.joinpath(*name.split("."))
     return next((f for f in (path / "__init__.py", path.with_suffix(".py")) if f.is_file()), None)
-
-
-def _counts(name: str) -> bool:
-    return any(name == place or name.startswith(f"{place}.") for place in RECIPES)
 
 
 def cached_arrays(
@@ -148,46 +147,41 @@ def cached_blocks(
     """
     entry = cache_dir() / kind / key
     entry.mkdir(parents=True, exist_ok=True)
-    file, done = entry / "array.npy", entry / "blocks.sha256"
-    wanted, n_rows = (tuple(shape), np.dtype(dtype)), max(1, BLOCK_BYTES // max(1, _row_bytes(shape, dtype)))
+    file, log, dtype = entry / "array.npy", entry / "blocks.sha256", np.dtype(dtype)
+    n_rows = max(1, BLOCK_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
     with FileLock(f"{entry}.lock"):
-        checksums = _block_checksums(done)
-        array = _map(file, wanted)
+        array, checksums = _map(file, shape, dtype), _block_checksums(log)
         if array is None:
             if file.exists():
                 warnings.warn(f"the cached {entry} is damaged and is built anew", stacklevel=2)
-            done.unlink(missing_ok=True)
-            checksums, array = {}, np.lib.format.open_memmap(file, "w+", wanted[1], wanted[0])
+            log.unlink(missing_ok=True)
+            array, checksums = np.lib.format.open_memmap(file, "w+", dtype, tuple(shape)), {}
         for start in range(0, shape[0], n_rows):
             stop = min(start + n_rows, shape[0])
             if start in checksums:
                 if hashlib.sha256(array[start:stop]).hexdigest() == checksums[start]:
                     continue
                 warnings.warn(f"rows {start} to {stop - 1} of {file} are damaged and built anew", stacklevel=2)
-            rows = np.ascontiguousarray(build(start, stop), wanted[1])
+            rows = np.ascontiguousarray(build(start, stop), dtype)
             array[start:stop] = rows  # unflushed: what a crash loses does not match its checksum
-            with done.open("a") as log:
-                log.write(f"{start} {hashlib.sha256(rows).hexdigest()}\n")
+            with log.open("a") as lines:
+                lines.write(f"{start} {hashlib.sha256(rows).hexdigest()}\n")
         del array
         return np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
 
 
-def _row_bytes(shape: tuple[int, ...], dtype) -> int:
-    return math.prod(shape[1:]) * np.dtype(dtype).itemsize
-
-
-def _map(file: Path, wanted: tuple) -> np.ndarray | None:
-    """The file as an array that can be written to, or None where it is no array of this shape and dtype."""
+def _map(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+    """The file as an array that can be written to, or None where it is no array of this shape and type."""
     try:
         array = np.load(file, mmap_mode="r+", allow_pickle=False)
     except Exception:  # a damaged header fails in many ways
         return None
-    return array if (array.shape, array.dtype) == wanted else None
+    return array if (array.shape, array.dtype) == (tuple(shape), dtype) else None
 
 
-def _block_checksums(done: Path) -> dict[int, str]:
+def _block_checksums(log: Path) -> dict[int, str]:
     """The last checksum of each block; a line that was cut off counts for nothing."""
-    lines = done.read_text(errors="replace").splitlines() if done.exists() else []
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     found = (re.fullmatch(r"([0-9]{1,15}) ([0-9a-f]{64})", line) for line in lines)
     return {int(match[1]): match[2] for match in found if match}
 
@@ -247,8 +241,7 @@ def _digest(part) -> bytes:
         tag = f"array {part.dtype.descr} {part.shape}"
         content = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
     elif isinstance(part, Mapping):
-        tag = "mapping"
-        content = b"".join(sorted(_digest(key) + _digest(value) for key, value in part.items()))
+        tag, content = "mapping", b"".join(sorted(_digest(key) + _digest(value) for key, value in part.items()))
     elif isinstance(part, list | tuple):
         tag, content = "sequence", b"".join(map(_digest, part))
     else:

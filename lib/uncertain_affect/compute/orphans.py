@@ -13,7 +13,7 @@ LOOK_S = 1
 
 def load_ipython_extension(shell) -> None:
     """Called by IPython in a kernel that is started with this extension."""
-    # said by jupyter_client: the parent may be gone before its kernel has started
+    # set by jupyter_client: the parent may be gone before its kernel has started
     parent = int(os.environ["JPY_PARENT_PID"])
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent").start()
 

@@ -11,6 +11,7 @@ how well it covers, and `judge` for the verdicts.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from uncertain_affect.evidence.resampling import Statistic, pseudo_values
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-KINDS = ("greater", "less", "equivalent", "order", "all", "count", "value", "qualitative")
+KINDS = ("greater", "less", "equivalent", "order", "all", "count")
 # Fewer values than this say more about chance than about the skewness of what they were drawn from.
 MIN_UNITS_FOR_SKEWNESS = 9
 # Hall's inverse runs away far out; nearly all it has to give lies within this many times Student's reach.
@@ -169,19 +170,19 @@ def crossed_mean_interval(y: ArrayLike, level: float = LEVEL) -> Interval:
             f"the value of seed {place[-2]}, cluster {place[-1]} is not finite: the statistic is undefined "
             "there or without that cluster; merge or leave out such clusters and say so"
         )
-    of_seed, of_cluster = y.mean(axis=-1), y.mean(axis=-2)
-    mean = of_seed.mean(axis=-1)
+    seed_means, cluster_means = y.mean(axis=-1), y.mean(axis=-2)
+    mean = seed_means.mean(axis=-1)
 
     # Candidates (variance of the mean, degrees of freedom); the widest is used.
     candidates = []
     if n_seeds > 1:
-        v_seed = of_seed.var(axis=-1, ddof=1) / n_seeds
+        v_seed = seed_means.var(axis=-1, ddof=1) / n_seeds
         candidates.append((v_seed, np.full_like(v_seed, n_seeds - 1)))
     if n_clusters > 1:
-        v_cluster = of_cluster.var(axis=-1, ddof=1) / n_clusters
+        v_cluster = cluster_means.var(axis=-1, ddof=1) / n_clusters
         candidates.append((v_cluster, np.full_like(v_cluster, n_clusters - 1)))
     if len(candidates) == 2:
-        candidates.append(_crossed_variance(y, of_seed, of_cluster, mean, v_seed, v_cluster))
+        candidates.append(_crossed_variance(y, seed_means, cluster_means, mean, v_seed, v_cluster))
     variance, df = (np.stack(parts) for parts in zip(*candidates, strict=True))
     widest = np.argmax(np.sqrt(variance) * _quantile(df, level), axis=0)[None]
     se = np.sqrt(np.take_along_axis(variance, widest, axis=0)[0])
@@ -189,20 +190,20 @@ def crossed_mean_interval(y: ArrayLike, level: float = LEVEL) -> Interval:
 
     varies = se > ROUNDING * np.abs(y).max(axis=(-2, -1))
     se = np.where(varies, se, 0.0)
-    third = _third_cumulant_of_mean(of_seed) + _third_cumulant_of_mean(of_cluster)
+    third = _third_cumulant_of_mean(seed_means) + _third_cumulant_of_mean(cluster_means)
     # The crossed variance is the last candidate, or the only one; a single way would overstate the skewness.
     skewness = np.where(varies, third, 0.0) / np.where(varies, variance[-1], 1.0) ** 1.5
     return Interval(mean, *_ends(mean, se, df, skewness, level), se, df, skewness)
 
 
 def _crossed_variance(
-    y: Floats, of_seed: Floats, of_cluster: Floats, mean: Floats, v_seed: Floats, v_cluster: Floats
+    y: Floats, seed_means: Floats, cluster_means: Floats, mean: Floats, v_seed: Floats, v_cluster: Floats
 ) -> tuple[Floats, Floats]:
     """Variance of the mean from its three components, and Satterthwaite's degrees of freedom."""
     n_seeds, n_clusters = y.shape[-2:]
     df_seed, df_cluster = n_seeds - 1, n_clusters - 1
-    residual = y - of_seed[..., None]
-    residual -= (of_cluster - mean[..., None])[..., None, :]
+    residual = y - seed_means[..., None]
+    residual -= (cluster_means - mean[..., None])[..., None, :]
     v_interaction = np.einsum("...sc,...sc->...", residual, residual) / (df_seed * df_cluster * n_seeds * n_clusters)
     seed = np.maximum(v_seed - v_interaction, 0.0)
     cluster = np.maximum(v_cluster - v_interaction, 0.0)
@@ -281,10 +282,6 @@ def judge(
     margin: float | None = None,
     at_least: int | None = None,
     printed: float | None = None,
-    tolerance: float | None = None,
-    own_corpus: bool = False,
-    own_features: bool = False,
-    reason: str = "",
 ) -> Verdict:
     """Judge a claim by the 95% interval of its effect.
 
@@ -299,11 +296,7 @@ def judge(
     - `count`, at least `at_least` of `parts`: the parts' intervals are widened so that chance calls the
       *count* reproduced or contradicted no more often than a single claim (partial conjunction, Benjamini &
       Heller 2008).
-    - `value`: `near` if within `tolerance` of the printed value, else `off`; `not testable` unless measured
-      on the paper's own corpus with its own features or weights.
-    - `qualitative`: `not testable`, with the reason.
 
-    Given a `reason`, a claim of any kind is `not testable`: the data or weights it needs are not at hand.
     An effect that is the same in every unit is `inconclusive`: nothing was seen of how it varies, so the
     interval without width says nothing about other seeds or clusters.
 
@@ -311,44 +304,20 @@ def judge(
         ValueError: the kind is unknown, or something it needs is missing.
     """
 
-    def need(**given: object) -> None:
-        missing = [name for name, value in given.items() if value is None or value == "" or value == {}]
-        if missing:
-            raise ValueError(f"a claim of kind {kind!r} needs {' and '.join(missing)}")
-
     if kind not in KINDS:
         raise ValueError(f"unknown kind of claim {kind!r}; the kinds are {', '.join(KINDS)}")
-    if kind == "qualitative":
-        need(reason=reason)
-    if reason:
-        return Verdict("not testable", reason=reason)
-    match kind:
-        case "greater" | "less" | "equivalent":
-            need(effect=effect)
-            return _judge_part(Part(kind, effect, margin, printed))
-        case "all" | "order":
-            need(parts=parts)
-            if kind == "order" and any(part.kind != "greater" for part in parts.values()):
-                raise ValueError("an order is judged by differences of neighbours, each of kind 'greater'")
-            return _judge_parts(parts, len(parts))
-        case "count":
-            need(parts=parts, at_least=at_least)
-            if not 1 <= at_least <= len(parts):
-                raise ValueError(f"at_least must be 1 to {len(parts)}, the number of parts, got {at_least}")
-            return _judge_parts(parts, at_least)
-    need(effect=effect, printed=printed, tolerance=tolerance)
-    return _judge_value(effect, printed, tolerance, own_corpus, own_features)
-
-
-def _measured(effect: Effect, printed: float | None) -> dict:
-    return {
-        "effect": effect.estimate,
-        "low": effect.low,
-        "high": effect.high,
-        "seeds": effect.n_seeds,
-        "clusters": effect.n_clusters,
-        "size_ratio": effect.estimate / printed if printed else None,
-    }
+    if kind in ("greater", "less", "equivalent"):
+        if effect is None:
+            raise ValueError(f"a claim of kind {kind!r} needs effect")
+        return _judge_part(Part(kind, effect, margin, printed))
+    if not parts:
+        raise ValueError(f"a claim of kind {kind!r} needs parts")
+    if kind == "order" and any(part.kind != "greater" for part in parts.values()):
+        raise ValueError("an order is judged by differences of neighbours, each of kind 'greater'")
+    at_least = at_least if kind == "count" else len(parts)
+    if at_least is None or not 1 <= at_least <= len(parts):
+        raise ValueError(f"at_least must be 1 to {len(parts)}, the number of parts, got {at_least}")
+    return _judge_parts(parts, at_least)
 
 
 def _judge_part(part: Part, level: float = LEVEL) -> Verdict:
@@ -379,7 +348,16 @@ def _judge_part(part: Part, level: float = LEVEL) -> Verdict:
         verdict, reason = "contradicted", f"{interval} lies wholly outside {claimed}"
     else:
         verdict, reason = "inconclusive", f"{interval} crosses the edge of {claimed}"
-    return Verdict(verdict, **_measured(effect, printed), reason=reason)
+    return Verdict(
+        verdict,
+        effect=effect.estimate,
+        low=effect.low,
+        high=effect.high,
+        seeds=effect.n_seeds,
+        clusters=effect.n_clusters,
+        size_ratio=effect.estimate / printed if printed else None,
+        reason=reason,
+    )
 
 
 def _support(part: Part) -> float:
@@ -402,11 +380,8 @@ def _judge_parts(parts: Mapping[str, Part], at_least: int) -> Verdict:
     tests = max(n - at_least + 1, at_least)
     level = LEVEL if at_least == n else 1 - (1 - LEVEL) / tests
     verdicts = {name: _judge_part(part, level) for name, part in parts.items()}
-    verdict = of_parts([part.verdict for part in verdicts.values()], at_least)
-    reproduced, contradicted, untestable = (
-        sum(part.verdict == said for part in verdicts.values())
-        for said in ("reproduced", "contradicted", "not testable")
-    )
+    verdict = combine([part.verdict for part in verdicts.values()], at_least)
+    count = Counter(part.verdict for part in verdicts.values())
     tested = [name for name, part in parts.items() if part.effect is not None]
     if not tested:
         return Verdict(verdict, parts=verdicts, reason="the data at hand have none of its parts")
@@ -416,30 +391,23 @@ def _judge_parts(parts: Mapping[str, Part], at_least: int) -> Verdict:
         verdicts[deciding],
         verdict=verdict,
         parts=verdicts,
-        reason=f"{reproduced} of {n} parts reproduced, {contradicted} contradicted"
-        + (f", {untestable} not testable" if untestable else "")
+        reason=f"{count['reproduced']} of {n} parts reproduced, {count['contradicted']} contradicted"
+        + (f", {count['not testable']} not testable" if count["not testable"] else "")
         + f"; {at_least} must hold. Shown: {deciding}",
     )
 
 
-def of_parts(verdicts: Sequence[str], at_least: int) -> str:
-    """The verdict on "at least so many of these hold" from those on the parts."""
+def combine(verdicts: Sequence[str], at_least: int) -> str:
+    """The verdict on "at least so many of these hold" from those on the parts.
+
+    >>> combine(["reproduced", "contradicted"], at_least=2)
+    'contradicted'
+    """
     if verdicts.count("reproduced") >= at_least:
         return "reproduced"
     if len(verdicts) - verdicts.count("contradicted") < at_least:
         return "contradicted"
     return "not testable" if "not testable" in verdicts else "inconclusive"
-
-
-def _judge_value(effect: Effect, printed: float, tolerance: float, own_corpus: bool, own_features: bool) -> Verdict:
-    measured = _measured(effect, printed)
-    missing = [name for name, held in (("corpus", own_corpus), ("features or weights", own_features)) if not held]
-    if missing:
-        reason = f"a printed value is compared only on the paper's own {' and '.join(missing)}"
-        return Verdict("not testable", **measured, reason=reason)
-    off = abs(effect.estimate - printed)
-    verdict = "near" if off <= tolerance else "off"
-    return Verdict(verdict, **measured, reason=f"{off:.3g} from the printed {printed:g}, tolerance {tolerance:g}")
 
 
 def holm(parts: Mapping[str, Part]) -> dict[str, Verdict]:

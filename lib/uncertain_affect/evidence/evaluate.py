@@ -14,24 +14,15 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from uncertain_affect import metrics
 from uncertain_affect.evidence.claims import effect_interval
-from uncertain_affect.evidence.resampling import Floats, cluster_sums, leave_one_out, pseudo_values
-from uncertain_affect.metrics import (
-    annotator_disagreement,
-    area_under_risk_coverage,
-    auroc,
-    calibration_sums,
-    ece_from_sums,
-    entropy,
-    entropy_decomposition,
-    jensen_shannon_distance,
-)
+from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums, leave_one_out, pseudo_values
 from uncertain_affect.metrics.inputs import Values, as_numpy, check_probabilities, set_votes
 from uncertain_affect.metrics.sums import moment_sums, pearson_from_sums, ratio, ratio_sums
 
 
 class Measure(NamedTuple):
-    """What is asked, in which direction better lies (None: neither), and of which question it is part."""
+    """Of which question it is part, in which direction better lies (None: neither), and what it measures."""
 
     question: str
     better: str | None
@@ -51,6 +42,7 @@ MEASURES = {
     "AUROC(U_e, group)": Measure("epistemic", "higher", "chance that U_e is higher in the group thinned in training"),
     "r(U_a, U_e)": Measure("separate", None, "rank correlation of the two uncertainties"),
 }
+COLUMNS = ["estimate", "low", "high", "better", "question", "says"]
 
 
 @dataclass(frozen=True)
@@ -105,17 +97,20 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
     if clusters.shape != (n,):
         raise ValueError(f"clusters or groups have shape {clusters.shape}: expected one for each of {n} examples")
 
-    mean, (total, aleatoric, epistemic) = probs.mean(0, dtype=np.float64), entropy_decomposition(probs)
+    mean, (total, aleatoric, epistemic) = probs.mean(0, dtype=np.float64), metrics.entropy_decomposition(probs)
     proportions = votes / weight[:, None]
     wrong = (mean.argmax(1) != votes.argmax(1)).astype(float)
 
+    def jackknifed(sums: Floats, statistic: Statistic) -> Floats:
+        return pseudo_values(cluster_sums(sums[None], clusters), statistic)[0]
+
     def averaged(values: Floats, weights: ArrayLike = 1.0) -> Floats:
-        return pseudo_values(cluster_sums(ratio_sums(values, weights)[None], clusters), ratio)[0]
+        return jackknifed(ratio_sums(values, weights), ratio)
 
     def correlated(x: Floats, y: Floats) -> Floats:
         # ranks are taken once: leaving a cluster out moves the others together
         x, y = (rankdata(values) - (n + 1) / 2 for values in (x, y))
-        return pseudo_values(cluster_sums(moment_sums(x, y)[None], clusters), _correlation_of_ranks)[0]
+        return jackknifed(moment_sums(x, y), _correlation_of_ranks)
 
     def ranked(f: Callable, values: ArrayLike, uncertainty: Floats) -> Floats:
         return leave_one_out(lambda weights: f(uncertainty, values, weights), clusters)
@@ -126,26 +121,21 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
         "accuracy": averaged(1 - wrong),
         "NLL": averaged(nll, weight),
         "Brier": averaged(1 + (mean**2).sum(1) - 2 * (mean * proportions).sum(1), weight),
-        "ECE": pseudo_values(cluster_sums(calibration_sums(mean, cases.target)[None], clusters), ece_from_sums)[0],
-        "AURC": ranked(area_under_risk_coverage, wrong, total),
+        "ECE": jackknifed(metrics.calibration_sums(mean, cases.target), metrics.ece_from_sums),
+        "AURC": ranked(metrics.area_under_risk_coverage, wrong, total),
     }
     if cases.truth is not None:
         truth = as_numpy(cases.truth).astype(np.float64)
-        found["distance to p*"] = averaged(jensen_shannon_distance(mean, truth))
-        found["r(U_a, H*)"] = correlated(aleatoric, entropy(truth))
-    if _several_votes(votes, weight):
-        found["distance to votes"] = averaged(jensen_shannon_distance(mean, proportions))
-        found["r(U_a, d)"] = correlated(aleatoric, annotator_disagreement(votes))
+        found["distance to p*"] = averaged(metrics.jensen_shannon_distance(mean, truth))
+        found["r(U_a, H*)"] = correlated(aleatoric, metrics.entropy(truth))
+    if (weight > 1).any() or (votes.max(1) < weight).any():  # some example has several, counted or as shares
+        found["distance to votes"] = averaged(metrics.jensen_shannon_distance(mean, proportions))
+        found["r(U_a, d)"] = correlated(aleatoric, metrics.annotator_disagreement(votes))
     if len(probs) > 1:
         found["r(U_a, U_e)"] = correlated(aleatoric, epistemic)
         if cases.group is not None:
-            found["AUROC(U_e, group)"] = ranked(auroc, np.asarray(cases.group), epistemic)
+            found["AUROC(U_e, group)"] = ranked(metrics.auroc, np.asarray(cases.group), epistemic)
     return {name: found[name] for name in MEASURES if name in found}
-
-
-def _several_votes(votes: Floats, weight: Floats) -> bool:
-    """Whether some example has more than one vote (N, C), counted or as shares of several."""
-    return bool((weight > 1).any() or (votes.max(1) < weight).any())
 
 
 def _correlation_of_ranks(sums: Floats) -> Floats:
@@ -174,15 +164,8 @@ def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
             effect = effect_interval(np.atleast_2d(values))
             estimate, low, high = effect.estimate, effect.low, effect.high
         about = MEASURES[name]
-        rows[name] = {
-            "estimate": estimate,
-            "low": low,
-            "high": high,
-            "better": about.better or "-",
-            "question": about.question,
-            "says": about.says,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        rows[name] = (estimate, low, high, about.better or "-", about.question, about.says)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
 
 
 def unmeasured(measured: Mapping[str, Floats]) -> dict[str, str]:
@@ -197,12 +180,8 @@ def unmeasured(measured: Mapping[str, Floats]) -> dict[str, str]:
         "r(U_a, U_e)": alone,
     }
     equal = "not defined: one of the two is the same for all examples, or for all but one cluster"
-    undefined = {name for name, values in measured.items() if not np.isfinite(values).all()}
-    return {
-        name: equal if name in undefined else lacks[name]
-        for name in MEASURES
-        if name in undefined or name not in measured
-    }
+    missing = [name for name in MEASURES if not np.isfinite(measured.get(name, np.nan)).all()]
+    return {name: equal if name in measured else lacks[name] for name in missing}
 
 
 # --- predictions made elsewhere -------------------------------------------------------------------------------

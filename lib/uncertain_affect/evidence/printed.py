@@ -1,18 +1,59 @@
 """The printed numbers and claims of the five papers, read from ``results/printed/*.yaml``."""
 
-from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import pandas as pd
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence.claims import KINDS
 
 
-@dataclass(frozen=True)
-class Claim:
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Table(_Strict):
+    title: str
+    columns: list[str]
+    rows: dict[str, list[float | None]]
+
+    @model_validator(mode="after")
+    def _has_a_cell_for_each_column(self) -> Self:
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("has two columns of one name; tell them apart")
+        for row, cells in self.rows.items():
+            if len(cells) != len(self.columns):
+                raise ValueError(
+                    f"row {row!r} has {len(cells)} cells for {len(self.columns)} columns; "
+                    "write null where the paper prints none"
+                )
+        return self
+
+
+class _Part(_Strict):
+    kind: Literal[KINDS]
+    printed: float | None = None
+    margin: float | None = None
+    tolerance: float | None = None
+
+    @model_validator(mode="after")
+    def _has_a_margin(self) -> Self:
+        if self.kind == "equivalent" and self.margin is None:
+            raise ValueError("is of kind equivalent and needs a margin")
+        return self
+
+
+def _as_written(value: Any, check) -> Any:
+    """For what is checked against a model and stays a dictionary."""
+    check(value)
+    return value
+
+
+class Claim(_Part):
     """One claim of a paper, as printed.
 
     ``printed`` holds the printed numbers, ``printed["effect"]`` the effect where the claim has a single one.
@@ -21,28 +62,39 @@ class Claim:
     and is used only with the paper's own corpus and features.
     """
 
-    id: str
     where: str
     statement: str
-    kind: str
-    printed: dict
+    printed: dict[str, Any]
     note: str = ""
-    margin: float | None = None
-    parts: dict[str, dict] = field(default_factory=dict)
-    tolerance: float | None = None
+    parts: dict[str, Annotated[_Part, WrapValidator(_as_written)]] = {}
     at_least: int | None = None
 
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        if self.kind in ("all", "order", "count") and not self.parts:
+            raise ValueError(f"is of kind {self.kind} and needs parts")
+        if self.kind == "count" and self.at_least is None:
+            raise ValueError("is of kind count and needs at_least")
+        return self
 
-@dataclass(frozen=True)
-class Paper:
+    def stated(self, part: str = "") -> dict:
+        """The ``kind`` of a part, or of the whole claim, and its ``printed`` effect, ``margin`` and ``tolerance``.
+
+        A part lacks those that it has none of.
+        """
+        whole = {"kind": self.kind, "margin": self.margin, "tolerance": self.tolerance}
+        return self.parts[part] if part else whole | {"printed": self.printed.get("effect")}
+
+
+class Paper(_Strict):
     """What one paper prints: bibliography, tables, figures, claims and the errata an audit found."""
 
-    info: dict
-    tables: dict[str, dict]
-    figures: dict[str, dict]
+    info: dict[str, Any] = Field(alias="paper")
+    tables: dict[str, Annotated[_Table, WrapValidator(_as_written)]]
+    figures: dict[str, dict[str, Any]]
     claims: dict[str, Claim]
-    errata: list[dict]
-    text: dict
+    errata: list[dict[str, Any]]
+    text: dict[str, Any] = {}
 
     @property
     def key(self) -> str:
@@ -50,15 +102,10 @@ class Paper:
 
     def table(self, name: str) -> pd.DataFrame:
         """A printed table as a frame; cells the paper leaves empty are NaN."""
-        try:
-            table = self.tables[name]
-        except KeyError:
-            raise KeyError(f"{self.key} prints no {name}; it has {', '.join(self.tables)}") from None
+        if name not in self.tables:
+            raise KeyError(f"{self.key} prints no {name}; it has {', '.join(self.tables)}")
+        table = self.tables[name]
         return pd.DataFrame.from_dict(table["rows"], orient="index", columns=table["columns"]).astype(float)
-
-    def owned(self) -> list[str]:
-        """Everything a notebook must cover: names of tables and figures, and ids of claims."""
-        return [*self.tables, *self.figures, *self.claims]
 
 
 def keys() -> list[str]:
@@ -75,33 +122,16 @@ def load(key: str) -> Paper:
     """
     path = _folder() / f"{key}.yaml"
     if key not in keys():
-        raise ValueError(
-            f"no printed numbers for {key!r}: {path.name} is not in {path.parent}; known: {', '.join(keys())}"
-        )
+        raise ValueError(f"no printed numbers for {key!r}: {path} is missing; known: {', '.join(keys())}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-        if missing := {"paper", "tables", "figures", "claims", "errata"} - set(content):
-            raise ValueError(f"lacks {', '.join(sorted(missing))}")
-        for part, kind in {"tables": dict, "figures": dict, "claims": dict, "errata": list}.items():
-            if not isinstance(content[part], kind):
-                raise TypeError(f"{part} is no {kind.__name__}")
-        if content["paper"].get("key") != key:
-            raise ValueError(f"is of the paper {content['paper'].get('key')!r}; the key is the name of the file")
-        for name, table in content["tables"].items():
-            _check_table(name, table)
-        claims = {id_: _claim(key, id_, entry) for id_, entry in content["claims"].items()}
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path.name}: {error}") from error
-    except (TypeError, AttributeError, KeyError, RecursionError) as error:  # a list, say, in the place of a mapping
-        raise ValueError(f"{path.name} is not built as printed numbers are: {type(error).__name__}: {error}") from error
-    return Paper(
-        info=content["paper"],
-        tables=content["tables"],
-        figures=content["figures"],
-        claims=claims,
-        errata=content["errata"],
-        text=content.get("text", {}),
-    )
+        paper = Paper.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader) or {})
+        if paper.info.get("key") != key:
+            raise ValueError(f"is of the paper {paper.info.get('key')!r}; the key is the name of the file")
+        if strange := [id_ for id_ in paper.claims if not id_.startswith(f"{key}.")]:
+            raise ValueError(f"claim {strange[0]} must be called {key}.c1, {key}.c2, ...")
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {explain(error)}") from error
+    return paper
 
 
 def claim(id_: str) -> Claim:
@@ -116,41 +146,14 @@ def claim(id_: str) -> Claim:
     return paper.claims[id_]
 
 
-def _check_table(name: str, table: dict) -> None:
-    if missing := {"columns", "rows"} - set(table):
-        raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
-    columns = table["columns"]
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"{name} has two columns of one name; tell them apart")
-    for row, cells in table["rows"].items():
-        if len(cells) != len(columns):
-            raise ValueError(
-                f"{name}, row {row!r} has {len(cells)} cells for {len(columns)} columns; "
-                "write null where the paper prints none"
-            )
-        if strange := [cell for cell in cells if cell is not None and type(cell) not in (int, float)]:
-            raise ValueError(f"{name}, row {row!r} has {strange[0]!r}; cells are numbers or null")
-
-
-def _claim(key: str, id_: str, entry: dict) -> Claim:
-    if not id_.startswith(f"{key}."):
-        raise ValueError(f"claim {id_} must be called {key}.c1, {key}.c2, ...")
-    if unknown := set(entry) - {f.name for f in fields(Claim)}:
-        raise ValueError(f"{id_} has the unknown key {', '.join(sorted(unknown))}")
-    if missing := {"where", "statement", "kind", "printed"} - set(entry):
-        raise ValueError(f"{id_} lacks {', '.join(sorted(missing))}")
-    claim = Claim(id=id_, **entry)
-    for what, said in [(id_, entry), *((f"{id_}, part {name!r},", part) for name, part in claim.parts.items())]:
-        if said.get("kind") not in KINDS:
-            raise ValueError(f"{what} has kind {said.get('kind')!r}; kinds are {', '.join(KINDS)}")
-        if said["kind"] == "equivalent" and said.get("margin") is None:
-            raise ValueError(f"{what} is of kind equivalent and needs a margin")
-    needs = {"all": "parts", "order": "parts", "count": "parts", "qualitative": "note"}.get(claim.kind)
-    if needs and not getattr(claim, needs):
-        raise ValueError(f"{id_} is of kind {claim.kind} and needs {needs}")
-    if claim.kind == "count" and claim.at_least is None:
-        raise ValueError(f"{id_} is of kind count and needs at_least")
-    return claim
+def explain(error: Exception) -> str:
+    """What is wrong with a file, in a line: of several things that pydantic refuses the first, with its place."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    place, message = ", ".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    found = f", not {first['input']!r:.40}" if message.startswith("Input should") else ""
+    return f"{place}: {message}{found}" if place else f"{message}{found}"
 
 
 class _Loader(yaml.SafeLoader):

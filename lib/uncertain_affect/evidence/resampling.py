@@ -38,6 +38,9 @@ def cluster_sums(values: ArrayLike, groups: ArrayLike) -> Floats:
 
     Raises:
         ValueError: values are not (S, N, K), groups are not (N,), or a value is NaN or infinite.
+
+    >>> cluster_sums([[[1], [2], [3]]], ["b", "a", "b"]).tolist()
+    [[[2.0], [4.0]]]
     """
     values, groups = np.asarray(values, dtype=np.float64), np.asarray(groups)
     if values.ndim != 3:

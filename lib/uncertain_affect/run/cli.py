@@ -9,15 +9,17 @@ from pathlib import Path
 
 import uncertain_affect
 
+DATA_ROOT = "folder with one folder per corpus (default: ./data)"
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 something failed, 2 it was asked wrongly."""
+    """Run a command and return its exit code: 0 done, 1 something failed, 2 bad input."""
     args = _parser().parse_args(argv)
     try:
         return args.command(args)
     except (ValueError, OSError) as problem:
-        said = str(problem) or type(problem).__name__  # a time-out says nothing
-        print(f"uncertain-affect: {said}", file=sys.stderr)
+        message = str(problem) or type(problem).__name__  # a time-out has none
+        print(f"uncertain-affect: {message}", file=sys.stderr)
         return 2 if isinstance(problem, ValueError | FileNotFoundError) else 1  # the disk's trouble is nobody's wish
     except KeyboardInterrupt:
         # the cell that was cut off is reported once more, as an exception nobody retrieved, when asyncio tidies up
@@ -30,81 +32,66 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uncertain-affect", description=uncertain_affect.__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    reproduce = commands.add_parser("reproduce", help="run notebooks and write results/local")
-    reproduce.add_argument(
-        "notebook", nargs="*", help="number or name, e.g. 12 or 12_uncnet_calibration (default: all)"
-    )
-    reproduce.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="the same, as an option")
-    reproduce.add_argument("--paper", help="all notebooks of one paper, e.g. uncnet")
-    reproduce.add_argument("--claim", help="the notebook that judges a claim, e.g. ugn.c3")
-    reproduce.add_argument("--table", help="the notebook of a table or figure, e.g. ugn.table1 or pen.figure2")
-    reproduce.add_argument("--dry-run", action="store_true", help="list what would run, and for how long")
-    reproduce.add_argument("--corpus", help="corpus to run on (default: the first that is there)")
-    reproduce.add_argument("--data-root", help="folder with one folder per corpus (default: ./data)")
-    reproduce.add_argument("--profile", choices=["quick", "full"], default="quick")
-    reproduce.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="set a notebook parameter, e.g. -p SEED 7",
-    )  # fmt: skip
-    where = reproduce.add_mutually_exclusive_group()
-    where.add_argument(
-        "--workers", type=_positive(int), default=os.cpu_count() or 1, help="processes here (default: one per core)"
-    )
+    def command(name: str, run, help: str, among=commands):
+        """Add a command; returns what adds its options."""
+        added = among.add_parser(name, help=help)
+        added.set_defaults(command=run)
+        return added.add_argument
+
+    add = command("reproduce", _reproduce, "run notebooks and write results/local")
+    add("notebook", nargs="*", help="number or name, e.g. 12 or 12_uncnet_calibration (default: all)")
+    add("--only", nargs="+", default=[], metavar="NOTEBOOK", help="the same, as an option")
+    add("--paper", help="all notebooks of one paper, e.g. uncnet")
+    add("--claim", help="the notebook that judges a claim, e.g. ugn.c3")
+    add("--table", help="the notebook of a table or figure, e.g. ugn.table1 or pen.figure2")
+    add("--dry-run", action="store_true", help="list what would run, and for how long")
+    add("--corpus", help="corpus to run on (default: the first that is there)")
+    add("--data-root", help=DATA_ROOT)
+    add("--profile", choices=["quick", "full"], default="quick")
+    pair = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
+    add("-p", "--parameter", **pair, help="set a notebook parameter, e.g. -p SEED 7")
+    where, cores = commands.choices["reproduce"].add_mutually_exclusive_group(), os.cpu_count() or 1
+    where.add_argument("--workers", type=_positive(int), default=cores, help="processes here (default: one per core)")
     where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="run on the workers of a Dask cluster")
     where.add_argument("--slurm", type=_positive(int), metavar="JOBS", help="run on so many SLURM jobs")
-    reproduce.add_argument("--time-limit", type=_positive(float), metavar="MINUTES", help="of each notebook")
-    reproduce.add_argument("--memory-limit", type=_positive(float), metavar="GIB", help="of each notebook")
-    reproduce.add_argument("--html", action="store_true", help="write each executed notebook as a page as well")
-    reproduce.set_defaults(command=_reproduce)
+    add("--time-limit", type=_positive(float), metavar="MINUTES", help="of each notebook")
+    add("--memory-limit", type=_positive(float), metavar="GIB", help="of each notebook")
+    add("--html", action="store_true", help="write each executed notebook as a page as well")
 
-    record = commands.add_parser("record", help="promote finished runs to the committed results")
-    record.add_argument("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
-    record.add_argument(
-        "--refresh", action="store_true", help="only rebuild the scoreboard, the README's table and codecheck.yml"
+    add = command("record", _record, "promote finished runs to the committed results")
+    add("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
+    generated = "the scoreboard, the README's table and codecheck.yml"
+    add("--refresh", action="store_true", help=f"only rebuild {generated}")
+
+    add = command("evaluate", _evaluate, "measure the uncertainty of predictions made elsewhere")
+    arrays = "probs (T, N, C) or (N, C), and labels (N,) or votes (N, C); groups (N,) where examples belong together"
+    add("predictions", type=Path, help=f".npz with the arrays {arrays}")
+    corpora = "simulated, ferplus or meld (default: the file's)"
+    add("--corpus", help=f"with the labels or votes of its test split: {corpora}")
+    add("--data-root", help=DATA_ROOT)
+    add("--csv", type=Path, metavar="FILE", help="write the table as well")
+    add("--seed", type=int, help="of the simulated world (default: 0)")
+
+    add = command("cache", _cache, "list or remove what was cached")
+    add("action", choices=["list", "prune"])
+    add("--kind", help="entries of one kind, e.g. networks")
+    add("--unused", type=float, metavar="DAYS", help="prune what nobody has used for so long; 0: all")
+
+    add = command("bench", _bench, "time the whole quick reproduction, notebook by notebook")
+    add("notebook", nargs="*", help="number or name (default: all of the papers)")
+    add = command("verify", _verify, "check recorded results: form, checksums, what follows from them")
+    add("folder", nargs="*", type=Path, help="of one run, or above several (default: results and your own runs)")
+
+    data = commands.add_parser("data", help="list, check and fetch corpora").add_subparsers(
+        required=True, metavar="ACTION"
     )
-    record.set_defaults(command=_record)
-
-    evaluate = commands.add_parser("evaluate", help="measure the uncertainty of predictions made elsewhere")
-    evaluate.add_argument(
-        "predictions", type=Path,
-        help=".npz with the arrays probs (T, N, C) or (N, C), and labels (N,) or votes (N, C); groups (N,) where "
-        "examples belong together",
-    )  # fmt: skip
-    evaluate.add_argument(
-        "--corpus", help="with the labels or votes of its test split: simulated, ferplus or meld (default: the file's)"
-    )
-    evaluate.add_argument("--data-root", help="folder with one folder per corpus (default: ./data)")
-    evaluate.add_argument("--csv", type=Path, metavar="FILE", help="write the table as well")
-    evaluate.add_argument("--seed", type=int, help="of the simulated world (default: 0)")
-    evaluate.set_defaults(command=_evaluate)
-
-    cache = commands.add_parser("cache", help="list or remove what was cached")
-    cache.add_argument("action", choices=["list", "prune"])
-    cache.add_argument("--kind", help="entries of one kind, e.g. networks")
-    cache.add_argument("--unused", type=float, metavar="DAYS", help="prune what nobody has used for so long; 0: all")
-    cache.set_defaults(command=_cache)
-
-    bench = commands.add_parser("bench", help="time the whole quick reproduction, notebook by notebook")
-    bench.add_argument("notebook", nargs="*", help="number or name (default: all of the papers)")
-    bench.set_defaults(command=_bench)
-    verify = commands.add_parser("verify", help="check recorded results: form, checksums, what follows from them")
-    verify.add_argument(
-        "folder", nargs="*", type=Path, help="of one run, or above several (default: results and your own runs)"
-    )
-    verify.set_defaults(command=_verify)
-
-    data = commands.add_parser("data", help="list, check and fetch corpora")
-    actions = data.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="every corpus: what for, its terms, how to get it, found or not")
-    listing.set_defaults(command=_data_list)
-    check = actions.add_parser("check", help="compare the files of a corpus with what was published")
-    check.add_argument("corpus", help="e.g. iemocap")
-    check.set_defaults(command=_data_check)
-    get = actions.add_parser("get", help="fetch what may be fetched, and say how to get the rest")
-    get.add_argument("corpus", help="ferplus-votes, meld or ceap360vr")
-    get.set_defaults(command=_data_get)
-    for action in (listing, check, get):
-        action.add_argument("--data-root", "--to", help="folder with one folder per corpus (default: ./data)")
+    command("list", _data_list, "every corpus: what for, its terms, how to get it, found or not", data)
+    add = command("check", _data_check, "compare the files of a corpus with what was published", data)
+    add("corpus", help="e.g. iemocap")
+    add = command("get", _data_get, "fetch what may be fetched, and say how to get the rest", data)
+    add("corpus", help="ferplus-votes, meld or ceap360vr")
+    for action in data.choices.values():
+        action.add_argument("--data-root", "--to", help=DATA_ROOT)
     return parser
 
 
@@ -120,34 +107,27 @@ def _positive(kind: type):
 
 def _reproduce(args) -> int:
     # papermill and torch take seconds to import: only where they are needed
-    from uncertain_affect.compute import paths
+    from uncertain_affect.compute import parallel, paths
     from uncertain_affect.run import reproduce
 
     parameters = {"PROFILE": args.profile, **dict(args.parameter)}
     chosen = reproduce.select([*args.notebook, *args.only], args.paper, claim=args.claim, table=args.table)
-    asked = {"corpus": args.corpus, "root": args.data_root, "parameters": parameters}
+    on = {"corpus": args.corpus, "root": args.data_root, "parameters": parameters}
     if args.dry_run:
-        print(reproduce.plan_table(reproduce.plan(chosen, **asked)))
+        print(reproduce.plan_table(reproduce.plan(chosen, **on)))
         if args.slurm:
-            from uncertain_affect.compute import parallel as cluster
-
-            with cluster.slurm_cluster() as jobs:
+            with parallel.slurm_cluster() as jobs:
                 print(f"\nEach of {args.slurm} jobs:\n{jobs.job_script()}")
         return 0
-    own = reproduce.Limits
-    limits = own(
-        seconds=60 * args.time_limit if args.time_limit else own.seconds,
-        memory=2**30 * args.memory_limit if args.memory_limit else own.memory,
-    )
+    limits = {"seconds": 60 * (args.time_limit or 0), "memory": 2**30 * (args.memory_limit or 0)}
     outcomes = reproduce.reproduce(
         chosen,
-        **asked,
+        **on,
         workers=args.workers,
         scheduler=args.scheduler,
         slurm_jobs=args.slurm,
-        limits=limits,
-        html=args.html,
-        say=print if sys.stdout.isatty() else lambda *_, **__: None,
+        options=reproduce.RunOptions(html=args.html, **{name: limit for name, limit in limits.items() if limit}),
+        progress=print if sys.stdout.isatty() else lambda *_, **__: None,
     )
     print(reproduce.summary(outcomes))
     without = {o.notebook: o.without_corpus for o in outcomes if o.without_corpus}
@@ -161,9 +141,9 @@ def _reproduce(args) -> int:
         )
     failures = [o for o in outcomes if o.error]
     for outcome in failures:
-        print(f"{outcome.notebook} failed: {outcome.error}", file=sys.stderr)
-        if outcome.traceback:
-            print(outcome.traceback, file=sys.stderr)
+        print(
+            f"{outcome.notebook} failed: {outcome.error}", *filter(None, [outcome.traceback]), sep="\n", file=sys.stderr
+        )
     return 1 if failures else 0
 
 
@@ -184,6 +164,7 @@ def _evaluate(args) -> int:
     import numpy as np
 
     from uncertain_affect.evidence import evaluate
+    from uncertain_affect.run import record
 
     if args.seed is not None and args.corpus != "simulated":
         raise ValueError("--seed is that of the simulated world: it needs --corpus simulated")
@@ -224,12 +205,8 @@ def _evaluate(args) -> int:
         for name, reason in why.items():
             print(f"  {name:<18}{reason}")
     if args.csv:
-        partial = args.csv.with_name(f".{args.csv.name}.partial")
-        try:
+        with record.replacing(args.csv) as partial:
             table.to_csv(partial, index_label="measure", float_format="%.6g", lineterminator="\n")
-            os.replace(partial, args.csv)
-        finally:
-            partial.unlink(missing_ok=True)
     return 0
 
 
@@ -281,12 +258,7 @@ def _data_list(args) -> int:
     print(f"Data root: {root}")
     for name in corpora.KNOWN:
         about = corpora.about(name)
-        rows = {
-            "for": about.purpose,
-            "licence": about.licence,
-            "get": about.how_to_get,
-            "expected": about.layout,
-        }
+        rows = {"for": about.purpose, "licence": about.licence, "get": about.how_to_get, "expected": about.layout}
         print(f"\n{name}: {about.title} - {'found' if corpora.is_available(name, root) else 'NOT FOUND'}")
         for what, text in rows.items():
             print(textwrap.fill(text, 118, initial_indent=f"  {what:10}", subsequent_indent=" " * 12))
@@ -306,9 +278,8 @@ def _data_check(args) -> int:
     shown = table.assign(fine=["yes" if fine else "NO" for fine in table["fine"]])
     print(shown.rename_axis(None).to_string(max_colwidth=None))
     wrong = int((~table["fine"]).sum())
-    print(
-        f"\n{args.corpus}: {'as published' if not wrong else f'{wrong} of {len(table)} differ from what was published'}"
-    )
+    verdict = f"{wrong} of {len(table)} differ from what was published" if wrong else "as published"
+    print(f"\n{args.corpus}: {verdict}")
     return 1 if wrong else 0
 
 

@@ -1,22 +1,20 @@
 """From finished local runs to what the project commits: results, executed notebooks, scoreboard, codecheck.yml."""
 
 import copy
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import yaml
+from nbconvert.preprocessors import TagRemovePreprocessor
 
 from uncertain_affect.compute import paths
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Verdict, chance_reproduced
 from uncertain_affect.run import record
-from uncertain_affect.run.reproduce import NO_CORPUS, default_parameters, is_widget, metadata, notebooks
+from uncertain_affect.run.reproduce import NO_CORPUS, default_parameters, metadata, notebooks, strip
 
 COLUMNS = [
     "claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook", "part", "printed",
@@ -25,64 +23,45 @@ COLUMNS = [
 PLACE_PARAMETERS = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}
 # an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
 MACHINE_PATH = re.compile(r"(?<![\w/:.<>)\]}$~-])/\w[\w.-]*/[\w.-]+|\b[A-Za-z]:\\{1,2}\w+")
-KEPT = ("tags", "alt")  # of a cell's metadata
 README_TABLE = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class _Promotion:
-    """A finished run that may be committed."""
-
-    folder: Path
-    run: dict
-    notebook: Path
-    refreshed: nbformat.NotebookNode | None  # the committed notebook with the outputs of this run
-
-
 def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
-    """Promote the finished runs given, or every finished run under the results root, and rebuild the scoreboard.
+    """Copy the finished runs given, or every one under the results root, to the committed results.
 
-    Runs without a corpus, of notebooks that measure on one, are passed over unless they are given.
+    A quick run refreshes the committed notebook too, and the scoreboard is rebuilt. Runs without a corpus, of notebooks
+    that measure on one, are passed over unless they are given. Images of people stay out: outputs of cells tagged
+    ``faces`` are dropped, but for simulated faces. The place of the data stays out too.
 
     Raises:
-        ValueError: there is nothing to promote, or a run may not be; nothing has been copied then.
+        ValueError: there is nothing to promote, or nothing has been copied because a run is not finished, is of another
+            schema than this version's, was made without the corpus or (quick) with other parameters than the
+            notebook's own or with other code than it has now, or its outputs name paths of this machine; or what it
+            would replace is of a later schema.
     """
     root = record.results_root()
     folders = run_folders or [
-        path.parent
-        for path in sorted(root.glob("*/*/[!.]*/run.json"))
-        if path.parts[-3] != NO_CORPUS or not _corpora(path.parts[-2])
+        folder
+        for folder in sorted(record.runs(root))
+        if (folder / "run.json").exists() and (folder.parts[-2] != NO_CORPUS or not _about(folder.name).get("corpora"))
     ]
     if not folders:
         raise ValueError(f"no finished run under {root}: run `make reproduce` first")
     promotions = [_promotion(folder) for folder in folders]
-    targets = [_promote(promotion) for promotion in promotions]
+    targets = [_promote(*promotion) for promotion in promotions]
     write_scoreboard()
     return targets
 
 
-def promote(run_folder: Path) -> Path:
-    """Copy a finished local run to the committed results; refresh the committed notebook from a quick one.
-
-    Images of people stay out: outputs of cells tagged ``faces`` are dropped, but for simulated faces. The place of the
-    data stays out too.
-
-    Raises:
-        ValueError: the run is not finished, is of another schema than this version's, was made without the corpus or
-            (quick) with other parameters than the notebook's own or with other code than it has now, or its outputs
-            name paths of this machine; or what it would replace is of a later schema.
-    """
-    return _promote(_promotion(run_folder))
-
-
-def _promotion(folder: Path) -> _Promotion:
+def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
+    """A finished run that may be committed, what it says, and of a quick one the notebook with its outputs."""
     run = record.check_complete(folder)
     if problem := next(record.wrong_keys(folder, run), None):
         raise ValueError(problem)
     name, cure = run["notebook"], "run `uncertain-affect reproduce` again"
     if name not in notebooks():
         raise ValueError(f"{folder} is a run of {name}, which is not in notebooks/ any more")
-    if run["corpus"] == NO_CORPUS and _corpora(name):
+    if run["corpus"] == NO_CORPUS and _about(name).get("corpora"):
         raise ValueError(f"{folder} was run without a corpus: half of {name} is missing")
     executed, source = folder / f"{name}.ipynb", notebooks()[name]
     if not executed.is_file():
@@ -98,14 +77,14 @@ def _promotion(folder: Path) -> _Promotion:
         other = sorted(key for key in own.keys() | given if own.get(key) != given.get(key))
         if other := [key for key in other if key not in PLACE_PARAMETERS]:
             raise ValueError(f"{folder} was run with other parameters than {name} shows: {', '.join(other)}; {cure}")
-        drawn = run["corpus"] == "simulated"  # its faces are nobody's
-        refreshed = _with_outputs(nbformat.read(source, as_version=4), _read_executed(executed), drawn)
+        simulated = run["corpus"] == "simulated"  # its faces are nobody's
+        refreshed = _with_outputs(nbformat.read(source, as_version=4), _read_executed(executed), simulated)
         if refreshed is None:
             raise ValueError(f"{name}.ipynb has changed since {folder} was run; {cure}")
         for cell in refreshed.cells:
             if found := MACHINE_PATH.search(text_of(cell)):
                 raise ValueError(f"{folder}: the output of cell {cell.id} names a path of this machine, {found[0]}")
-    return _Promotion(folder, run, source, refreshed)
+    return folder, run, refreshed
 
 
 def _read_executed(path: Path) -> nbformat.NotebookNode:
@@ -118,25 +97,15 @@ def _read_executed(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _promote(promotion: _Promotion) -> Path:
-    run = promotion.run
+def _promote(folder: Path, run: dict, refreshed: nbformat.NotebookNode | None) -> Path:
     target = _target(run)
-    partial = target.with_name(f".{run['notebook']}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        shutil.copytree(promotion.folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
+    with record.replacing(target) as partial:
+        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
         if "DATA_ROOT" in run["parameters"]:  # where the reader keeps data is nobody else's business
             record.write_run(partial, run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
-        record.replace_folder(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    if promotion.refreshed is not None:
-        partial = promotion.notebook.with_name(f".{promotion.notebook.stem}.partial")
-        try:
-            nbformat.write(promotion.refreshed, partial)
-            os.replace(partial, promotion.notebook)
-        finally:
-            partial.unlink(missing_ok=True)
+    if refreshed is not None:
+        with record.replacing(notebooks()[run["notebook"]]) as file:
+            nbformat.write(refreshed, file)
     return target
 
 
@@ -158,11 +127,11 @@ def _with_outputs(
 
 
 def text_of(cell: nbformat.NotebookNode) -> str:
-    """What a cell's outputs say in words."""
-    said = [output.get("text", "") for output in cell.get("outputs", [])]
+    """What a cell's outputs hold in words."""
+    texts = [output.get("text", "") for output in cell.get("outputs", [])]
     for output in cell.get("outputs", []):
-        said += [text for mime, text in output.get("data", {}).items() if mime.startswith("text/")]
-    return "\n".join(said)
+        texts += [text for mime, text in output.get("data", {}).items() if mime.startswith("text/")]
+    return "\n".join(texts)
 
 
 def clean(executed: nbformat.NotebookNode, faces: bool = False) -> nbformat.NotebookNode:
@@ -170,26 +139,18 @@ def clean(executed: nbformat.NotebookNode, faces: bool = False) -> nbformat.Note
 
     Outputs of cells tagged ``faces`` go too, unless ``faces`` says that these may stay.
     """
-    notebook = copy.deepcopy(executed)
-    for key in ("papermill", "widgets"):
-        notebook.metadata.pop(key, None)
+    removal = TagRemovePreprocessor(remove_cell_tags={"injected-parameters"})
+    removal.remove_all_outputs_tags = set() if faces else {"faces"}
+    notebook, _ = removal.preprocess(copy.deepcopy(executed), {})
+    strip(notebook)
     notebook.metadata.get("language_info", {}).pop("version", None)
-    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
-        tags = cell.metadata.get("tags", [])
         cell.execution_count = count
-        # of a widget only the text would be left, a progress bar at 0% for example
-        cell.outputs = [] if "faces" in tags and not faces else [o for o in cell.outputs if not _fleeting(o)]
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
-    for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in KEPT and v})
     return notebook
-
-
-def _fleeting(output: nbformat.NotebookNode) -> bool:
-    return output.get("name") == "stderr" or is_widget(output)
 
 
 def write_scoreboard() -> pd.DataFrame:
@@ -199,12 +160,8 @@ def write_scoreboard() -> pd.DataFrame:
         ValueError: the README has no place for the table.
     """
     for path, text in generated().items():
-        partial = path.with_name(f".{path.name}.partial")
-        try:
+        with record.replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     return scoreboard(paths.project_root() / "results")
 
 
@@ -236,50 +193,39 @@ def codecheck(results: Path) -> str:
     each committed run, the tables and figures that a paper prints, and the verdicts.
     """
     citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
+    papers = [printed.load(key).info for key in printed.keys()]
     manifest = [{"file": "results/scoreboard.csv", "comment": "Every verdict, from the claims.json below"}]
-    for profile in record.PROFILES:
-        for folder in sorted(path.parent for path in (results / profile).glob("*/[!.]*/claims.json")):
-            manifest += _manifest(folder, results.parent)
+    for folder in record.runs(results):
+        manifest += _manifest(folder, results.parent)
     content = {
         "version": "https://codecheck.org.uk/spec/config/1.0/",
-        "source": "Papers reproduced: "
-        + "; ".join(f"{paper['title']} ({paper['year']}), {paper['url']}" for paper in _papers()),
-        "paper": {
-            "title": citation["title"],
-            "authors": [{"name": _name(author)} for author in citation["authors"]],
-        },
+        "source": "Papers reproduced: " + "; ".join(f"{p['title']} ({p['year']}), {p['url']}" for p in papers),
+        "paper": {"title": citation["title"], "authors": [{"name": _name(author)} for author in citation["authors"]]},
         "manifest": manifest,
     }
     if address := citation.get("repository-code") or citation.get("url"):
         content["paper"]["reference"] = content["repository"] = address
-    said = "# Generated by `uncertain-affect record` from the committed results and CITATION.cff.\n---\n"
-    return said + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    head = "# Generated by `uncertain-affect record` from the committed results and CITATION.cff.\n---\n"
+    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _manifest(folder: Path, root: Path) -> list[dict]:
     """The files of one run that stand for something printed, and its verdicts."""
-    notebook = folder.name
-    said = metadata(notebooks()[notebook]) if notebook in notebooks() else {}
-    if not said.get("paper"):
+    about, files = _about(folder.name), []
+    if not about.get("paper") or not (folder / "claims.json").exists():
         return []
-    run = record.read_run(folder)
-    made = f"{notebook}, {run['profile']} on {run['corpus']}, {run['seconds']:.0f} s on {run['device']}"
-    paper, entries = papers.load(said["paper"]), []
+    run, paper = record.read_run(folder), printed.load(about["paper"])
+    made = f"{folder.name}, {run['profile']} on {run['corpus']}, {run['seconds']:.0f} s on {run['device']}"
     for kind, suffix in (("tables", ".csv"), ("figures", ".png")):
-        for name in said[kind]:
+        for name in about[kind]:
             number = re.sub(r"(\D+)(\d+)", r"\1 \2", name).capitalize()
-            title = getattr(paper, kind)[name]["title"]
+            comment = f"{paper.key}, {number}: {getattr(paper, kind)[name]['title']} ({made})"
             whole = folder / kind / f"{name}{suffix}"
             # a printed figure of two halves is figure2_left and figure2_right
-            paths_ = [whole] if whole.is_file() else sorted((folder / "figures").glob(f"{name}_*.png"))
-            comment = f"{paper.key}, {number}: {title} ({made})"
-            entries += [{"file": path.relative_to(root).as_posix(), "comment": comment} for path in paths_]
-    verdicts = f"{paper.key}: verdicts on {', '.join(said['claims'])} ({made})"
-    return [*entries, {"file": (folder / "claims.json").relative_to(root).as_posix(), "comment": verdicts}]
-
-
-def _papers() -> list[dict]:
-    return [papers.load(key).info for key in papers.keys()]
+            halves = sorted((folder / "figures").glob(f"{name}_*.png"))
+            files += [(path, comment) for path in ([whole] if whole.is_file() else halves)]
+    files.append((folder / "claims.json", f"{paper.key}: verdicts on {', '.join(about['claims'])} ({made})"))
+    return [{"file": path.relative_to(root).as_posix(), "comment": comment} for path, comment in files]
 
 
 def _name(author: dict) -> str:
@@ -299,73 +245,63 @@ def effects(results: Path) -> pd.DataFrame:
     how many parts there are and have an effect. What does not apply is NaN or empty.
     """
     rows = []
-    for place, verdict in _verdicts(results):
+    for folder in record.runs(results):
+        profile, corpus, notebook = folder.parts[-3:]
+        place = {"corpus": corpus, "profile": profile, "notebook": notebook}
+        verdicts = record.read_verdicts(folder / "claims.json") if (folder / "claims.json").exists() else {}
         try:
-            claim = papers.claim(place["claim"])
+            rows += [{"claim": id_} | place | _shown(id_, verdict) for id_, verdict in verdicts.items()]
         except ValueError as error:
-            run = f"{place['notebook']}, {place['profile']} on {place['corpus']}"
-            raise ValueError(f"{run}: {error}; {record.AGAIN}") from None
-        tested = {name: part for name, part in verdict.parts.items() if part.effect is not None}
-        interval = (verdict.effect, verdict.low, verdict.high)
-        # several parts may have the same effect: any of them shows what is shown
-        part = next((n for n, p in tested.items() if (p.effect, p.low, p.high) == interval), "")
-        if part and part not in claim.parts:
-            raise ValueError(
-                f"{place['notebook']}, {place['profile']} on {place['corpus']}: {claim.id} has no part {part!r} any "
-                "more; run the notebook again"
-            )
-        said = claim.parts[part] if part else {"kind": claim.kind, "margin": claim.margin} | claim.printed
-        printed = said.get("printed") if part else said.get("effect")
-        shown = {"part": part, "kind": said["kind"], "margin": said.get("margin"), "printed": printed}
-        shown |= {key: getattr(verdict, key) for key in ("effect", "low", "high", "seeds", "verdict", "reason")}
-        shown |= {"size": verdict.size_ratio, "tested": len(tested), "parts": len(claim.parts)}
-        rows.append(place | shown)
+            raise ValueError(f"{notebook}, {profile} on {corpus}: {error}; {record.AGAIN}") from None
     columns = [
         "claim", "part", "corpus", "profile", "kind", "margin", "printed", "effect", "low", "high", "size", "seeds",
         "verdict", "reason", "tested", "parts", "notebook",
     ]  # fmt: skip
     numbers = dict.fromkeys(("margin", "printed", "effect", "low", "high", "size", "seeds"), float)
-    return _in_order(pd.DataFrame(rows, columns=columns).astype(numbers))
+    board = pd.DataFrame(rows, columns=columns).astype(numbers)
+    key = board["claim"].str.replace(r"\d+$", lambda digits: digits[0].zfill(3), regex=True)
+    order = board.assign(claim=key).sort_values(["claim", "corpus", "profile"]).index
+    return board.loc[order].reset_index(drop=True)
 
 
-def _verdicts(results: Path) -> Iterator[tuple[dict, Verdict]]:
-    for profile in record.PROFILES:
-        for path in sorted((results / profile).glob("*/[!.]*/claims.json")):
-            for id_, verdict in record.read_verdicts(path).items():
-                yield {"claim": id_, "corpus": path.parts[-3], "profile": profile, "notebook": path.parts[-2]}, verdict
-
-
-def _in_order(board: pd.DataFrame) -> pd.DataFrame:
-    key = board["claim"].str.replace(r"\d+$", lambda m: m[0].zfill(3), regex=True)
-    return board.assign(key=key).sort_values(["key", "corpus", "profile"]).drop(columns="key").reset_index(drop=True)
+def _shown(id_: str, verdict: Verdict) -> dict:
+    """What the scoreboard shows of a verdict: its effect, and the part that this is of where there are several."""
+    claim = printed.claim(id_)
+    tested = {name: part for name, part in verdict.parts.items() if part.effect is not None}
+    interval = (verdict.effect, verdict.low, verdict.high)
+    # several parts may have the same effect: any of them shows what is shown
+    part = next((name for name, v in tested.items() if (v.effect, v.low, v.high) == interval), "")
+    if part and part not in claim.parts:
+        raise ValueError(f"{id_} has no part {part!r} any more")
+    stated = {key: claim.stated(part).get(key) for key in ("kind", "margin", "printed")}
+    measured = {key: getattr(verdict, key) for key in ("effect", "low", "high", "seeds", "verdict", "reason")}
+    counts = {"tested": len(tested), "parts": len(claim.parts)}
+    return {"part": part} | stated | measured | counts | {"size": verdict.size_ratio}
 
 
 def scoreboard_markdown(board: pd.DataFrame) -> str:
     """The scoreboard for readers, with how many ``reproduced`` chance alone would give."""
-    lines = [
-        "| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |", "|---" * 8 + "|"]
     for row in board.itertuples():
-        known = pd.notna(row.effect)
-        interval = f"[{row.low:.3f}, {row.high:.3f}]" if known else ""
+        printed_effect, effect, interval = "", "", ""
+        if pd.notna(row.effect):
+            printed_effect = f"{row.printed:.3f}" if pd.notna(row.printed) else ""
+            effect, interval = f"{row.effect:.3f}", f"[{row.low:.3f}, {row.high:.3f}]"
         seeds = f"{row.seeds:.0f}" if pd.notna(row.seeds) else ""
-        printed = f"{row.printed:.3f}" if known and pd.notna(row.printed) else ""
-        lines.append(
-            f"| {row.claim} | {row.corpus} | {row.profile} | {printed} | {f'{row.effect:.3f}' if known else ''} "
-            f"| {interval} | {seeds} | {row.verdict} |"
-        )
-    judged = int(board["verdict"].isin(["reproduced", "contradicted", "inconclusive"]).sum())
+        cells = (row.claim, row.corpus, row.profile, printed_effect, effect, interval, seeds, row.verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    n_judged = int(board["verdict"].isin(["reproduced", "contradicted", "inconclusive"]).sum())
     counts = ", ".join(f"{n} {verdict}" for verdict, n in board["verdict"].value_counts().sort_index().items())
     lines += [
         "",
-        f"{counts or 'Nothing judged yet'}. Had none of the {judged} judged claims any effect, chance alone would "
-        f"call {chance_reproduced(judged):.1f} of them reproduced. A claim of several parts shows the part that "
+        f"{counts or 'Nothing judged yet'}. Had none of the {n_judged} judged claims any effect, chance alone would "
+        f"call {chance_reproduced(n_judged):.1f} of them reproduced. A claim of several parts shows the part that "
         "decides, which scoreboard.csv names.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _corpora(notebook: str) -> list[str]:
-    return metadata(notebooks()[notebook]).get("corpora", []) if notebook in notebooks() else []
+def _about(notebook: str) -> dict:
+    """What a notebook covers; nothing if it is there no more."""
+    return metadata(notebooks()[notebook]) if notebook in notebooks() else {}

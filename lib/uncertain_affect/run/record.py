@@ -6,7 +6,6 @@ plotted data beside each as csv, ``claims.json`` and ``run.json``. Runs go to ``
 """
 
 import contextlib
-import dataclasses
 import datetime
 import hashlib
 import importlib.metadata
@@ -20,15 +19,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import torch
 from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from uncertain_affect.compute import paths
 from uncertain_affect.compute.cache import cache_dir, content_key, file_checksum
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Effect, Part, Verdict, judge
 
 PROFILES = ("quick", "full")
@@ -38,16 +40,40 @@ SCHEMA = 2
 VERSIONED = (
     "torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "optuna", "matplotlib", "seaborn", "papermill",
 )  # fmt: skip
-NUMBER = int | float
-# what run.json says, by type; the second has come with schema 2
-KEYS = {
-    "notebook": str, "profile": str, "corpus": str, "corpus_checksum": str | None, "parameters": dict, "seeds": list,
-    "started": str, "seconds": NUMBER, "device": str, "hardware": dict, "versions": dict, "revision": str,
-}  # fmt: skip
-KEYS_2 = {"files": dict, "peak_memory_mib": int, "environment": dict, "dirty": bool | None, "checksum": str}
 AGAIN = "run the notebook again"
 # what decides, before a kernel starts, in which order numbers are added up
 ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES")
+
+VERDICTS = TypeAdapter(dict[str, Verdict], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+
+
+class RunForm(BaseModel):
+    """What run.json says at least, by type."""
+
+    model_config = ConfigDict(strict=True)
+
+    notebook: str
+    profile: str
+    corpus: str
+    corpus_checksum: str | None
+    parameters: dict
+    seeds: list
+    started: str
+    seconds: float
+    device: str
+    hardware: dict
+    versions: dict
+    revision: str
+
+
+class RunForm2(RunForm):
+    """What it says since schema 2."""
+
+    files: dict
+    peak_memory_mib: int
+    environment: dict
+    dirty: bool | None
+    checksum: str
 
 
 def results_root() -> Path:
@@ -60,6 +86,7 @@ def failed_root() -> Path:
     return results_root() / "failed" if os.environ.get(RESULTS_VARIABLE) else paths.project_root() / "results/failed"
 
 
+@dataclass
 class Run:
     """Collects what one notebook measures; :meth:`finish` writes all of it at once, or nothing.
 
@@ -73,23 +100,19 @@ class Run:
         device: where the networks ran.
     """
 
-    def __init__(
-        self,
-        notebook: str,
-        *,
-        profile: str,
-        corpus: str,
-        parameters: dict,
-        seeds: Iterable[int] = (),
-        corpus_checksum: str | None = None,
-        device: str = "cpu",
-    ):
-        if profile not in PROFILES:
-            raise ValueError(f"PROFILE must be one of {', '.join(PROFILES)}, not {profile!r}")
-        self.notebook, self.profile, self.corpus = notebook, profile, corpus
-        self.parameters, self.seeds = parameters, list(seeds)
-        self.corpus_checksum, self.device = corpus_checksum, device
-        self.verdicts: dict[str, Verdict] = {}
+    notebook: str
+    _: KW_ONLY
+    profile: str
+    corpus: str
+    parameters: dict
+    seeds: Iterable[int] = ()
+    corpus_checksum: str | None = None
+    device: str = "cpu"
+    verdicts: dict[str, Verdict] = field(default_factory=dict, init=False)
+
+    def __post_init__(self):
+        if self.profile not in PROFILES:
+            raise ValueError(f"PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
         self._tables: dict[str, pd.DataFrame] = {}
         self._figures: dict[str, tuple] = {}
         self._started = datetime.datetime.now(datetime.UTC)
@@ -119,33 +142,33 @@ class Run:
         Args:
             id_: ``"uncnet.c1"``.
             effect: the measured effect; by the names of the parts for a claim of several, None for those that this
-                corpus cannot test; None for a qualitative one, whose note then is the reason why it cannot be tested.
+                corpus cannot test.
 
         Raises:
             ValueError: no paper makes this claim, or the effects are not those of its parts.
         """
-        claim = papers.claim(id_)
+        claim = printed.claim(id_)
         given = effect if isinstance(effect, dict) else {}
         if set(given) != set(claim.parts):
             raise ValueError(
                 f"{id_} has the parts {', '.join(claim.parts) or 'none'}; effects came for {', '.join(given) or 'none'}"
             )
-        if claim.parts:
-            parts = {
-                name: Part(part["kind"], effect[name], part.get("margin"), part.get("printed"))
-                for name, part in claim.parts.items()
-            }
-            verdict = judge(claim.kind, parts=parts, at_least=claim.at_least)
-        elif claim.kind == "qualitative":
-            verdict = judge(claim.kind, reason=claim.note)
-        else:
-            verdict = judge(claim.kind, effect, margin=claim.margin, printed=claim.printed.get("effect"))
-        self.verdicts[id_] = verdict
+        parts = {
+            name: Part(part["kind"], effect[name], part.get("margin"), part.get("printed"))
+            for name, part in claim.parts.items()
+        }
+        bounds = {"margin": claim.margin, "at_least": claim.at_least, "printed": claim.printed.get("effect")}
+        self.verdicts[id_] = verdict = judge(claim.kind, effect, parts=parts, **bounds)
         return verdict
 
     def not_testable(self, id_: str, reason: str) -> Verdict:
-        """Keep a claim that this run cannot test, with the reason."""
-        self.verdicts[papers.claim(id_).id] = verdict = Verdict("not testable", reason=reason)
+        """Keep a claim that this run cannot test, with the reason.
+
+        Raises:
+            ValueError: no paper makes this claim.
+        """
+        printed.claim(id_)
+        self.verdicts[id_] = verdict = Verdict("not testable", reason=reason)
         return verdict
 
     def finish(self) -> Path:
@@ -156,13 +179,8 @@ class Run:
         """
         folder = results_root() / self.profile / self.corpus / self.notebook
         check_replaceable(folder)
-        partial = folder.with_name(f".{self.notebook}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+        with replacing(folder) as partial:
             self._write(partial)
-            replace_folder(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return folder
 
     def _write(self, partial: Path) -> None:
@@ -173,29 +191,25 @@ class Run:
         for name, (fig, data) in self._figures.items():
             fig.savefig(partial / "figures" / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
             data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.6g")
-        verdicts = {id_: dataclasses.asdict(verdict) for id_, verdict in self.verdicts.items()}
-        write_json(partial / "claims.json", verdicts)
-        write_run(
-            partial,
-            {
-                "schema": SCHEMA,
-                "notebook": self.notebook,
-                "profile": self.profile,
-                "corpus": self.corpus,
-                "corpus_checksum": self.corpus_checksum,
-                "parameters": self.parameters,
-                "seeds": self.seeds,
-                "started": self._started.isoformat(timespec="seconds"),
-                "seconds": round(time.perf_counter() - self._clock, 1),
-                "peak_memory_mib": peak_memory_mib(),
-                **provenance(self.device),
-                "files": {
-                    path.relative_to(partial).as_posix(): file_checksum(path)
-                    for path in sorted(partial.rglob("*"))
-                    if path.is_file()
-                },
-            },
-        )
+        write_json(partial / "claims.json", {id_: asdict(verdict) for id_, verdict in self.verdicts.items()})
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        given = ("notebook", "profile", "corpus", "corpus_checksum", "parameters")
+        run = {"schema": SCHEMA} | {name: getattr(self, name) for name in given}
+        run |= {
+            "seeds": list(self.seeds),
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self._clock, 1),
+            "peak_memory_mib": peak_memory_mib(),
+            **provenance(self.device),
+            "files": {path.relative_to(partial).as_posix(): file_checksum(path) for path in files},
+        }
+        write_run(partial, run)
+
+
+def runs(results: Path, notebook: str = "[!.]*") -> list[Path]:
+    """The folders of runs in a folder of results, of one notebook or of all, by profile, corpus and notebook."""
+    folders = ((results / profile).glob(f"*/{notebook}") for profile in PROFILES)
+    return [path for found in folders for path in sorted(found) if path.is_dir()]
 
 
 def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
@@ -207,23 +221,14 @@ def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
     Raises:
         ValueError: the table cannot be read.
     """
-    for folder in _committed(notebook):
-        path = folder / "tables" / f"{table}.csv"
-        if path.is_file():
-            run = read_run(folder)
-            line = (
-                f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
-                f"{run['started'][:10]}, revision {run['revision'][:10]}"
-            )
-            return _read_table(path), line
+    for folder, frame in _committed_tables(notebook, table):
+        run = read_run(folder)
+        line = (
+            f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
+            f"{run['started'][:10]}, revision {run['revision'][:10]}"
+        )
+        return frame, line
     return None, "no run recorded yet"
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, index_col=0)
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
 
 
 def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFrame]:
@@ -232,20 +237,22 @@ def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFra
     Raises:
         ValueError: a table cannot be read.
     """
-    found = {}
-    for folder in _committed(notebook):
-        path = folder / "tables" / f"{table}.csv"
-        if folder.parts[-3] == profile and path.is_file():
-            found[folder.parts[-2]] = _read_table(path)
-    return found
+    found = _committed_tables(notebook, table)
+    return {folder.parts[-2]: frame for folder, frame in found if folder.parts[-3] == profile}
 
 
-def _committed(notebook: str) -> list[Path]:
-    root = paths.project_root() / "results"
-    own = [corpus for key in papers.keys() for corpus in papers.load(key).info.get("corpora", [])]
-    folders = [folder for profile in ("full", "quick") for folder in sorted((root / profile).glob(f"*/{notebook}"))]
+def _committed_tables(notebook: str, table: str) -> Iterator[tuple[Path, pd.DataFrame]]:
+    """The committed runs that have a table, the most complete first, with the table."""
+    own = [corpus for key in printed.keys() for corpus in printed.load(key).info.get("corpora", [])]
     rank = {corpus: i for i, corpus in enumerate(own)}
-    return sorted(folders, key=lambda f: (f.parts[-3] != "full", rank.get(f.parts[-2], len(own))))
+    folders = runs(paths.project_root() / "results", notebook)
+    for folder in sorted(folders, key=lambda f: (f.parts[-3] != "full", rank.get(f.parts[-2], len(own)))):
+        path = folder / "tables" / f"{table}.csv"
+        if path.is_file():
+            try:
+                yield folder, pd.read_csv(path, index_col=0)
+            except (ValueError, IndexError) as error:
+                raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
 
 
 def beside(printed: pd.DataFrame, recorded: pd.DataFrame | None, measured: pd.DataFrame | None) -> pd.DataFrame:
@@ -255,32 +262,16 @@ def beside(printed: pd.DataFrame, recorded: pd.DataFrame | None, measured: pd.Da
     """
     sources = {"printed": printed, "recorded": recorded, "this run": measured}
     sources = {name: frame for name, frame in sources.items() if frame is not None}
-    columns = list(dict.fromkeys(c for frame in sources.values() for c in frame.columns))
-    rows = list(dict.fromkeys(r for frame in sources.values() for r in frame.index))
-    joined = {
-        (column, name): frame[column].reindex(rows)
-        for column in columns
-        for name, frame in sources.items()
-        if column in frame
-    }
-    return pd.DataFrame(joined, index=rows)
+    columns = dict.fromkeys(column for frame in sources.values() for column in frame)
+    rows = list(dict.fromkeys(row for frame in sources.values() for row in frame.index))
+    cells = [(column, name) for column in columns for name, frame in sources.items() if column in frame]
+    return pd.DataFrame({(column, name): sources[name][column].reindex(rows) for column, name in cells}, index=rows)
 
 
 def intervals(effects: dict[str, Effect]) -> pd.DataFrame:
     """A row per effect: estimate, 95% interval, and how many seeds and clusters it rests on."""
-    return pd.DataFrame.from_dict(
-        {
-            name: {
-                "estimate": e.estimate,
-                "low": e.low,
-                "high": e.high,
-                "seeds": e.n_seeds,
-                "clusters": e.n_clusters,
-            }
-            for name, e in effects.items()
-        },
-        orient="index",
-    )
+    rows = {name: (e.estimate, e.low, e.high, e.n_seeds, e.n_clusters) for name, e in effects.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high", "seeds", "clusters"])
 
 
 def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
@@ -292,24 +283,22 @@ def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     """
     rows = {}
     for id_, verdict in run.verdicts.items():
-        claim = papers.claim(id_)
-        own_corpus = run.corpus in papers.load(id_.partition(".")[0]).info.get("corpora", [])
-        whole = {"kind": claim.kind, "printed": claim.printed.get("effect"), "tolerance": claim.tolerance}
-        lines = {id_: (verdict, whole)}
-        lines |= {f"{id_}: {name}": (part, claim.parts[name]) for name, part in verdict.parts.items()}
-        for name, (v, said) in lines.items():
+        claim, paper = printed.claim(id_), printed.load(id_.partition(".")[0])
+        for part, v in {"": verdict, **verdict.parts}.items():
+            stated = claim.stated(part)
+            expected, tolerance = stated.get("printed"), stated.get("tolerance")
             shown = v.effect is not None and not v.parts
-            printed, tolerance = said.get("printed"), said.get("tolerance")
-            rows[name] = row = {
-                "kind": said["kind"],
-                "printed": "" if printed is None else f"{printed:.3f}",
+            rows[f"{id_}: {part}" if part else id_] = row = {
+                "kind": stated["kind"],
+                "printed": "" if expected is None else f"{expected:.3f}",
                 "measured": f"{v.effect:.3f}" if shown else "",
                 "95% interval": f"[{v.low:.3f}, {v.high:.3f}]" if shown else "",
                 "measured / printed": f"{v.size_ratio:.2f}" if shown and v.size_ratio is not None else "",
                 "verdict": v.verdict,
             }
-            if own_corpus and own_features and shown and printed is not None and tolerance is not None:
-                row["value"] = f"{'near' if abs(v.effect - printed) <= tolerance else 'off'} (±{tolerance:g})"
+            comparable = own_features and run.corpus in paper.info.get("corpora", [])
+            if comparable and shown and expected is not None and tolerance is not None:
+                row["value"] = f"{'near' if abs(v.effect - expected) <= tolerance else 'off'} (±{tolerance:g})"
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
@@ -356,11 +345,16 @@ def read_run(folder: Path) -> dict:
 
 def wrong_keys(folder: Path, run: dict) -> Iterator[str]:
     """What run.json lacks of what a run of its schema writes, or holds of another type, a line each."""
-    for key, kind in (KEYS if run.get("schema", 1) < SCHEMA else KEYS | KEYS_2).items():
-        if key not in run:
-            yield f"{folder / 'run.json'} lacks {key}; {AGAIN}"
-        elif not isinstance(run[key], kind) or (kind in (int, NUMBER) and isinstance(run[key], bool)):
-            yield f"{folder / 'run.json'}: {key} is {run[key]!r:.40}, not what a run writes; {AGAIN}"
+    form = RunForm if run.get("schema", 1) < SCHEMA else RunForm2
+    try:
+        form.model_validate(run)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            key = problem["loc"][0]
+            if problem["type"] == "missing":
+                yield f"{folder / 'run.json'} lacks {key}; {AGAIN}"
+            else:
+                yield f"{folder / 'run.json'}: {key} is {run[key]!r:.40}, not what a run writes; {AGAIN}"
 
 
 def read_verdicts(path: Path) -> dict[str, Verdict]:
@@ -370,25 +364,9 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
         ValueError: it is no JSON, or holds something else.
     """
     try:
-        return {id_: read_verdict(said) for id_, said in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{path} does not hold verdicts ({error}): restore it, or {AGAIN}") from None
-
-
-def read_verdict(said: dict) -> Verdict:
-    """A verdict from what JSON holds of it.
-
-    Raises:
-        ValueError, TypeError, AttributeError, OverflowError: it is none.
-    """
-    verdict = Verdict(**said)
-    for name in ("effect", "low", "high", "seeds", "clusters", "size_ratio"):
-        value = getattr(verdict, name)
-        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
-            raise ValueError(f"{name} is {value!r:.40}, no number that was measured")
-    if not isinstance(verdict.verdict, str) or not isinstance(verdict.reason, str):
-        raise ValueError(f"{verdict.verdict!r:.40}, because {verdict.reason!r:.40}, is no verdict with a reason")
-    return dataclasses.replace(verdict, parts={name: read_verdict(part) for name, part in verdict.parts.items()})
+        return VERDICTS.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path} does not hold verdicts ({printed.explain(error)}): restore it, or {AGAIN}") from None
 
 
 def check_replaceable(folder: Path) -> None:
@@ -412,8 +390,8 @@ def write_run(folder: Path, run: dict) -> None:
 
 def checksum_of_run(run: dict) -> str:
     """SHA-256 of what a run.json says, but for its own ``checksum``."""
-    said = json.dumps(plain({key: value for key, value in run.items() if key != "checksum"}), sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()
+    content = json.dumps(plain({key: value for key, value in run.items() if key != "checksum"}), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -435,6 +413,19 @@ def replace_folder(source: Path, target: Path) -> None:
             _recover(_aside(target))
             raise
         shutil.rmtree(_aside(target), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what replaces a file or a folder once it is whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        (replace_folder if partial.is_dir() else os.replace)(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.unlink(missing_ok=True)
 
 
 def recover(root: Path) -> None:
@@ -461,7 +452,11 @@ def write_json(path: Path, content) -> None:
 
 
 def plain(value):
-    """The value as JSON holds it: NaN and infinity become null, arrays and tuples lists."""
+    """The value as JSON holds it: NaN and infinity become null, arrays and tuples lists.
+
+    >>> plain((1, float("nan")))
+    [1, None]
+    """
     if hasattr(value, "tolist"):  # arrays, tensors and their scalars
         value = value.tolist()
     if isinstance(value, dict):
@@ -474,7 +469,7 @@ def plain(value):
 
 
 def _file_name(name: str) -> str:
-    # said here, not in the last cell after hours of work
+    # refused here, not in the last cell after hours of work
     if not re.fullmatch(r"\w[\w-]*", name):
         raise ValueError(f"{name!r} cannot name a table or figure: use letters, digits, _ and -")
     return name
@@ -483,8 +478,7 @@ def _file_name(name: str) -> str:
 def provenance(device: str = "cpu") -> dict:
     """What results depend on beside code and data: hardware, versions, revision, and what decides about sums."""
     versions = {"python": platform.python_version()}
-    for package in VERSIONED:
-        versions[package] = importlib.metadata.version(package)
+    versions |= {package: importlib.metadata.version(package) for package in VERSIONED}
     hardware = {
         "system": platform.system(),
         "machine": platform.machine(),
@@ -492,7 +486,7 @@ def provenance(device: str = "cpu") -> dict:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "memory_mib": psutil.virtual_memory().total // 2**20,
     }
     if device.startswith("cuda"):
         hardware["gpu"] = torch.cuda.get_device_name(device)
@@ -512,24 +506,25 @@ def provenance(device: str = "cpu") -> dict:
 
 def cpu_name() -> str:
     """The processor's name as its maker gives it, where the system tells, else its architecture."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _in_proc("cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def peak_memory_mib() -> int:
     """The most memory that this process held at once; processes that it started are not in it."""
-    with contextlib.suppress(OSError):
-        # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) // 2**10
+    # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
+    if peak := _in_proc("self/status", "VmHWM"):
+        return int(peak.split()[0]) // 2**10
     import resource  # not on every system
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _in_proc(file: str, name: str) -> str | None:
+    """The value of the first line of that name in a file of /proc, where the system has one."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
 
 
 def revision() -> str:

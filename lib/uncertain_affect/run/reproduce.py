@@ -7,7 +7,6 @@ place, with the executed notebook, only when it succeeded and its record is comp
 import ast
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -24,12 +23,14 @@ from types import NoneType
 import nbformat
 import papermill
 import psutil
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
+from pydantic import TypeAdapter
 
 from uncertain_affect import corpora
-from uncertain_affect.compute import orphans, paths
-from uncertain_affect.compute import parallel as cluster
+from uncertain_affect.compute import orphans, parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import printed
 from uncertain_affect.run import record
 
 NO_CORPUS = "none"
@@ -37,8 +38,8 @@ WATCH_S = 0.5
 # the folder where a notebook that is running records, see _staging_prefix
 STAGING = re.compile(r"[^\s'\"()]*/\.\w+\." + re.escape(socket.gethostname()) + r"\.\d+\.\w+")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# what a notebook's cells are doing, by the words in the heading above them; the rest is training and testing
-PARTS = {"imports": r"^imports", "parameters": r"^parameters", "data": r"^data\b"}
+# the metadata that a notebook and its cells have when they are committed
+OWN, OWN_OF_CELLS = ("kernelspec", "language_info", "uncertain_affect"), ("tags", "alt")
 
 
 class SelectionError(ValueError):
@@ -56,7 +57,7 @@ class Outcome:
     error: str | None = None
     without_corpus: tuple[str, ...] = ()  # the corpora it measures on, where it ran on none of them
     traceback: str = ""
-    parts: dict[str, float] = field(default_factory=dict)  # seconds by what the cells do
+    cells: dict[str, float] = field(default_factory=dict)  # seconds of each by id
     memory: int = 0  # bytes, the most that its processes held at once
 
 
@@ -72,22 +73,15 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one notebook may take: seconds, and bytes of memory, of its kernel and that kernel's children together."""
+class RunOptions:
+    """With what each notebook is run, here or on a worker, which shares the folders with this machine."""
 
-    seconds: float = 24 * 3600
-    memory: float = 0.9 * psutil.virtual_memory().total
-
-
-@dataclass(frozen=True)
-class How:
-    """What a worker is told besides the job: limits, whether to write pages, and the folders, which it shares."""
-
-    limits: Limits
-    html: bool
-    results: Path
-    failed: Path
-    cache: Path
+    seconds: float = 24 * 3600  # that it may take
+    memory: float = 0.9 * psutil.virtual_memory().total  # bytes for its kernel and the kernel's children
+    html: bool = False  # whether its page is written as well
+    results: Path = field(default_factory=record.results_root)
+    failed: Path = field(default_factory=record.failed_root)
+    cache: Path = field(default_factory=cache_dir)
 
 
 def notebooks() -> dict[str, Path]:
@@ -96,7 +90,7 @@ def notebooks() -> dict[str, Path]:
 
 
 def metadata(path: Path) -> dict:
-    """What a notebook says it covers: paper, tables, figures, claims, corpora."""
+    """What a notebook covers: paper, tables, figures, claims, corpora."""
     return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
 
 
@@ -114,20 +108,13 @@ def select(
     """
     known = notebooks()
     if paper is not None:
-        if paper not in papers.keys():
-            raise SelectionError(f"no paper {paper!r}; known: {', '.join(papers.keys())}")
+        if paper not in printed.keys():
+            raise SelectionError(f"no paper {paper!r}; known: {', '.join(printed.keys())}")
         known = {name: path for name, path in known.items() if metadata(path).get("paper") == paper}
-    if claim is not None:
-        known = _owners(known, claim, "claim", lambda said: said.get("claims", []))
-    if table is not None:
-        if paper is not None and "." not in table:
-            table = f"{paper}.{table}"
-        known = _owners(
-            known,
-            table,
-            "table or figure",
-            lambda said: [f"{said.get('paper')}.{name}" for name in said.get("tables", []) + said.get("figures", [])],
-        )
+        table = f"{paper}.{table}" if table and "." not in table else table
+    for what, id_ in (("claim", claim), ("table or figure", table)):
+        if id_ is not None:
+            known = _owners(known, what, id_)
     if not known:
         raise SelectionError(f"no notebooks of {paper or 'any paper'} in {paths.project_root() / 'notebooks'}")
     chosen = []
@@ -140,13 +127,18 @@ def select(
     return list(dict.fromkeys(chosen))
 
 
-def _owners(known: dict[str, Path], wanted: str, what: str, of: Callable[[dict], list[str]]) -> dict[str, Path]:
-    """Those of the notebooks that own a claim, a table or a figure."""
-    owned = {name: of(metadata(path)) for name, path in known.items()}
-    if chosen := {name: known[name] for name, ids in owned.items() if wanted in ids}:
-        return chosen
-    there = [id_ for ids in owned.values() for id_ in ids]
-    raise SelectionError(f"no notebook owns {what} {wanted!r}; owned: {', '.join(there) or 'none'}")
+def _owners(known: dict[str, Path], what: str, id_: str) -> dict[str, Path]:
+    """Those of the notebooks that own a claim, or a table or figure."""
+    owned = {}
+    for name, path in known.items():
+        about = metadata(path)
+        shown = [f"{about.get('paper')}.{name}" for name in about.get("tables", []) + about.get("figures", [])]
+        owned[name] = about.get("claims", []) if what == "claim" else shown
+    owners = {name: known[name] for name, ids in owned.items() if id_ in ids}
+    if not owners:
+        there = ", ".join(id_ for ids in owned.values() for id_ in ids)
+        raise SelectionError(f"no notebook owns {what} {id_!r}; owned: {there or 'none'}")
+    return owners
 
 
 def default_parameters(path: Path) -> dict:
@@ -155,17 +147,15 @@ def default_parameters(path: Path) -> dict:
     Raises:
         SelectionError: the notebook has no cell tagged ``parameters``, or one that holds more than literals.
     """
-    for cell in nbformat.read(path, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            values = {}
-            try:
-                for statement in ast.parse(cell.source).body:
-                    (target,) = statement.targets
-                    values[target.id] = ast.literal_eval(statement.value)
-            except (AttributeError, SyntaxError, ValueError):
-                raise SelectionError(f"{path.name}: the parameters cell may hold `NAME = literal` only") from None
-            return values
-    raise SelectionError(f"{path.name} has no cell tagged 'parameters'")
+    cells = nbformat.read(path, as_version=4).cells
+    cell = next((cell for cell in cells if "parameters" in cell.metadata.get("tags", [])), None)
+    if cell is None:
+        raise SelectionError(f"{path.name} has no cell tagged 'parameters'")
+    try:  # papermill's inspect_notebook passes over what it cannot parse: `SEED = 0  # not = 1`, for example
+        statements = ast.parse(cell.source).body
+        return {target.id: ast.literal_eval(line.value) for line in statements for (target,) in [line.targets]}
+    except (AttributeError, SyntaxError, ValueError):
+        raise SelectionError(f"{path.name}: the parameters cell may hold `NAME = literal` only") from None
 
 
 def check_parameters(path: Path, given: dict) -> dict:
@@ -177,8 +167,7 @@ def check_parameters(path: Path, given: dict) -> dict:
         SelectionError: an unknown name, or a value that is not of its parameter's type.
     """
     defaults = default_parameters(path)
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
+    if unknown := sorted(set(given) - set(defaults)):
         raise SelectionError(
             f"{path.name} has no parameter {', '.join(unknown)}; it has {', '.join(defaults)}. "
             "Name the notebooks that it is meant for"
@@ -199,22 +188,18 @@ def _cast(value, kind: type):
         with contextlib.suppress(SyntaxError, ValueError, TypeError):
             return ast.literal_eval(value)
         return value
+    if isinstance(value, str) and kind is float:
+        return float(value)  # knows nan and inf
     if isinstance(value, str) and kind is not str:
-        if kind is float:
-            return float(value)  # knows nan and inf
         value = ast.literal_eval(value.capitalize() if kind is bool else value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError
-    return value
+    return TypeAdapter(kind).validate_python(value, strict=True)
 
 
 def choose_corpus(path: Path, wanted: str | None, root: Path) -> str:
-    """The corpus a notebook runs on: the one asked for, else the first of its own that the reader has, else none.
+    """The corpus a notebook runs on: the one wanted, else the first of its own that the reader has, else none.
 
     Raises:
-        SelectionError: the notebook does not run on the corpus asked for, or the corpus is not there.
+        SelectionError: the notebook does not run on the corpus, or the corpus is not there.
     """
     own = metadata(path).get("corpora", [])
     if not own:
@@ -237,8 +222,13 @@ def plan(
 ) -> list[Job]:
     """What :func:`reproduce` would run, checked: notebook, corpus, parameters, and how long a recorded run took.
 
+    Args:
+        corpus: for all of them; default: for each the first it can run on that is there, else the parts that need none.
+        root: data root.
+        parameters: values for the notebooks' parameters; those a notebook does not have are an error.
+
     Raises:
-        SelectionError: something asked for does not exist or cannot be had.
+        SelectionError: a corpus, data root or parameter does not exist or cannot be had.
     """
     folder = paths.data_root(root)
     if (root or os.environ.get("UNCERTAIN_AFFECT_DATA")) and not folder.is_dir():
@@ -256,21 +246,20 @@ def plan(
             given["CORPUS"] = use
             given["DATA_ROOT"] = os.path.relpath(folder, paths.project_root())
         values = defaults | check_parameters(path, given)
-        if values.get("PROFILE") not in record.PROFILES:
-            raise SelectionError(
-                f"{path.name}: PROFILE is {values.get('PROFILE')!r}; it must be {' or '.join(record.PROFILES)}"
-            )
-        jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, values["PROFILE"], use)))
+        profile = values.get("PROFILE")
+        if profile not in record.PROFILES:
+            raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be {' or '.join(record.PROFILES)}")
+        jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, profile, use)))
     return jobs
 
 
 def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float | None, str]:
     """The seconds of a committed run of this profile, on this corpus if there is one, and which run it is."""
-    found = sorted((paths.project_root() / "results" / profile).glob(f"*/{notebook}/run.json"))
-    for run in sorted(found, key=lambda file: file.parts[-3] != corpus):
-        with contextlib.suppress(ValueError):  # of verify to say
-            if isinstance(seconds := record.read_run(run.parent).get("seconds"), int | float):
-                return seconds, f"{profile} on {run.parts[-3]}"
+    found = [run for run in record.runs(paths.project_root() / "results", notebook) if run.parts[-3] == profile]
+    for run in sorted(found, key=lambda run: run.parts[-2] != corpus):
+        with contextlib.suppress(ValueError):  # of verify to report
+            if isinstance(seconds := record.read_run(run).get("seconds"), int | float):
+                return seconds, f"{profile} on {run.parts[-2]}"
     return None, ""
 
 
@@ -290,82 +279,68 @@ def plan_table(jobs: Sequence[Job]) -> str:
 def reproduce(
     chosen: Sequence[Path],
     *,
-    corpus: str | None = None,
-    root: str | None = None,
-    parameters: dict | None = None,
     workers: int = 1,
     scheduler: str | None = None,
     slurm_jobs: int | None = None,
-    limits: Limits | None = None,
-    html: bool = False,
-    say=print,
+    options: RunOptions | None = None,
+    progress=print,
+    **selected,
 ) -> list[Outcome]:
     """Run notebooks and report on each.
 
     Args:
         chosen: notebooks, from :func:`select`.
-        corpus: corpus for all of them; default: for each the first it can run on that is there, else the parts
-            that need no corpus.
-        root: data root.
-        parameters: values for the notebooks' parameters; those a notebook does not have are an error.
         workers: processes on this machine; with 1 everything runs here, one after another.
         scheduler: address of a Dask scheduler whose workers run the notebooks instead.
         slurm_jobs: number of SLURM jobs that run them instead.
-        limits: what one notebook may take.
-        html: write each executed notebook as a page as well.
-        say: prints a line of progress for each notebook.
+        options: limits of each notebook, and more.
+        progress: prints a line for each notebook.
+        selected: corpus, root and parameters, see :func:`plan`.
 
     All names are checked before anything runs. An interrupt leaves nothing half-written; what a killed run left is
     put in order first. Notebooks of one paper, which share trained networks, run one after another.
 
     Raises:
-        SelectionError: something asked for does not exist or cannot be had, results cannot be written, or this machine
-            cannot talk to itself.
+        SelectionError: as :func:`plan`; or results cannot be written, or this machine cannot talk to itself.
         ClusterError: the scheduler does not answer or its workers run no notebooks.
     """
-    jobs = plan(chosen, corpus=corpus, root=root, parameters=parameters)
-    _check_writable(record.results_root())
-    _check_loopback()
+    jobs = plan(chosen, **selected)
+    options = options or RunOptions()
+    _check_machine(options.results)
     for job in jobs:
-        record.check_replaceable(record.results_root() / job.parameters["PROFILE"] / job.corpus / job.path.stem)
-    record.recover(record.results_root())
-    _clear_staging(record.results_root())
-    how = How(limits or Limits(), html, record.results_root(), record.failed_root(), cache_dir())
+        record.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
+    record.recover(options.results)
+    _clear_staging(options.results)
     outcomes = {}
     if scheduler is not None:
-        running = _on_cluster(cluster.existing(scheduler), jobs, how)
+        cluster = parallel.existing(scheduler)
     elif slurm_jobs is not None:
-        running = _on_cluster(cluster.slurm(slurm_jobs), jobs, how)
-    elif workers > 1:
-        running = _on_cluster(cluster.local(workers), jobs, how)
+        cluster = parallel.slurm(slurm_jobs)
     else:
-        running = ((job, _run(job, how)) for job in jobs)
+        cluster = parallel.local(workers) if workers > 1 else None
+    running = _on_cluster(cluster, jobs, options) if cluster else ((job, _run(job, options)) for job in jobs)
     try:
         for i, (job, outcome) in enumerate(running, 1):
             if job.corpus == NO_CORPUS:
                 outcome.without_corpus = tuple(metadata(job.path).get("corpora", ()))
-            done = "FAILED" if outcome.error else "done"
-            say(f"[{i}/{len(jobs)}] {job.path.stem} on {job.corpus}: {done} in {outcome.seconds:.0f} s", flush=True)
+            done = f"{'FAILED' if outcome.error else 'done'} in {outcome.seconds:.0f} s"
+            progress(f"[{i}/{len(jobs)}] {job.path.stem} on {job.corpus}: {done}", flush=True)
             outcomes[job.path] = outcome
     finally:
-        _clear_staging(how.results)
+        _clear_staging(options.results)
     return [outcomes[job.path] for job in jobs]
 
 
-def _check_writable(root: Path) -> None:
+def _check_machine(results: Path) -> None:
+    """That results can be written, and kernels be talked to: without the loopback they are waited for in vain."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
+        results.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=results).close()
     except OSError as problem:
         raise SelectionError(
-            f"results cannot be written to {root} ({problem.strerror}): make room or set "
+            f"results cannot be written to {results} ({problem.strerror}): make room or set "
             f"{record.RESULTS_VARIABLE} to another folder; nothing was run"
         ) from problem
-
-
-def _check_loopback() -> None:
-    """Without it a kernel is waited for in vain."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=10).close()
@@ -376,26 +351,26 @@ def _check_loopback() -> None:
         ) from problem
 
 
-def _on_cluster(started, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, Outcome]]:
+def _on_cluster(cluster, jobs: Sequence[Job], options: RunOptions) -> Iterator[tuple[Job, Outcome]]:
     """Jobs with their outcomes as they end. The paper with most left to do goes first."""
     chains = defaultdict(list)
     for job in jobs:
         chains[metadata(job.path).get("paper") or job.path.stem].append(job)
     idle = sorted(chains.values(), key=lambda chain: -sum(job.seconds or 0 for job in chain))
     running = {}
-    with started as client:
-        has_gpu = any(cluster.GPU in offered for offered in cluster.offers(client))
+    with cluster as client:
+        has_gpu = any(parallel.GPU in offered for offered in parallel.offers(client).values())
 
         def take(offered):
             for chain in idle:
                 wants_gpu = has_gpu and chain[0].parameters.get("DEVICE", "cpu") != "cpu"
-                if not wants_gpu or cluster.GPU in offered:
+                if not wants_gpu or parallel.GPU in offered:
                     idle.remove(chain)
                     running[chain[0].path.stem] = chain
-                    return chain[0].path.stem, _run, (chain[0], how)
+                    return chain[0].path.stem, _run, (chain[0], options)
             return None
 
-        for name, future in cluster.spread(client, cluster.NOTEBOOK, take):
+        for name, future in parallel.spread(client, parallel.NOTEBOOK, take):
             chain = running.pop(name)
             job = chain.pop(0)
             try:
@@ -407,50 +382,46 @@ def _on_cluster(started, jobs: Sequence[Job], how: How) -> Iterator[tuple[Job, O
             yield job, outcome
 
 
-def _run(job: Job, how: How) -> Outcome:
+def _run(job: Job, options: RunOptions) -> Outcome:
     path, clock = job.path, time.perf_counter()
-    place = how.results / job.parameters["PROFILE"] / job.corpus
-    failed = how.failed / job.parameters["PROFILE"] / job.corpus / path.name
+    place = options.results / job.parameters["PROFILE"] / job.corpus
+    failed = options.failed / job.parameters["PROFILE"] / job.corpus / path.name
     failed.unlink(missing_ok=True)
     outcome = Outcome(path.stem, job.corpus, 0.0)
     place.mkdir(parents=True, exist_ok=True)
     # what the notebook records lands here, so that it cannot be taken for an earlier run's, nor harm it
     staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(path.stem), dir=place))
-    executed, folder = staging / path.name, staging / place.relative_to(how.results) / path.stem
-    variables = cluster.ENVIRONMENT | {record.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(how.cache)}
+    executed, folder = staging / path.name, staging / place.relative_to(options.results) / path.stem
+    variables = parallel.ENVIRONMENT | {record.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(options.cache)}
     variables["TQDM_MININTERVAL"] = "60"  # nobody watches
     if (address := _scheduler()) is not None:
-        variables[cluster.SCHEDULER_VARIABLE] = address
+        variables[parallel.SCHEDULER_VARIABLE] = address
     try:
-        with cluster.environment(**variables), _Watch(how.limits) as watch:
-            try:
-                papermill.execute_notebook(
-                    _prepared(path, job.corpus),
-                    executed,
-                    job.parameters,
-                    kernel_name="python3",
-                    cwd=path.parent,
-                    progress_bar=False,
-                    # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
-                    extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.extra_extensions={orphans.__name__}"],
-                )
-            finally:
-                outcome.memory = watch.most
-                if watch.stopped is not None:  # whatever the kernel's death looked like
-                    raise watch.stopped
-        outcome.parts = _seconds_by_part(executed)
+        with parallel.environment(**variables), _watched(outcome, options):
+            papermill.execute_notebook(
+                _prepared(path, job.corpus),
+                executed,
+                job.parameters,
+                kernel_name="python3",
+                cwd=path.parent,
+                progress_bar=False,
+                # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
+                extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.extra_extensions={orphans.__name__}"],
+            )
         outcome.verdicts = _check_record(folder, job.parameters)
-        _finish_copy(executed)
+        outcome.cells = _finish_copy(executed)
         os.replace(executed, folder / path.name)
-        if how.html:
-            _write_html(folder / path.name)
+        if options.html:
+            page, _ = HTMLExporter().from_filename(str(folder / path.name))
+            (folder / path.name).with_suffix(".html").write_text(page, encoding="utf-8")
         record.replace_folder(folder, place / path.stem)
     except Exception as problem:  # one notebook's trouble, of whatever kind, must not stop the others
         outcome.error = _in_a_line(problem)
         if cure := _cure(problem, outcome.error):  # what the cell was doing has nothing to do with it
             outcome.error += f"; {cure}"
-        else:
-            outcome.traceback = _traceback(problem, staging)
+        else:  # what the failed cell printed, without colours
+            lines = "\n".join(getattr(problem, "traceback", ()))
+            outcome.traceback = _without_paths(ANSI.sub("", lines), staging)
         if executed.exists():
             with contextlib.suppress(OSError, ValueError):  # it stays as papermill left it
                 _finish_copy(executed)
@@ -465,12 +436,10 @@ def _run(job: Job, how: How) -> Outcome:
 
 def _scheduler() -> str | None:
     """The address of the scheduler whose worker this process is, if it is one."""
-    try:
-        from distributed import get_worker
+    from distributed import get_worker
 
+    with contextlib.suppress(ValueError):
         return get_worker().scheduler.address
-    except ValueError:
-        return None
 
 
 def _staging_prefix(stem: str) -> str:
@@ -485,46 +454,42 @@ def _clear_staging(root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Watch:
-    """Notes the most memory that the processes started meanwhile hold, and kills them when they pass the limits.
+@contextlib.contextmanager
+def _watched(outcome: Outcome, limits: RunOptions) -> Iterator[None]:
+    """Note the most memory that the processes started meanwhile hold, and kill them when they pass the limits.
 
-    Attributes:
-        most: bytes.
-        stopped: why they were killed, or None.
+    Raises:
+        MemoryError, TimeoutError: they did, whatever their death looked like.
     """
+    others = {child.pid for child in psutil.Process().children(recursive=True)}
+    deadline, end, passed = time.monotonic() + limits.seconds, threading.Event(), []
 
-    def __init__(self, limits: Limits):
-        self.limits, self.most, self.stopped = limits, 0, None
-        self._others = {child.pid for child in psutil.Process().children(recursive=True)}
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> "_Watch":
-        self._started = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._end.wait(WATCH_S) and self.stopped is None:
-            processes = [p for p in psutil.Process().children(recursive=True) if p.pid not in self._others]
+    def look() -> None:
+        while not end.wait(WATCH_S) and not passed:
+            processes = [p for p in psutil.Process().children(recursive=True) if p.pid not in others]
             memory = 0
             for process in processes:
                 with contextlib.suppress(psutil.Error):
                     memory += process.memory_info().rss
-            self.most = max(self.most, memory)
-            if memory > self.limits.memory:
-                most = f"{self.limits.memory / 2**30:.2f}"
-                self.stopped = MemoryError(f"took {memory / 2**30:.2f} GiB of memory, more than {most}")
-            elif time.monotonic() - self._started > self.limits.seconds:
-                self.stopped = TimeoutError(f"took longer than {self.limits.seconds / 60:.3g} minutes")
-            if self.stopped is not None:
-                for process in processes:
-                    with contextlib.suppress(psutil.Error):
-                        process.kill()
+            outcome.memory = max(outcome.memory, memory)
+            if memory > limits.memory:
+                most = f"{limits.memory / 2**30:.2f}"
+                passed.append(MemoryError(f"took {memory / 2**30:.2f} GiB of memory, more than {most}"))
+            elif time.monotonic() > deadline:
+                passed.append(TimeoutError(f"took longer than {limits.seconds / 60:.3g} minutes"))
+            for process in processes if passed else ():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        if passed:
+            raise passed[0]
 
 
 def _in_a_line(problem: Exception) -> str:
@@ -546,68 +511,47 @@ def _cure(problem: Exception, line: str) -> str | None:
     return None
 
 
-def _traceback(problem: Exception, staging: Path) -> str:
-    """What the cell that failed printed, without colours and without this machine's paths."""
-    return _without_paths(ANSI.sub("", "\n".join(getattr(problem, "traceback", ()))), staging)
-
-
 def _without_paths(text: str, staging: Path) -> str:
     text = text.replace(str(staging), "results/local")  # whose name may hold spaces, which STAGING stops at
     text = STAGING.sub("results/local", text).replace(str(paths.project_root()), ".")
     return text.replace(str(Path.home()), "~") if len(Path.home().parts) > 1 else text
 
 
-def _finish_copy(path: Path) -> None:
-    """Take out of an executed notebook what says when and where it was run, which stands in run.json, and widgets."""
+def _finish_copy(path: Path) -> dict[str, float]:
+    """Take out of an executed notebook what says when and where it was run, which stands in run.json, and widgets.
+
+    Returns:
+        Seconds of each cell by its id.
+    """
     notebook = nbformat.read(path, as_version=4)
-    for key in ("papermill", "widgets"):
-        notebook.metadata.pop(key, None)
+    seconds = {cell.id: cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in notebook.cells}
+    strip(notebook)
     for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"  # papermill draws one
-        if cell.cell_type == "code":  # without a kernel a widget is a progress bar that stands still
-            cell.outputs = [output for output in cell.outputs if not is_widget(output)]
         for output in cell.get("outputs", []):
+            texts = output.get("data", {})
+            for mime in [mime for mime in texts if mime.startswith("text/")]:
+                texts[mime] = _without_paths(texts[mime], path.parent)
             if "text" in output:
                 output.text = _without_paths(output.text, path.parent)
             if "traceback" in output:
                 output.traceback = [_without_paths(line, path.parent) for line in output.traceback]
-            for mime, said in output.get("data", {}).items():
-                if mime.startswith("text/"):
-                    output.data[mime] = _without_paths(said, path.parent)
-    partial = path.with_name(f".{path.name}.partial")
-    nbformat.write(notebook, partial)
-    os.replace(partial, path)
+    with record.replacing(path) as partial:
+        nbformat.write(notebook, partial)
+    return seconds
 
 
-def is_widget(output: nbformat.NotebookNode) -> bool:
-    """Whether a cell's output is a widget, of which only a line of text is left without a kernel."""
-    return any("widget" in mime for mime in output.get("data", {}))
+def strip(notebook: nbformat.NotebookNode) -> None:
+    """Take metadata of one execution out of a notebook, and widgets: without a kernel, bars that stand still.
 
-
-def _seconds_by_part(executed: Path) -> dict[str, float]:
-    """Seconds of an executed notebook's cells by what they do, see ``PARTS``; drawing cells are those with figures."""
-    heading, seconds = "", defaultdict(float)
-    for cell in nbformat.read(executed, as_version=4).cells:
-        if cell.cell_type == "markdown":
-            headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
-            heading = headings[-1].lower() if headings else heading
-            continue
-        spent = cell.metadata.get("papermill", {}).get("duration") or 0.0
-        part = next((name for name, words in PARTS.items() if re.search(words, heading)), "training and testing")
-        if "run.figure(" in cell.source or "plots." in cell.source:
-            part = "figures"
-        seconds[part] += spent
-    return dict(seconds)
-
-
-def _write_html(notebook: Path) -> None:
-    from nbconvert import HTMLExporter
-
-    page, _ = HTMLExporter().from_filename(str(notebook))
-    notebook.with_suffix(".html").write_text(page, encoding="utf-8")
+    nbconvert's ClearMetadataPreprocessor knows code cells only, and papermill writes into all.
+    """
+    notebook.metadata = nbformat.from_dict({k: v for k, v in notebook.metadata.items() if k in OWN})
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in OWN_OF_CELLS and v})
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if not any("widget" in mime for mime in o.get("data", {}))]
 
 
 def _check_record(folder: Path, parameters: dict) -> Counter:
@@ -625,18 +569,15 @@ def _check_record(folder: Path, parameters: dict) -> Counter:
     if run["parameters"] != expected:
         names = sorted(n for n in run["parameters"] | expected if run["parameters"].get(n) != expected.get(n))
         raise ValueError(f"recorded with other parameters than it was given: {', '.join(names)}")
-    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    return Counter(claim["verdict"] for claim in claims.values())
+    return Counter(verdict.verdict for verdict in record.read_verdicts(folder / "claims.json").values())
 
 
 def _prepared(path: Path, corpus: str) -> nbformat.NotebookNode:
     """The notebook to execute: without outputs, and without the cells that need a corpus where there is none."""
     notebook = nbformat.read(path, as_version=4)
-    if corpus == NO_CORPUS:
-        notebook.cells = [c for c in notebook.cells if "needs-corpus" not in c.metadata.get("tags", [])]
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    left_out = {"needs-corpus"} if corpus == NO_CORPUS else set()
+    for preprocessor in (TagRemovePreprocessor(remove_cell_tags=left_out), ClearOutputPreprocessor()):
+        notebook, _ = preprocessor.preprocess(notebook, {})
     return notebook
 
 

@@ -17,11 +17,9 @@ from PIL import Image
 
 from uncertain_affect.compute import paths
 from uncertain_affect.compute.cache import file_checksum
-from uncertain_affect.evidence import claims
-from uncertain_affect.evidence import printed as papers
+from uncertain_affect.evidence import claims, printed
 from uncertain_affect.run import publish, record, reproduce
-
-AGAIN = record.AGAIN
+from uncertain_affect.run.record import AGAIN
 
 
 @dataclass
@@ -33,8 +31,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [*self.problems]
-        lines.append(f"{len(self.runs)} runs looked at, {len(self.problems)} problems")
+        lines = [*self.problems, f"{len(self.runs)} runs looked at, {len(self.problems)} problems"]
         if self.older:
             lines.append(
                 f"{len(self.older)} of them have no checksums (older schema): of these the form and the verdicts were "
@@ -54,7 +51,7 @@ def verify(folders: Sequence[Path] = ()) -> Report:
         folders = [committed, *([record.results_root()] if record.results_root().is_dir() else [])]
     report = Report()
     for folder in folders:
-        found = list(_runs(folder))
+        found = _runs(folder)
         if not found:
             raise ValueError(f"no recorded run in {folder}: name the folder of a run, or one above it")
         for run in found:
@@ -71,20 +68,16 @@ def verify(folders: Sequence[Path] = ()) -> Report:
     return report
 
 
-def _runs(folder: Path) -> Iterator[Path]:
+def _runs(folder: Path) -> list[Path]:
     """The folders of runs: the one given, or those at their place below it, whatever they hold."""
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
     if (folder / "run.json").exists() or (folder / "claims.json").exists():
-        yield folder
-        return
-    places = [f"{profile}/*/[!.]*" for profile in record.PROFILES]
-    if folder.name in record.PROFILES:
-        places = ["*/[!.]*"]
-    elif folder.parent.name in record.PROFILES:
-        places = ["[!.]*"]
-    for place in places:
-        yield from (path for path in sorted(folder.glob(place)) if path.is_dir())
+        return [folder]
+    if folder.name in record.PROFILES or folder.parent.name in record.PROFILES:
+        below = "*/[!.]*" if folder.name in record.PROFILES else "[!.]*"
+        return [path for path in sorted(folder.glob(below)) if path.is_dir()]
+    return record.runs(folder)
 
 
 def check_generated() -> list[str]:
@@ -114,24 +107,20 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
         return problems, older
     if not older and run["checksum"] != record.checksum_of_run(run):
         problems.append(f"{folder / 'run.json'} has changed since it was recorded: restore it, or {AGAIN}")
-    where, said = folder.absolute().parts[-3:], (run["profile"], run["corpus"], run["notebook"])
-    if where != said:
-        problems.append(f"{folder} holds the run {'/'.join(said)}: move it to a folder of that name")
-    problems += _check_files(folder, run)
-    problems += _check_claims(folder, run)
-    return problems, older
+    place = run["profile"], run["corpus"], run["notebook"]
+    if folder.absolute().parts[-3:] != place:
+        problems.append(f"{folder} holds the run {'/'.join(place)}: move it to a folder of that name")
+    return [*problems, *_check_files(folder, run), *_check_claims(folder, run)], older
 
 
 def _check_files(folder: Path, run: dict) -> Iterator[str]:
     """Checksums, and that every file is one of a run and reads as what it is."""
     recorded = run.get("files")
-    names = set()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            yield f"{path} is a symbolic link: results are files of their own; {AGAIN}"
-        elif path.is_file():
-            names.add(name)
+    paths_ = [path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink()]
+    yield from (
+        f"{path} is a symbolic link: results are files of their own; {AGAIN}" for path in paths_ if path.is_symlink()
+    )
+    names = {path.relative_to(folder).as_posix() for path in paths_ if not path.is_symlink()}
     names -= {"run.json", f"{run['notebook']}.ipynb", f"{run['notebook']}.html"}  # these come after the checksums
     for name in sorted(names):
         path = folder / name
@@ -184,7 +173,7 @@ def _check_claims(folder: Path, run: dict) -> Iterator[str]:
     """That each verdict follows from its interval, and that of several parts from theirs."""
     path = folder / "claims.json"
     if path.is_symlink() or not path.is_file():
-        return  # said already
+        return  # reported with the files
     try:
         verdicts = record.read_verdicts(path)
     except ValueError as error:
@@ -192,7 +181,7 @@ def _check_claims(folder: Path, run: dict) -> Iterator[str]:
         return
     for id_, verdict in verdicts.items():
         try:
-            problem = check_verdict(papers.claim(id_), verdict)
+            problem = check_verdict(printed.claim(id_), verdict)
         except ValueError as error:
             yield f"{path} does not hold verdicts ({error}); {AGAIN}"
             return
@@ -206,19 +195,17 @@ def _check_claims(folder: Path, run: dict) -> Iterator[str]:
             yield f"{path} lacks {', '.join(missing)}, which {run['notebook']} judges; {AGAIN}"
 
 
-def check_verdict(claim: papers.Claim, verdict: claims.Verdict) -> str | None:
+def check_verdict(claim: printed.Claim, verdict: claims.Verdict) -> str | None:
     """Why a recorded verdict does not follow from its interval or its parts; None if it does."""
-    if not verdict.parts:
-        return _check_part(
-            {"kind": claim.kind, "printed": claim.printed.get("effect"), "margin": claim.margin}, verdict
-        )
     parts = verdict.parts
+    if not parts:
+        return _check_part(claim.stated(), verdict)
     if set(parts) != set(claim.parts):
-        return f"the parts are {', '.join(parts)}, those of {claim.id} are {', '.join(claim.parts) or 'none'}"
+        return f"the parts are {', '.join(parts)}, those of the claim are {', '.join(claim.parts) or 'none'}"
     for name, part in parts.items():
-        if problem := _check_part(claim.parts[name], part):
+        if problem := _check_part(claim.stated(name), part):
             return f"{name}: {problem}"
-    expected = claims.of_parts([part.verdict for part in parts.values()], claim.at_least or len(parts))
+    expected = claims.combine([part.verdict for part in parts.values()], claim.at_least or len(parts))
     if verdict.verdict != expected:
         return f"{verdict.verdict!r}, but the parts give {expected!r}"
     shown = (verdict.effect, verdict.low, verdict.high)
@@ -227,22 +214,19 @@ def check_verdict(claim: papers.Claim, verdict: claims.Verdict) -> str | None:
     return None
 
 
-def _check_part(said: dict, verdict: claims.Verdict) -> str | None:
-    if verdict.effect is None:
+def _check_part(stated: dict, verdict: claims.Verdict) -> str | None:
+    effect, low, high, printed_effect = verdict.effect, verdict.low, verdict.high, stated.get("printed")
+    if effect is None:
         if verdict.verdict != "not testable" or not verdict.reason:
             return f"{verdict.verdict!r} without an effect; only 'not testable', with a reason, has none"
         return None
-    effect, low, high = verdict.effect, verdict.low, verdict.high
     if not (low is not None and high is not None and low <= effect <= high):
         return f"the effect {effect} does not lie in its interval, {low} to {high}"
-    printed = said.get("printed")
-    ratio = effect / printed if printed else None
+    ratio = effect / printed_effect if printed_effect else None
     if (ratio is None) != (verdict.size_ratio is None) or (ratio and not math.isclose(ratio, verdict.size_ratio)):
         return f"measured over printed is {ratio}, not {verdict.size_ratio}"
     # the interval is the one that was judged by, whatever its level; without width it is no evidence unless counted
     counted = low == high and not verdict.reason.startswith("the same in every unit")
-    given = dataclasses.replace(
-        claims.Effect.counted(effect), low=low, high=high, se=high - low, exact=counted, level=claims.LEVEL
-    )
-    expected = claims.judge(said["kind"], given, margin=said.get("margin"), printed=printed).verdict
+    given = dataclasses.replace(claims.Effect.counted(effect), low=low, high=high, se=high - low, exact=counted)
+    expected = claims.judge(stated["kind"], given, margin=stated.get("margin"), printed=printed_effect).verdict
     return None if verdict.verdict == expected else f"{verdict.verdict!r}, but the interval gives {expected!r}"

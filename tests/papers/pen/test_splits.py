@@ -8,6 +8,7 @@ import torch
 from uncertain_affect.papers import pen
 from uncertain_affect.papers.pen import splits
 from uncertain_affect.training import finetune
+from uncertain_affect.training.fit import History
 
 from .conftest import SMALL, TRUNK, corpus, frames, generator
 

@@ -1,0 +1,30 @@
+"""What the tests of the driver, of records and of promotion make: notebooks and effects."""
+
+import nbformat
+from nbformat import v4
+
+from uncertain_affect.evidence.claims import Effect
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def effect(estimate, half_width=0.01, **other):
+    low, high = estimate - half_width, estimate + half_width
+    return Effect(estimate, low, high, half_width / 2, 4.0, 0.0, n_seeds=5, n_clusters=3553, **other)
+
+
+def make_notebook(parameters, *sources, title="# Title", paper="uncnet", **about):
+    """A notebook of a parameters cell, unless it is None, and the sources; a pair of sources is (source, tags)."""
+    cells = [v4.new_markdown_cell(title)]
+    for source in ([] if parameters is None else [(parameters, ["parameters"])]) + list(sources):
+        source, tags = source if isinstance(source, tuple) else (source, [])
+        cells.append(v4.new_code_cell(source.strip(), metadata={"tags": tags} if tags else {}))
+    about = {"paper": paper, "corpora": [], "tables": [], "figures": [], "claims": []} | about
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL, "uncertain_affect": about})
+
+
+def write_notebook(folder, name, parameters, *sources, **about):
+    path = folder / f"{name}.ipynb"
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(make_notebook(parameters, *sources, **about), path)
+    return path
