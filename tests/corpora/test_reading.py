@@ -1,6 +1,3 @@
-import doctest
-import importlib
-
 import numpy as np
 import pytest
 import trees
@@ -21,12 +18,6 @@ def file(tmp_path):
         return File(path, CURE)
 
     return make
-
-
-@pytest.mark.parametrize("module", ["base", "ferplus", "reading", "talkturns"])
-def test_examples_in_docstrings(module):
-    done = doctest.testmod(importlib.import_module(f"uncertain_affect.corpora.{module}"))
-    assert done.attempted > 0 == done.failed
 
 
 # --- text ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,3 @@
-import doctest
 import math
 
 import pytest
@@ -13,10 +12,6 @@ from uncertain_affect.training import temperature
 def fitted(z, y):
     loss = F.cross_entropy if z.ndim == 2 else F.binary_cross_entropy_with_logits
     return temperature.fit_temperature(lambda t: float(loss(z.double() / t, y if z.ndim == 2 else y.double())))
-
-
-def test_the_example():
-    assert doctest.testmod(temperature) == (0, 1)
 
 
 @settings(deadline=None, max_examples=15)

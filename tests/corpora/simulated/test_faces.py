@@ -1,6 +1,5 @@
 """The procedural face: what each action unit, trait and condition does to landmarks and pixels."""
 
-import doctest
 import math
 from dataclasses import fields, replace
 from functools import partial
@@ -12,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from scipy.ndimage import gaussian_filter
 
-from uncertain_affect.corpora.simulated import faces, raters
 from uncertain_affect.corpora.simulated.constants import ACTION_UNITS
 from uncertain_affect.corpora.simulated.faces import HAIR_STYLES, OCCLUSIONS, Identity, Nuisance, landmarks, render
 from uncertain_affect.corpora.simulated.faces.canvas import LUMA
@@ -426,8 +424,3 @@ def test_severity_scales_how_far_conditions_stray():
 def test_bad_input_is_refused(use, message):
     with pytest.raises(ValueError, match=message):
         use()
-
-
-@pytest.mark.parametrize("module", [faces, raters])
-def test_examples_in_docstrings(module):
-    assert doctest.testmod(module) == (0, 2)
