@@ -77,8 +77,9 @@ UTTERANCES = (
 DIALOGUE = trees_iemocap.DIALOGUES[0]
 TONES = trees_iemocap.tones()["iemocap/" + turns.VOKATURI]
 LUMINANCE = [",".join(ceap360vr.LUMINANCE_HEADER), *(f"{i}" + ",7" * 9 for i in range(61))]
+AU_HEADER = ",".join(f"AU{unit}" for unit in AFFWILD2_UNITS)
 AFFWILD2 = {
-    "AU": text(",".join(f"AU{unit}" for unit in AFFWILD2_UNITS), "0,1,0,0,0,0,0,0,0,0,1,-1"),
+    "AU": text(AU_HEADER, "0,1,0,0,0,0,0,0,0,0,1,-1"),
     "EXPR": text(",".join(EXPRESSIONS), "-1", "3"),
     "VA": text("valence,arousal", "0.1,-0.2", "-5,-5"),
 }
@@ -109,6 +110,10 @@ PARSERS = {
         f"affwild2 {task.lower()}": Parser(functools.partial(affwild2.read_labels, task=task), "1.txt", seed)
         for task, seed in AFFWILD2.items()
     },
+    "affwild2 list": Parser(
+        affwild2.read_list, "train_set.txt",
+        text("image,valence,arousal,expression," + AU_HEADER, "130/00002.jpg,0,1,2" + ",0" * 12),
+    ),
     "openface": Parser(openface.read, "video.csv", next(iter(trees_iemocap.faces(2, 1).values()))),
     "recola gold standard": Parser(
         lambda path: recola.read_gold(path, "dev_1"), "dev_1.arff", trees_recola.gold("dev_1", "valence", 9)

@@ -106,6 +106,58 @@ def test_check_misses_a_task(tmp_path):
     assert set(table.index[~table["fine"]]) == {"videos, va train", "videos, va val"}
 
 
+# --- lists of the multi-task challenge ----------------------------------------------------------------------------
+
+HEADER = "image,valence,arousal,expression," + ",".join(f"AU{unit}" for unit in affwild2.UNITS[12])
+
+
+def listed(train, val):
+    """The whole corpus with lists of frames in the place of label files."""
+    folder = "affwild2/MTL_Challenge/"
+    lists = {
+        folder + "train_set.txt": trees.text(HEADER, *train),
+        folder + "validation_set.txt": trees.text(HEADER, *val),
+    }
+    return {file: content for file, content in WHOLE.items() if "/annotations/" not in file} | lists
+
+
+def test_the_lists_of_the_multi_task_challenge(load):
+    units = ",1" * 11
+    train = [f"130/00003.jpg,0.5,-0.25,4,0{units}", f"130/00001.jpg,-5,-5,-1,-1{units}"]
+    files = listed(train, [f"video85/00002.jpg,0.1,0.2,7,1{units}"])
+    data = load(files)
+    assert data.video.tolist() == ["130"] * 3 + ["video85"] * 2
+    assert data.expression.tolist() == [-1, -1, 4, -1, -1]
+    assert data.valence_arousal[2].tolist() == [0.5, -0.25]
+    assert data.au[:, 0].tolist() == [-1, -1, 0, -1, 1]
+    assert data.subsets["au train"].tolist() == data.subsets["va train"].tolist() == [True] * 3 + [False] * 2
+    assert data.subsets["expression val"].tolist() == [False] * 3 + [True] * 2
+    assert data.left_out == {affwild2.IS_OTHER: 1}
+    assert load(WHOLE | files).checksum() == load().checksum()  # beside label files they are passed over
+    with pytest.raises(CorpusError, match="130 is in both lists"):
+        load(listed(train, train))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        *((f"{place},0,0,0" + ",0" * 12, "not <video>/<frame>.jpg") for place in (
+            "../130/00001.jpg", "../00001.jpg", "/etc/00001.jpg", "..\\..\\a/00001.jpg", "130/00000.jpg", "130/1.gif",
+        )),
+        ("130/00002.jpg,0,0,0" + ",0" * 12, "frame .* a second time"),
+        ("130/00001.jpg,nan,0,0" + ",0" * 12, "valence 'nan'"),
+        ("130/00001.jpg,0,0,8" + ",0" * 12, "expression '8'"),
+        ("130/00001.jpg,0,0,0" + ",0" * 11, "15 columns where 16"),
+        ("", "0 columns where 16"),
+    ],
+)  # fmt: skip
+def test_malformed_lists(load, row, reason):
+    fine = "130/00002.jpg,0,0,0" + ",0" * 12
+    with pytest.raises(CorpusError, match=reason) as error:
+        load(listed([fine, row, fine.replace("2.", "3.")], [fine.replace("130", "video85")]))
+    assert error.value.line == 3
+
+
 # --- lines, crops and videos that do not match --------------------------------------------------------------------
 
 

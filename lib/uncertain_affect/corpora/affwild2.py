@@ -5,8 +5,8 @@ competitions. Under `<data root>/affwild2/`:
 
 - annotations of one competition, in a folder of any name: `AU_Set`, `EXPR_Set` and `VA_Set` (2020, 2021), or
   `AU_Detection_Challenge`, `EXPR_Classification_Challenge` (2022, 2023) or `EXPR_Recognition_Challenge` (2024), and
-  `VA_Estimation_Challenge`; in each `Train_Set/<video>.txt` and `Validation_Set/<video>.txt`. The lists of
-  single frames in `MTL_Challenge` are not read.
+  `VA_Estimation_Challenge`; in each `Train_Set/<video>.txt` and `Validation_Set/<video>.txt`. Where only
+  `MTL_Challenge/{train_set,validation_set}.txt` is there, it is read.
 - `cropped_aligned/<video>/00001.jpg`, the crops as they are shipped, 112 x 112 pixels.
 - `videos/*/<video>.mp4` (or .avi), only asked how many frames they have, and not at all where they are not there.
 
@@ -43,6 +43,8 @@ FOLDERS = {
     "VA": ("VA_Set", "VA_Estimation_Challenge"),
 }
 PARTS = {"train": "Train_Set", "val": "Validation_Set"}
+# Of the multi-task challenge, one list of frames for all tasks in each part.
+MTL_FOLDER, MTL_LISTS = "MTL_Challenge", {"train": "train_set.txt", "val": "validation_set.txt"}
 SUBSETS = {"AU": "au", "EXPR": "expression", "VA": "va"}
 UNITS = {12: (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26), 8: (1, 2, 4, 6, 12, 15, 20, 25)}  # 8 in 2020 alone
 EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
@@ -63,6 +65,7 @@ GET = (
 VIDEO = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}")  # 6-30-1920x1080_left, 122-60-1920x1080-1, video10_1_left
 _PERSON = re.compile("_(?:left|right)$")
 _RATE = re.compile("-([1-9][0-9]{0,2})-[0-9]+x[0-9]+")
+_CROP = re.compile(r"([^/\\]{1,200})/\s*([0-9]{1,7})\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 # Why a line, or a crop, is left out.
@@ -78,11 +81,12 @@ IS_OTHER = "label of a frame: the expression Other"
 
 @dataclass(frozen=True)
 class _Track:
-    """The labels of one task in one video, for frames 1 to n."""
+    """The labels of one task in one video, for frames 1 to n; `whole` where every frame of the video has a line."""
 
     part: str
     labels: np.ndarray
     path: Path
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,11 +121,7 @@ def load(root: Path, size: int = 112, colour: bool = True, every: int = 1, longe
         raise CorpusError(f"every is 1 or more, and so is longest, not {every} and {longest}")
     folder = root / "affwild2"
     videos = _videos(folder)
-    unlabelled = {
-        "AU": np.full(_n_units(videos), -1, np.int8),
-        "EXPR": np.int64(-1),
-        "VA": np.full(2, MISSING, np.float32),
-    }
+    n_units = _n_units(videos)
     files, names, times, left_out = [], [], [], Counter()
     labels, parts = defaultdict(list), defaultdict(list)
     for video in videos:
@@ -132,9 +132,9 @@ def load(root: Path, size: int = 112, colour: bool = True, every: int = 1, longe
         names += [video.name] * len(chosen)
         times += [(frame - 1) / _fps(video.name) for frame in chosen]
         rows = np.array(chosen, dtype=np.int64) - 1
-        for task, unknown in unlabelled.items():
+        for task, unlabelled in _unlabelled(len(rows), n_units).items():
             track = video.tracks.get(task)
-            labels[task].append(track.labels[rows] if track else np.full((len(rows), *unknown.shape), unknown))
+            labels[task].append(track.labels[rows] if track else unlabelled)
             parts[task] += [track.part if track else ""] * len(rows)
     if not files:
         raise CorpusError("no frame with labels has a crop", path=folder / "cropped_aligned", cure=GET)
@@ -192,13 +192,13 @@ def check(root: Path) -> list[CheckRow]:
 
 
 def _task_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each task that is there; at most three levels down.
+    """The folder of each task that is there, or that of the lists for all of them; at most three levels down.
 
     Raises:
         CorpusError: two folders hold annotations of one task.
     """
     found = {}
-    for task, names in FOLDERS.items():
+    for task, names in [*FOLDERS.items(), (MTL_FOLDER, (MTL_FOLDER,))]:
         patterns = [f"{above}{name}" for name in names for above in ("", "[!.]*/", "[!.]*/[!.]*/")]
         places = sorted(place for pattern in patterns for place in folder.glob(pattern) if place.is_dir())
         if len(places) > 1:
@@ -206,6 +206,8 @@ def _task_folders(folder: Path) -> dict[str, Path]:
             raise CorpusError(reason, path=places[1], cure="Keep those of one competition")
         if places:
             found[task] = places[0]
+    if len(found) > 1:
+        found.pop(MTL_FOLDER, None)
     return found
 
 
@@ -215,6 +217,12 @@ def _videos(folder: Path) -> list[_Video]:
     if not places:
         raise CorpusError("no AU_Set, EXPR_Set or VA_Set, or their later names", path=folder, cure=GET)
     tracks: dict[str, dict[str, _Track]] = defaultdict(dict)
+    lists = places.pop(MTL_FOLDER, None)
+    for part, name in MTL_LISTS.items() if lists else ():
+        for video, labels in read_list(lists / name).items():
+            if video in tracks:
+                raise CorpusError(f"{video} is in both lists", path=lists / name, cure="A video has one part of a task")
+            tracks[video] = {task: _Track(part, labels[task], lists / name, whole=False) for task in labels}
     for task, part in product(places, PARTS):
         for path in entries(places[task] / PARTS[part], GET):
             if path.suffix != ".txt":
@@ -227,7 +235,7 @@ def _videos(folder: Path) -> list[_Video]:
             tracks[path.stem][task] = _Track(part, read_labels(path, task), path)
     videos = []
     for name, of_video in sorted(tracks.items()):
-        crops, left_out = _crops(folder, name, [len(track.labels) for track in of_video.values()])
+        crops, left_out = _crops(folder, name, list(of_video.values()))
         if "EXPR" in of_video:
             expression = of_video["EXPR"].labels
             left_out[IS_OTHER] += int((expression == OTHER).sum())
@@ -247,24 +255,35 @@ def _n_units(videos: Sequence[_Video]) -> int:
     return n
 
 
-def _crops(folder: Path, video: str, lengths: Sequence[int]) -> tuple[dict[int, Path], Counter]:
+def _unlabelled(n: int, n_units: int) -> dict[str, np.ndarray]:
+    """Labels of each task for n frames that have none."""
+    return {
+        "AU": np.full((n, n_units), -1, np.int8),
+        "EXPR": np.full(n, -1, np.int64),
+        "VA": np.full((n, 2), MISSING, np.float32),
+    }
+
+
+def _crops(folder: Path, video: str, tracks: Sequence[_Track]) -> tuple[dict[int, Path], Counter]:
     """A video's crops by frame, of frames that its labels reach, and what is left out of it.
 
     Args:
         folder: of the corpus.
         video: its name.
-        lengths: of its label files.
+        tracks: its labels; crops and videos are compared with those that are whole.
     """
     left_out = Counter()
+    lengths = [len(track.labels) for track in tracks]
     crops = images.numbered(folder / "cropped_aligned" / video)
     length, longest, last = min(lengths), max(lengths), max(crops, default=0)
-    n_frames = _frames_in_video(folder, video)
-    if longest > length + 1 or last > length + 1 or (n_frames is not None and abs(n_frames - length) > 1):
-        return {}, Counter({DISAGREE: longest})
-    left_out[BEYOND_OTHERS] = longest - length
-    left_out[NO_LINE] = int(last == length + 1 or n_frames == length + 1)
-    left_out[BEYOND_VIDEO] = int(n_frames == length - 1)
-    length -= left_out[BEYOND_VIDEO]
+    if all(track.whole for track in tracks):
+        n_frames = _frames_in_video(folder, video)
+        if longest > length + 1 or last > length + 1 or (n_frames is not None and abs(n_frames - length) > 1):
+            return {}, Counter({DISAGREE: longest})
+        left_out[BEYOND_OTHERS] = longest - length
+        left_out[NO_LINE] = int(last == length + 1 or n_frames == length + 1)
+        left_out[BEYOND_VIDEO] = int(n_frames == length - 1)
+        length -= left_out[BEYOND_VIDEO]
     crops = {frame: path for frame, path in crops.items() if 1 <= frame <= length}
     if crops:
         last = min(last, length)
@@ -300,7 +319,7 @@ def read_labels(path: Path, task: str) -> np.ndarray:
         raise file.error(f"{len(rows):,} lines are more than a video has frames")
     names = [name.lower() for name in header]
     if task == "AU":
-        return _units(file, names, rows)
+        return _units(Table(file, names, rows), names)
     if task == "VA":
         expected, fits = ("valence", "arousal"), names == ["valence", "arousal"]
     else:  # the names of the expressions, or one word
@@ -311,8 +330,47 @@ def read_labels(path: Path, task: str) -> np.ndarray:
         raise file.error(f"the header is {','.join(header)[:60]!r}, not {','.join(expected)}", 1)
     if task == "EXPR":
         return Table(file, ["expression"], rows).codes("expression", EXPRESSION)
+    return _valence_arousal(Table(file, names, rows))
+
+
+def read_list(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Labels by video and task from a list of frames `<video>/<frame>.jpg,valence,arousal,expression,AU1,...,AU26`.
+
+    They are as of :func:`read_labels`, for frames 1 to the last that is listed; those not listed have no label.
+
+    Raises:
+        CorpusError: the header is another one, a line is not a label, names no crop, or a frame a second time.
+    """
+    file = File(path, GET)
+    (_, header), *rows = file.rows(quotes=False)
+    names = ["image", *(name.lower() for name in header[1:])]
+    if names[1:4] != ["valence", "arousal", "expression"]:
+        reason = f"the header is {','.join(header)[:60]!r}, not image,valence,arousal,expression and action units"
+        raise file.error(reason, 1)
     table = Table(file, names, rows)
-    values = np.stack([table.values(name, _affect, "neither from -1 to 1 nor -5") for name in names], axis=1)
+    crops = [_CROP.fullmatch(cell) for cell in table.columns["image"]]
+    wrong = [not (crop and VIDEO.fullmatch(crop[1]) and 1 <= int(crop[2]) <= MAX_LINES) for crop in crops]
+    table.refuse(wrong, lambda row: f"{table.columns['image'][row][:60]!r} is not <video>/<frame>.jpg")
+    table.refuse_repeated(((crop[1], int(crop[2])) for crop in crops), "frame")
+    listed = {
+        "AU": _units(table, names[4:]),
+        "EXPR": table.codes("expression", EXPRESSION),
+        "VA": _valence_arousal(table),
+    }
+    videos, index = np.array([crop[1] for crop in crops], dtype=str), np.array([int(crop[2]) - 1 for crop in crops])
+    found = {}
+    for video in np.unique(videos).tolist():
+        rows = np.flatnonzero(videos == video)
+        found[video] = _unlabelled(index[rows].max() + 1, listed["AU"].shape[1])
+        for task, labels in found[video].items():
+            labels[index[rows]] = listed[task][rows]
+    return found
+
+
+def _valence_arousal(table: Table) -> np.ndarray:
+    """Valence and arousal (n, 2), float32; both are missing where one is."""
+    unlike = "neither from -1 to 1 nor -5"
+    values = np.stack([table.values(name, _affect, unlike) for name in ("valence", "arousal")], axis=1)
     values[(values == MISSING).any(axis=1)] = MISSING
     return values.astype(np.float32)
 
@@ -322,12 +380,12 @@ def _affect(cell: str) -> float | None:
     return value if value is not None and (value == MISSING or -1 <= value <= 1) else None
 
 
-def _units(file: File, names: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> np.ndarray:
-    """The action units (n, units), int8, in the order of their numbers."""
+def _units(table: Table, names: Sequence[str]) -> np.ndarray:
+    """The action units (n, units), int8, in the order of their numbers, of the columns `names`, which shall be they."""
     units = sorted(int(name[2:]) if re.fullmatch("au[0-9]{1,2}", name) else -1 for name in names)
     if tuple(units) != UNITS.get(len(units)):
-        raise file.error(f"the header is {','.join(names)[:60]!r}, not AU{',AU'.join(map(str, UNITS[12]))}", 1)
-    table = Table(file, names, rows)
+        reason = f"the header is {','.join(names)[:60]!r}, not AU{',AU'.join(map(str, UNITS[12]))}"
+        raise table.file.error(reason, 1)
     return np.stack([table.codes(f"au{unit}", OCCURRENCE) for unit in units], axis=1).astype(np.int8)
 
 
