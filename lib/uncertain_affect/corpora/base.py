@@ -325,7 +325,9 @@ class Dialogues(Corpus):
 
     def _counts(self):
         table = pd.DataFrame({"dialogue": self.dialogue, "speaker": self.speaker}).groupby(self.split)
-        counts = table.agg(turns=("speaker", "size"), dialogues=("dialogue", "nunique"), speakers=("speaker", "nunique"))
+        counts = table.agg(
+            turns=("speaker", "size"), dialogues=("dialogue", "nunique"), speakers=("speaker", "nunique")
+        )
         return counts.reindex(SPLITS, fill_value=0)
 
 

@@ -8,8 +8,7 @@ holds the checksum of this file's values. A claim that does not come out is a re
 import torch
 
 from uncertain_affect.compute.cache import content_key
-from uncertain_affect.corpora.bp4d import FOLDS as BP4D_FOLDS
-from uncertain_affect.corpora.disfa import FOLDS as DISFA_FOLDS
+from uncertain_affect.corpora import bp4d, disfa
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)  # those that any paper here codes
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -104,8 +103,8 @@ BP4D_TASKS[[3, 5]] = torch.tensor([[-0.46, 0.54], [-0.50, 0.30]])
 # Published: coded frames of each task over all people, and the frames a second of the cameras.
 BP4D_TASK_FRAMES = (20074, 20837, 12821, 20208, 20795, 19553, 20339, 12220)
 BP4D_FPS, DISFA_FPS = 25.0, 20.0
-# Published: the subject-exclusive folds used since JAA-Net (Shao et al., 2018), BP4D_FOLDS and DISFA_FOLDS, are those
-# by which the corpora themselves are read.
+# Published: the subject-exclusive folds used since JAA-Net (Shao et al., 2018), as for the corpora themselves.
+BP4D_FOLDS, DISFA_FOLDS = bp4d.FOLDS, disfa.FOLDS
 DISFA_FRAMES = 4845
 # Published: DISFA's people watched clips made for happiness, surprise, fear, disgust and sadness (Mavadati et al.,
 # 2013); chosen: their order, and that a clip moves its watchers half as far as the word says.
