@@ -112,16 +112,13 @@ def check_rows(recordings: Sequence[Recording], coding: Coding, share_with_face:
         coding: of the corpus.
         share_with_face: of the frames, at least.
     """
-    rows = []
-    for fold, (subjects, frames, positives) in enumerate(
-        zip(coding.folds, coding.frames, coding.positives, strict=True), 1
-    ):
+    rows, published = [], zip(coding.folds, coding.frames, coding.positives, strict=True)
+    for fold, (subjects, n_frames, positives) in enumerate(published, start=1):
         labels = [recording.labels for recording in recordings if recording.subject in subjects]
-        found = sum((of_recording == 1).sum(axis=0) for of_recording in labels) + np.zeros(len(positives), int)
-        rows.append(counted(f"coded frames, fold {fold}", frames, sum(map(len, labels))))
-        rows += [
-            counted(f"{name}, fold {fold}", *n) for name, *n in zip(coding.au_names, positives, found, strict=True)
-        ]
+        labels = np.concatenate([np.empty((0, len(positives))), *labels])
+        rows.append(counted(f"coded frames, fold {fold}", n_frames, len(labels)))
+        for name, *counts in zip(coding.au_names, positives, (labels == 1).sum(axis=0), strict=True):
+            rows.append(counted(f"{name}, fold {fold}", *counts))
     total = sum(len(recording.faces) for recording in recordings)
     faces = sum(face is not None for recording in recordings for face in recording.faces)
     few = ("coded frames with a face", f"{total:,}, or a few less", f"{faces:,}", faces >= share_with_face * total > 0)

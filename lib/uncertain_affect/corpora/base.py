@@ -44,6 +44,7 @@ class Corpus:
     def __post_init__(self):
         for name, values in (self.truth or {}).items():
             self._check(f"truth[{name!r}]", values, (...,))
+        self._check_fields()
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[2].name))  # the first field of the shape itself
@@ -63,6 +64,10 @@ class Corpus:
     def left_out_rows(self) -> list[CheckRow]:
         """Rows of `check` that show what is left out, whatever it is."""
         return [(f"left out: {reason}", "some", f"{count:,}", True) for reason, count in self.left_out.items()]
+
+    def _check_fields(self) -> None:
+        """Raise unless the fields of the shape are what it says they are."""
+        raise NotImplementedError
 
     def _counts(self) -> pd.DataFrame:
         """Counts, a row for each part; the first column is that of its examples."""
@@ -130,8 +135,7 @@ class Expressions(Corpus):
     groups: Tensor
     classes: tuple[str, ...]
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check("images", self.images, (None, None), (torch.uint8,))
         self._check("votes", self.votes, (len(self.classes),), INTEGER)
         self._check_values("votes", self.votes >= 0, "0 or more")
@@ -146,8 +150,7 @@ class Expressions(Corpus):
         """
         chosen = torch.as_tensor(mask)
         self._check("subset(mask)", chosen, (), (torch.bool,))
-        taken = {name: getattr(self, name)[chosen] for name in ("images", "votes", "groups")}
-        taken |= {name: getattr(self, name)[chosen.numpy()] for name in ("split", "names")}
+        taken = {name: getattr(self, name)[chosen.numpy()] for name in ("images", "votes", "groups", "split", "names")}
         truth = None if self.truth is None else {name: values[chosen] for name, values in self.truth.items()}
         return replace(self, **taken, truth=truth)
 
@@ -186,8 +189,7 @@ class ActionUnits(Corpus):
     subject: np.ndarray
     fold: Tensor
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check("images", self.images, (...,))
         self._check("labels", self.labels, (len(self.au_names),), INTEGER)
         self._check_values("labels", (self.labels >= -1) & (self.labels <= 1), "0, 1 or -1 (unknown)")
@@ -220,8 +222,7 @@ class AffectTraces(Corpus):
     video: np.ndarray
     time: Tensor
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         if isinstance(self.inputs, Tensor) and self.inputs.dtype == torch.uint8:
             self._check("inputs", self.inputs, (None, None))
         else:
@@ -260,8 +261,7 @@ class AffectVideos(Corpus):
     time: Tensor
     subsets: Mapping[str, Tensor]
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check("frames", self.frames, (...,))
         self._check("audio", self.audio, (...,), FLOAT)
         self._check("au", self.au, (None,), INTEGER)
@@ -314,8 +314,7 @@ class Dialogues(Corpus):
     auxiliary: Mapping[str, Tensor]
     split: np.ndarray
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check_text("turns", "speaker", "dialogue", "split")
         for name in ("start", "end"):
             self._check(name, getattr(self, name), (), FLOAT)
@@ -324,10 +323,9 @@ class Dialogues(Corpus):
                 self._check(f"{kind}[{name!r}]", values, (...,))
 
     def _counts(self):
-        table = pd.DataFrame({"dialogue": self.dialogue, "speaker": self.speaker}).groupby(self.split)
-        counts = table.agg(
-            turns=("speaker", "size"), dialogues=("dialogue", "nunique"), speakers=("speaker", "nunique")
-        )
+        table = pd.DataFrame({"dialogues": self.dialogue, "speakers": self.speaker}).groupby(self.split)
+        counts = table.nunique()
+        counts.insert(0, "turns", table.size())
         return counts.reindex(SPLITS, fill_value=0)
 
 

@@ -128,10 +128,7 @@ def load(root: Path) -> AffectTraces:
         if not any(path.is_file() for path in files.values()):
             left_out["no files of the person"] += len(VIDEOS) * SECONDS
             continue
-        samples = {
-            reason: _samples(files[reason], part, person) if files[reason].is_file() else {}
-            for reason, part in PARTS.items()
-        }
+        samples = {reason: _samples(files[reason], part, person) for reason, part in PARTS.items()}
         left_out["training video V0"] += SECONDS * (TRAINING_VIDEO in samples["no annotation"])
         for video in VIDEOS:
             traces, head, fixations = (part.get(video, np.empty((0, 4))) for part in samples.values())
@@ -322,7 +319,9 @@ def _parsed(file: File, take: Callable):
 
 
 def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
-    """The samples (n, columns) float64 of each video that there are any of, checked."""
+    """The samples (n, columns) float64 of each video that there are any of, checked; none without the file."""
+    if not path.is_file():
+        return {}
 
     def take(content) -> tuple[str, list[tuple[str, np.ndarray]]]:
         (record,) = content[part.top]
@@ -381,16 +380,12 @@ def _luminance(path: Path, rates: dict[str, float]) -> dict[str, np.ndarray]:
     table = File(path, GET).table(LUMINANCE_HEADER)
     frames = np.arange(len(table))
     table.refuse(table.text("Frame") != frames.astype(str), lambda row: f"not frame {row}")
-
-    def level(cell: str) -> float | None:
-        return number(cell) if cell else 0.0
-
     features = {}
     for video in VIDEOS:
         blank = table.text(video) == ""
         length = 1 + int(np.flatnonzero(~blank).max(initial=-1))
         table.refuse(blank[:length], lambda _, video=video: f"the luminance of {video} is blank before its last frame")
-        levels = table.values(video, level, "no number from 0 to 255", 0, 255)[:length]
+        levels = table.values(video, lambda cell: number(cell or "0"), "no number from 0 to 255", 0, 255)[:length]
         if length <= (SECONDS - 1) * rates[video]:
             reason = f"the luminance of {video} ends with frame {length - 1}, before second {SECONDS - 1}"
             raise table.file.error(reason, table.lines[length - 1] if length else 1)

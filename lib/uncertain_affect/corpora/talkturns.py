@@ -139,9 +139,8 @@ def shown_actions(start: ArrayLike, end: ArrayLike, time: ArrayLike, presence: A
     n_known, n_present = count(presence >= 0), count(presence == 1)
     throughout = dict(zip(ACTION_UNITS, ((n_known > 0) & (n_present == n_known)).T, strict=True))
     smiled = _enough_smile(time, (presence[:, [ACTION_UNITS.index("AU6"), ACTION_UNITS.index("AU12")]] == 1).all(1))
-    return np.stack(
-        [smiled[first] < stop, *(throughout[unit] for unit in ("AU12", "AU5", "AU17", "AU20", "AU25"))], axis=1
-    )
+    others = [throughout[unit] for unit in ("AU12", "AU5", "AU17", "AU20", "AU25")]
+    return np.stack([smiled[first] < stop, *others], axis=1)
 
 
 def _enough_smile(time: Floats, smiles: NDArray[np.bool_]) -> NDArray[np.intp]:
