@@ -484,9 +484,6 @@ def test_a_damaged_table_of_luminance_is_refused(root):
 def test_people_with_odd_numbers_are_the_source(tmp_path):
     write_corpus(tmp_path, people=(1, 2, 11, 3, 12))
     assert ceap360vr.source_people(load(tmp_path)) == ("P1", "P3", "P11")
-    name = np.array(["train_1"])
-    with pytest.raises(ValueError, match="called P1 to P32, not 'train_1'"):
-        ceap360vr.source_people(AffectTraces(torch.zeros(1, 1), torch.zeros(1, 2), name, name, torch.zeros(1)))
 
 
 def test_every_file_that_is_read_has_a_source():

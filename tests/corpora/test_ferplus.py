@@ -380,9 +380,3 @@ def test_proportions_are_over_nine_classes_with_single_votes():
     assert shares.tolist() == [[0.5, 0, 0, 0.125, 0, 0, 0, 0, 0.375], [0, 1, 0, 0, 0, 0, 0, 0, 0]]
     with pytest.raises(ValueError, match="no vote among the nine classes in row 1"):
         ferplus.proportions(torch.tensor([[1] * 10, NO_FACE]))
-
-
-@pytest.mark.parametrize("rule", [ferplus.proportions, ferplus.majority])
-def test_rules_take_ten_classes(rule):
-    with pytest.raises(ValueError, match=r"votes must be \(N, 10\), not \(2, 9\)"):
-        rule(torch.ones((2, 9), dtype=torch.int64))

@@ -117,7 +117,7 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
             with pytest.raises(CorpusError, match="decompression bomb"):
                 read()
     monkeypatch.setattr(images, "MAX_BYTES", 100)
-    with pytest.raises(CorpusError, match="more than a crop can have"):
+    with pytest.raises(CorpusError, match="more than such a file can have"):
         decode(path, 16, True)
 
 

@@ -133,16 +133,3 @@ def test_bad_turns_are_refused(changed, message):
     turns = {"speaker": ["a", "b"], "start": [0, 1], "end": [1, 2], "text": ["yes", "no"]}
     with pytest.raises(ValueError, match=message):
         Talkturns(**turns | changed)
-
-
-@pytest.mark.parametrize(
-    "time, presence, message",
-    [
-        ([0, 1], np.zeros((2, 5)), r"presence must have shape \(2, 6\), not \(2, 5\)"),
-        ([0, 1], np.full((2, 6), 5), r"1 \(present\), 0 \(absent\) or -1"),
-        ([0, 0.5, 0.5], np.zeros((3, 6)), r"0\.5 s follows 0\.5 s; sort the frames"),
-    ],
-)
-def test_bad_frames_are_refused(time, presence, message):
-    with pytest.raises(ValueError, match=message):
-        shown_actions([0], [1], time, presence)

@@ -62,7 +62,7 @@ def about(name: str) -> About:
     Raises:
         CorpusError: the name is unknown.
     """
-    _check_name(name)
+    _module(name)  # or the name is unknown
     texts = yaml.safe_load(Path(__file__).with_name("about.yaml").read_text(encoding="utf-8"))
     return About(**texts[name])
 
@@ -78,10 +78,6 @@ def check(name: str, root: str | os.PathLike | None = None) -> pd.DataFrame:
 
 
 def _module(name: str) -> ModuleType:
-    _check_name(name)
-    return importlib.import_module(f"{__name__}.{name}")
-
-
-def _check_name(name: str) -> None:
     if name not in KNOWN:
         raise CorpusError(f"no corpus is called {name!r}", cure=f"Known: {', '.join(KNOWN)}")
+    return importlib.import_module(f"{__name__}.{name}")

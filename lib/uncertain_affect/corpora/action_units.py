@@ -104,7 +104,7 @@ def assemble(
     )
 
 
-def check_rows(recordings: Iterable[Recording], coding: Coding, share_with_face: float) -> list[CheckRow]:
+def check_rows(recordings: Sequence[Recording], coding: Coding, share_with_face: float) -> list[CheckRow]:
     """Coded frames, and those that show each action unit, by fold; and how many frames have a face.
 
     Args:
@@ -112,17 +112,14 @@ def check_rows(recordings: Iterable[Recording], coding: Coding, share_with_face:
         coding: of the corpus.
         share_with_face: of the frames, at least.
     """
-    fold_of, folds = coding.fold_of, range(1, len(coding.folds) + 1)
-    frames, positives, faces = np.zeros(len(folds), int), np.zeros((len(folds), len(coding.units)), int), 0
-    for recording in recordings:
-        fold = fold_of[recording.subject] - 1
-        frames[fold] += len(recording.labels)
-        positives[fold] += (recording.labels == 1).sum(axis=0)
-        faces += sum(face is not None for face in recording.faces)
-    total = int(frames.sum())
-    rows = [counted(f"coded frames, fold {fold}", coding.frames[fold - 1], frames[fold - 1]) for fold in folds]
-    for fold in folds:
-        expected, found = coding.positives[fold - 1], positives[fold - 1]
-        rows += [counted(f"{name}, fold {fold}", *n) for name, *n in zip(coding.au_names, expected, found, strict=True)]
+    rows, published = [], zip(coding.folds, coding.frames, coding.positives, strict=True)
+    for fold, (subjects, n_frames, positives) in enumerate(published, start=1):
+        labels = [recording.labels for recording in recordings if recording.subject in subjects]
+        labels = np.concatenate([np.empty((0, len(positives))), *labels])
+        rows.append(counted(f"coded frames, fold {fold}", n_frames, len(labels)))
+        for name, *counts in zip(coding.au_names, positives, (labels == 1).sum(axis=0), strict=True):
+            rows.append(counted(f"{name}, fold {fold}", *counts))
+    total = sum(len(recording.faces) for recording in recordings)
+    faces = sum(face is not None for recording in recordings for face in recording.faces)
     few = ("coded frames with a face", f"{total:,}, or a few less", f"{faces:,}", faces >= share_with_face * total > 0)
     return [*rows, few]

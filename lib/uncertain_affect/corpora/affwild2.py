@@ -27,7 +27,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -56,10 +55,7 @@ EXPRESSION = {str(code): code for code in range(-1, OTHER + 1)}
 FPS = 30.0  # of a video whose name does not say: most have it
 MAX_LINES = 1_000_000  # of a video: nine hours
 
-GET = (
-    "Aff-Wild2 is licensed by Imperial College London (ibug.doc.ic.ac.uk/resources/aff-wild2); put its annotations and "
-    "its cropped_aligned folder into affwild2 of the data root"
-)
+GET = "See `uncertain-affect data list` for how to get Aff-Wild2, and where it belongs"
 
 
 VIDEO = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}")  # 6-30-1920x1080_left, 122-60-1920x1080-1, video10_1_left
@@ -319,7 +315,8 @@ def read_labels(path: Path, task: str) -> np.ndarray:
         raise file.error(f"{len(rows):,} lines are more than a video has frames")
     names = [name.lower() for name in header]
     if task == "AU":
-        return _units(Table(file, names, rows), names)
+        units = _units(file, names)
+        return _occurrence(Table(file, names, rows), units)
     if task == "VA":
         expected, fits = ("valence", "arousal"), names == ["valence", "arousal"]
     else:  # the names of the expressions, or one word
@@ -347,13 +344,14 @@ def read_list(path: Path) -> dict[str, dict[str, np.ndarray]]:
     if names[1:4] != ["valence", "arousal", "expression"]:
         reason = f"the header is {','.join(header)[:60]!r}, not image,valence,arousal,expression and action units"
         raise file.error(reason, 1)
+    units = _units(file, names[4:])
     table = Table(file, names, rows)
     crops = [_CROP.fullmatch(cell) for cell in table.columns["image"]]
     wrong = [not (crop and VIDEO.fullmatch(crop[1]) and 1 <= int(crop[2]) <= MAX_LINES) for crop in crops]
     table.refuse(wrong, lambda row: f"{table.columns['image'][row][:60]!r} is not <video>/<frame>.jpg")
     table.refuse_repeated(((crop[1], int(crop[2])) for crop in crops), "frame")
     listed = {
-        "AU": _units(table, names[4:]),
+        "AU": _occurrence(table, units),
         "EXPR": table.codes("expression", EXPRESSION),
         "VA": _valence_arousal(table),
     }
@@ -380,12 +378,17 @@ def _affect(cell: str) -> float | None:
     return value if value is not None and (value == MISSING or -1 <= value <= 1) else None
 
 
-def _units(table: Table, names: Sequence[str]) -> np.ndarray:
-    """The action units (n, units), int8, in the order of their numbers, of the columns `names`, which shall be they."""
+def _units(file: File, names: Sequence[str]) -> list[int]:
+    """The numbers of the action units, ascending, that the columns `names` of a header must be."""
     units = sorted(int(name[2:]) if re.fullmatch("au[0-9]{1,2}", name) else -1 for name in names)
     if tuple(units) != UNITS.get(len(units)):
         reason = f"the header is {','.join(names)[:60]!r}, not AU{',AU'.join(map(str, UNITS[12]))}"
-        raise table.file.error(reason, 1)
+        raise file.error(reason, 1)
+    return units
+
+
+def _occurrence(table: Table, units: Sequence[int]) -> np.ndarray:
+    """The labels (n, units), int8, of the action units."""
     return np.stack([table.codes(f"au{unit}", OCCURRENCE) for unit in units], axis=1).astype(np.int8)
 
 
@@ -408,44 +411,35 @@ def n_frames(path: Path) -> int | None:
         CorpusError: the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            head = file.read(56)
-            if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-                return int.from_bytes(head[48:52], "little") or None if head[24:28] == b"avih" else None
-            for track in _boxes(file, [(0, path.stat().st_size)], b"moov", b"trak"):
-                media = _boxes(file, [track], b"mdia")
-                if any(_read(file, box)[8:12] == b"vide" for box in _boxes(file, media, b"hdlr")):
-                    sizes = [_read(file, box) for box in _boxes(file, media, b"minf", b"stbl", b"stsz")]
-                    return int.from_bytes(sizes[0][8:12], "big") or None if sizes else None
+        content = np.memmap(path, mode="r") if path.stat().st_size else b""
     except OSError as error:
         raise CorpusError(f"cannot be read ({error.strerror})", path=path) from error
+    head = bytes(content[:56])
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return int.from_bytes(head[48:52], "little") or None if head[24:28] == b"avih" else None
+    for track in _boxes([content], b"moov", b"trak"):
+        media = _boxes([track], b"mdia")
+        if any(bytes(box[8:12]) == b"vide" for box in _boxes(media, b"hdlr")):
+            sizes = _boxes(media, b"minf", b"stbl", b"stsz")
+            return int.from_bytes(sizes[0][8:12], "big") or None if sizes else None
     return None
 
 
-def _boxes(file: BinaryIO, places: Sequence[tuple[int, int]], *kinds: bytes) -> list[tuple[int, int]]:
-    """Where the content of MP4 boxes begins and ends: those of the first kind in `places`, of the next in these, ..."""
+def _boxes(contents: Sequence[np.ndarray], *kinds: bytes) -> Sequence[np.ndarray]:
+    """What MP4 boxes contain: those of the first kind in the `contents`, those of the next kind in these, ..."""
     for kind in kinds:
         found = []
-        for start, stop in places:
-            while start + 8 <= stop:
-                file.seek(start)
-                head = file.read(16)
-                size, skip = int.from_bytes(head[:4], "big"), 8
+        for content in contents:
+            while len(content) >= 8:
+                size, skip = int.from_bytes(content[:4], "big"), 8
                 if size == 1:
-                    size, skip = int.from_bytes(head[8:16], "big"), 16
+                    size, skip = int.from_bytes(content[8:16], "big"), 16
                 elif size == 0:  # to the end
-                    size = stop - start
+                    size = len(content)
                 if size < skip:
                     break
-                if head[4:8] == kind:
-                    found.append((start + skip, min(start + size, stop)))
-                start += size
-        places = found
-    return places
-
-
-def _read(file: BinaryIO, box: tuple[int, int]) -> bytes:
-    """The first bytes of the content of a box."""
-    start, stop = box
-    file.seek(start)
-    return file.read(min(stop - start, 16))
+                if bytes(content[4:8]) == kind:
+                    found.append(content[skip:size])
+                content = content[size:]
+        contents = found
+    return contents

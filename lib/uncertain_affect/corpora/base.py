@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from uncertain_affect.compute.cache import content_key
 
@@ -43,6 +44,7 @@ class Corpus:
     def __post_init__(self):
         for name, values in (self.truth or {}).items():
             self._check(f"truth[{name!r}]", values, (...,))
+        self._check_fields()
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[2].name))  # the first field of the shape itself
@@ -53,7 +55,7 @@ class Corpus:
 
     def describe(self) -> pd.DataFrame:
         """Counts by part (split, fold, video or subset), then a line for each reason for leaving rows out."""
-        counts = pd.DataFrame.from_dict(self._counts(), orient="index")
+        counts = self._counts()
         unit = counts.columns[0]
         for reason, count in self.left_out.items():
             counts.loc[f"left out: {reason}", unit] = count
@@ -63,20 +65,25 @@ class Corpus:
         """Rows of `check` that show what is left out, whatever it is."""
         return [(f"left out: {reason}", "some", f"{count:,}", True) for reason, count in self.left_out.items()]
 
-    def _counts(self) -> dict[str, dict[str, int]]:
-        """Counts by part; the first count of a part is that of its examples."""
+    def _check_fields(self) -> None:
+        """Raise unless the fields of the shape are what it says they are."""
+        raise NotImplementedError
+
+    def _counts(self) -> pd.DataFrame:
+        """Counts, a row for each part; the first column is that of its examples."""
         raise NotImplementedError
 
     def _check(self, name: str, value, axes: tuple, dtypes: tuple = ()) -> None:
         """Raise unless `value` is a tensor (N, *axes) (None: any length, ...: any axes) of one of the dtypes."""
         whole = (len(self), *axes)
-        wanted = f"a Tensor of shape {str(whole).replace('Ellipsis', '...').replace('None', 'any')}"
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{type(self).__name__}.{name} must be {wanted}, not a {type(value).__name__}")
-        lengths = whole[:-1] if ... in axes else whole
-        found = value.shape[: len(lengths)] if ... in axes else value.shape
-        if len(found) != len(lengths) or any(w not in (None, n) for w, n in zip(lengths, found, strict=True)):
-            raise ValueError(f"{type(self).__name__}.{name} must be {wanted}, not {tuple(value.shape)}")
+        found = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        if ... in axes:
+            fits = found[:1] == whole[:1]
+        else:
+            fits = len(found) == len(whole) and all(w in (None, n) for w, n in zip(whole, found, strict=True))
+        if not fits:
+            wanted = str(whole).replace("Ellipsis", "...").replace("None", "any")
+            raise ValueError(f"{type(self).__name__}.{name} must be a Tensor of shape {wanted}, not {found}")
         if dtypes and value.dtype not in dtypes:
             raise ValueError(f"{type(self).__name__}.{name} must have dtype {dtypes[0]}, not {value.dtype}")
 
@@ -128,8 +135,7 @@ class Expressions(Corpus):
     groups: Tensor
     classes: tuple[str, ...]
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check("images", self.images, (None, None), (torch.uint8,))
         self._check("votes", self.votes, (len(self.classes),), INTEGER)
         self._check_values("votes", self.votes >= 0, "0 or more")
@@ -144,8 +150,7 @@ class Expressions(Corpus):
         """
         chosen = torch.as_tensor(mask)
         self._check("subset(mask)", chosen, (), (torch.bool,))
-        taken = {name: getattr(self, name)[chosen] for name in ("images", "votes", "groups")}
-        taken |= {name: getattr(self, name)[chosen.numpy()] for name in ("split", "names")}
+        taken = {name: getattr(self, name)[chosen.numpy()] for name in ("images", "votes", "groups", "split", "names")}
         truth = None if self.truth is None else {name: values[chosen] for name, values in self.truth.items()}
         return replace(self, **taken, truth=truth)
 
@@ -158,19 +163,12 @@ class Expressions(Corpus):
         return torch.isin(self.groups, self.groups[training]) & ~training
 
     def _counts(self):
+        table = pd.DataFrame({"group": self.groups.numpy(), "votes": self.votes.sum(dim=1).numpy()}).groupby(self.split)
+        counts = table.agg(images=("group", "size"), groups=("group", "nunique"), votes=("votes", "sum"))
         # Each class is counted by the images in which it has the most votes.
-        top = self.votes.argmax(dim=1)  # ties to the first class
-        counts = {}
-        for split in SPLITS:
-            here = torch.from_numpy(self.split == split)
-            classes = torch.bincount(top[here], minlength=len(self.classes)).tolist()
-            counts[split] = {
-                "images": int(here.sum()),
-                "groups": self.groups[here].unique().numel(),
-                "votes": int(self.votes[here].sum()),
-                **dict(zip(self.classes, classes, strict=True)),
-            }
-        return counts
+        top = one_hot(self.votes.argmax(dim=1), len(self.classes))  # ties to the first class
+        classes = pd.DataFrame(top.numpy(), columns=self.classes).groupby(self.split).sum()
+        return counts.join(classes).reindex(SPLITS, fill_value=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +189,7 @@ class ActionUnits(Corpus):
     subject: np.ndarray
     fold: Tensor
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check("images", self.images, (...,))
         self._check("labels", self.labels, (len(self.au_names),), INTEGER)
         self._check_values("labels", (self.labels >= -1) & (self.labels <= 1), "0, 1 or -1 (unknown)")
@@ -200,17 +197,11 @@ class ActionUnits(Corpus):
         self._check("fold", self.fold, (), INTEGER)
 
     def _counts(self):
-        counts = {}
-        for fold in self.fold.unique().tolist():
-            here = self.fold == fold
-            occurs = (self.labels[here] == 1).sum(dim=0).tolist()
-            counts[f"fold {fold}"] = {
-                "frames": int(here.sum()),
-                "subjects": len(np.unique(self.subject[here.numpy()])),
-                **dict(zip(self.au_names, occurs, strict=True)),
-                "unknown labels": int((self.labels[here] == -1).sum()),
-            }
-        return counts
+        fold = self.fold.numpy()
+        counts = pd.Series(self.subject).groupby(fold).agg(frames="size", subjects="nunique")
+        labels = pd.DataFrame((self.labels == 1).numpy(), columns=self.au_names)
+        labels["unknown labels"] = (self.labels == -1).sum(dim=1).numpy()
+        return counts.join(labels.groupby(fold).sum()).rename(index="fold {}".format)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,8 +222,7 @@ class AffectTraces(Corpus):
     video: np.ndarray
     time: Tensor
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         if isinstance(self.inputs, Tensor) and self.inputs.dtype == torch.uint8:
             self._check("inputs", self.inputs, (None, None))
         else:
@@ -243,13 +233,8 @@ class AffectTraces(Corpus):
         self._check("time", self.time, (), FLOAT)
 
     def _counts(self):
-        return {
-            f"video {video}": {
-                "steps": int((self.video == video).sum()),
-                "people": len(np.unique(self.person[self.video == video])),
-            }
-            for video in np.unique(self.video)
-        }
+        counts = pd.Series(self.person).groupby(self.video).agg(steps="size", people="nunique")
+        return counts.rename(index="video {}".format)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,8 +261,7 @@ class AffectVideos(Corpus):
     time: Tensor
     subsets: Mapping[str, Tensor]
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check("frames", self.frames, (...,))
         self._check("audio", self.audio, (...,), FLOAT)
         self._check("au", self.au, (None,), INTEGER)
@@ -294,7 +278,7 @@ class AffectVideos(Corpus):
 
     def _counts(self):
         everything = torch.ones(len(self), dtype=torch.bool)
-        return {
+        counts = {
             name: {
                 "frames": int(mask.sum()),
                 "videos": len(np.unique(self.video[mask.numpy()])),
@@ -304,6 +288,7 @@ class AffectVideos(Corpus):
             }
             for name, mask in {"all": everything, **self.subsets}.items()
         }
+        return pd.DataFrame.from_dict(counts, orient="index")
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,8 +314,7 @@ class Dialogues(Corpus):
     auxiliary: Mapping[str, Tensor]
     split: np.ndarray
 
-    def __post_init__(self):
-        super().__post_init__()
+    def _check_fields(self):
         self._check_text("turns", "speaker", "dialogue", "split")
         for name in ("start", "end"):
             self._check(name, getattr(self, name), (), FLOAT)
@@ -339,14 +323,10 @@ class Dialogues(Corpus):
                 self._check(f"{kind}[{name!r}]", values, (...,))
 
     def _counts(self):
-        return {
-            split: {
-                "turns": int((self.split == split).sum()),
-                "dialogues": len(np.unique(self.dialogue[self.split == split])),
-                "speakers": len(np.unique(self.speaker[self.split == split])),
-            }
-            for split in SPLITS
-        }
+        table = pd.DataFrame({"dialogues": self.dialogue, "speakers": self.speaker}).groupby(self.split)
+        counts = table.nunique()
+        counts.insert(0, "turns", table.size())
+        return counts.reindex(SPLITS, fill_value=0)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ Coded frames begin anywhere in a sequence, and a few have no image.
 """
 
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -145,13 +146,12 @@ def _label_files(folder: Path) -> dict[tuple[str, str], Path]:
             break
     else:
         raise CorpusError("no AUCoding/AU_OCC/<subject>_<task>.csv is there", path=folder, cure=GET)
-    for (subject, task), path in sorted(found.items()):
-        if subject not in CODING.fold_of or task not in TASKS:
-            reason = f"{subject} {task} is none of BP4D's F001 to F023 and M001 to M018, T1 to T8"
-            cure = "BP4D+ has the same names for other people: give BP4D a folder of its own"
-            raise CorpusError(reason, path=path, cure=cure)
-    order = {subject: i for i, subject in enumerate(CODING.fold_of)}
-    return {key: found[key] for key in sorted(found, key=lambda key: (order[key[0]], key[1]))}
+    known = list(product(CODING.fold_of, TASKS))
+    if strange := sorted(found.keys() - set(known)):
+        reason = f"{' '.join(strange[0])} is none of BP4D's F001 to F023 and M001 to M018, T1 to T8"
+        cure = "BP4D+ has the same names for other people: give BP4D a folder of its own"
+        raise CorpusError(reason, path=found[strange[0]], cure=cure)
+    return {key: found[key] for key in known if key in found}
 
 
 def _faces(folder: Path, subject: str, task: str) -> dict[int, Path]:

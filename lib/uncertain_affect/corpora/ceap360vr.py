@@ -17,16 +17,16 @@ V0 is the video that people were trained with; it is left out.
 """
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.integrate import cumulative_trapezoid
 
 from uncertain_affect.corpora.base import AffectTraces, CheckRow, CorpusError, counted
-from uncertain_affect.corpora.reading import File, number
+from uncertain_affect.corpora.reading import File, corpus_folder, number
 
 PEOPLE = tuple(f"P{number}" for number in range(1, 33))
 VIDEOS = tuple(f"V{number}" for number in range(1, 9))
@@ -128,10 +128,7 @@ def load(root: Path) -> AffectTraces:
         if not any(path.is_file() for path in files.values()):
             left_out["no files of the person"] += len(VIDEOS) * SECONDS
             continue
-        samples = {
-            reason: _samples(files[reason], part, person) if files[reason].is_file() else {}
-            for reason, part in PARTS.items()
-        }
+        samples = {reason: _samples(files[reason], part, person) for reason, part in PARTS.items()}
         left_out["training video V0"] += SECONDS * (TRAINING_VIDEO in samples["no annotation"])
         for video in VIDEOS:
             traces, head, fixations = (part.get(video, np.empty((0, 4))) for part in samples.values())
@@ -194,20 +191,12 @@ def source_people(corpus: AffectTraces) -> tuple[str, ...]:
     """The people with odd numbers: the source of all comparisons here; those with even numbers are the target.
 
     Of the whole corpus these are 16 and 16.
-
-    Raises:
-        ValueError: somebody in `corpus` is not called P and a number.
     """
-    people = np.unique(corpus.person).tolist()
-    if strange := [person for person in people if not re.fullmatch(r"P\d+", person)]:
-        raise ValueError(f"people of CEAP-360VR are called P1 to P32, not {strange[0]!r}")
-    return tuple(sorted((person for person in people if int(person[1:]) % 2), key=lambda person: int(person[1:])))
+    return tuple(person for person in PEOPLE[::2] if person in corpus.person)
 
 
 def _folder(root: Path) -> Path:
-    folder = root / "ceap360vr"
-    cloned = folder / "CEAP-360VR"
-    return cloned if cloned.is_dir() else folder
+    return corpus_folder(root, "ceap360vr", ("CEAP-360VR",), "1_Stimuli")
 
 
 # --- examples ---------------------------------------------------------------------------------------------
@@ -226,8 +215,7 @@ def _second_means(traces: np.ndarray) -> np.ndarray:
     bounds = np.arange(SECONDS + 1.0)
     times = np.union1d(traces[:, 0], bounds)
     values = np.stack([np.interp(times, traces[:, 0], column) for column in traces[:, 1:].T], axis=1)
-    areas = np.diff(times)[:, None] * (values[1:] + values[:-1]) / 2  # the trapezoid rule is exact on lines
-    integral = np.concatenate([np.zeros((1, 2)), areas.cumsum(axis=0)])
+    integral = cumulative_trapezoid(values, times, axis=0, initial=0)  # the trapezoid rule is exact on lines
     return np.diff(integral[np.searchsorted(times, bounds)], axis=0)
 
 
@@ -246,19 +234,9 @@ def head_features(head: np.ndarray) -> np.ndarray:
     peak = np.zeros((SECONDS, 1))
     np.maximum.at(peak[:, 0], second[1:], angle / elapsed)
     velocity, window_path = _ratio(path[:, :3], path[:, 3:]), _windowed(path)
-
-    return np.concatenate(
-        [
-            _ratio(total, count),
-            _spread(total, count),
-            _spread(_windowed(total), _windowed(count)),
-            velocity[:, :1],
-            _ratio(window_path[:, :1], window_path[:, 3:]),
-            peak,
-            velocity[:, 1:],
-        ],
-        axis=1,
-    )
+    spread, window_spread = _spread(total, count), _spread(_windowed(total), _windowed(count))
+    speed, window_speed = velocity[:, :1], _ratio(window_path[:, :1], window_path[:, 3:])
+    return np.hstack([_ratio(total, count), spread, window_spread, speed, window_speed, peak, velocity[:, 1:]])
 
 
 def gaze_features(fixations: np.ndarray, rate: float) -> np.ndarray:
@@ -277,17 +255,10 @@ def gaze_features(fixations: np.ndarray, rate: float) -> np.ndarray:
     share, window_share = held.sum(axis=1, keepdims=True), window.sum(axis=1, keepdims=True)
     touched = window > 0
     duration = np.where(touched, np.minimum(end, begin + 1) - start, 0).sum(axis=1, keepdims=True)
-    return np.concatenate(
-        [
-            _ratio(held @ unit, share),
-            _spread(window @ unit, window_share),
-            share,
-            window_share / length,
-            _windowed(starts).sum(axis=1, keepdims=True) / length,
-            _ratio(duration, touched.sum(axis=1, keepdims=True)),
-        ],
-        axis=1,
-    )
+    gaze, spread = _ratio(held @ unit, share), _spread(window @ unit, window_share)
+    rate_of_starts = _windowed(starts).sum(axis=1, keepdims=True) / length
+    mean_duration = _ratio(duration, touched.sum(axis=1, keepdims=True))
+    return np.hstack([gaze, spread, share, window_share / length, rate_of_starts, mean_duration])
 
 
 def luminance_features(levels: np.ndarray, rate: float) -> np.ndarray:
@@ -297,7 +268,7 @@ def luminance_features(levels: np.ndarray, rate: float) -> np.ndarray:
     total, count = _sum_by_second(second, levels[:, None]), _sum_by_second(second, np.ones((len(levels), 1)))
     variation = _sum_by_second(second[1:], np.abs(np.diff(levels))[:, None])
     level = total / count
-    return np.concatenate([level, variation, level - _windowed(total) / _windowed(count)], axis=1)
+    return np.hstack([level, variation, level - _windowed(total) / _windowed(count)])
 
 
 def _unit(pitch: np.ndarray, yaw: np.ndarray) -> np.ndarray:
@@ -348,7 +319,9 @@ def _parsed(file: File, take: Callable):
 
 
 def _samples(path: Path, part: _Part, person: str) -> dict[str, np.ndarray]:
-    """The samples (n, columns) float64 of each video that there are any of, checked."""
+    """The samples (n, columns) float64 of each video that there are any of, checked; none without the file."""
+    if not path.is_file():
+        return {}
 
     def take(content) -> tuple[str, list[tuple[str, np.ndarray]]]:
         (record,) = content[part.top]
@@ -407,16 +380,12 @@ def _luminance(path: Path, rates: dict[str, float]) -> dict[str, np.ndarray]:
     table = File(path, GET).table(LUMINANCE_HEADER)
     frames = np.arange(len(table))
     table.refuse(table.text("Frame") != frames.astype(str), lambda row: f"not frame {row}")
-
-    def level(cell: str) -> float | None:
-        return number(cell) if cell else 0.0
-
     features = {}
     for video in VIDEOS:
         blank = table.text(video) == ""
         length = 1 + int(np.flatnonzero(~blank).max(initial=-1))
         table.refuse(blank[:length], lambda _, video=video: f"the luminance of {video} is blank before its last frame")
-        levels = table.values(video, level, "no number from 0 to 255", 0, 255)[:length]
+        levels = table.values(video, lambda cell: number(cell or "0"), "no number from 0 to 255", 0, 255)[:length]
         if length <= (SECONDS - 1) * rates[video]:
             reason = f"the luminance of {video} ends with frame {length - 1}, before second {SECONDS - 1}"
             raise table.file.error(reason, table.lines[length - 1] if length else 1)

@@ -28,15 +28,10 @@ PUBLISHED_AT = {
 }
 
 
-def _sources() -> dict[str, tuple[Source, ...]]:
-    sources = {name: [] for name in PUBLISHED_AT}
-    for sha256, path in map(str.split, Path(__file__).with_name("published.sha256").read_text().splitlines()):
-        name, _, place = path.partition("/")
-        sources[name].append(Source(f"{PUBLISHED_AT[name]}/{place}", path, sha256))
-    return {name: tuple(files) for name, files in sources.items()}
-
-
-SOURCES = _sources()
+SOURCES: dict[str, tuple[Source, ...]] = dict.fromkeys(PUBLISHED_AT, ())
+for sha256, path in map(str.split, Path(__file__).with_name("published.sha256").read_text().splitlines()):
+    name, _, place = path.partition("/")
+    SOURCES[name] += (Source(f"{PUBLISHED_AT[name]}/{place}", path, sha256),)
 BY_HAND = {"ferplus": ferplus.GET_IMAGES}
 ALSO_CALLED = {"ferplus-votes": "ferplus"}
 RETRIES = 3  # after the first try, waiting one second longer each time

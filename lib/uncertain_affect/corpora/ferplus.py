@@ -283,9 +283,9 @@ def proportions(votes: Tensor) -> Tensor:
     tensor([0.7500, 0.2500], dtype=torch.float64)
 
     Raises:
-        ValueError: `votes` is not (N, 10), or a row has no vote among the nine classes.
+        ValueError: a row has no vote among the nine classes.
     """
-    counts = _counts(votes)[:, :-1].double()
+    counts = votes[:, :-1].double()
     total = counts.sum(dim=1, keepdim=True)
     if not total.all():
         raise ValueError(f"no vote among the nine classes in row {int((total == 0).int().argmax())}")
@@ -304,18 +304,8 @@ def majority(votes: Tensor) -> tuple[Tensor, Tensor]:
 
     >>> majority(torch.tensor([[1, 5, 4, 0, 0, 0, 0, 0, 0, 0], [0, 5, 5, 0, 0, 0, 0, 0, 0, 0]]))
     (tensor([ 1, -1]), tensor([ True, False]))
-
-    Raises:
-        ValueError: `votes` is not (N, 10).
     """
-    counts = _counts(votes)
-    counts = torch.where(counts == 1, 0, counts)
+    counts = torch.where(votes == 1, 0, votes).long()
     top = counts.argmax(dim=1)
     kept = (2 * counts.amax(dim=1) > counts.sum(dim=1)) & (top < len(EMOTIONS))
     return torch.where(kept, top, -1), kept
-
-
-def _counts(votes: Tensor) -> Tensor:
-    if votes.ndim != 2 or votes.shape[1] != len(CLASSES):
-        raise ValueError(f"votes must be (N, {len(CLASSES)}), not {tuple(votes.shape)}")
-    return votes.long()

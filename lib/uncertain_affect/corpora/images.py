@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from uncertain_affect.compute.cache import cached_blocks, code_key, content_key
 from uncertain_affect.corpora.base import CorpusError
-from uncertain_affect.corpora.reading import entries
+from uncertain_affect.corpora.reading import File, entries
 
 FORMATS = ("JPEG", "PNG", "BMP")
 MAX_BYTES = 16 * 2**20  # of an image file: a bitmap of 2048 x 2048 pixels has 12
@@ -63,25 +63,23 @@ def opened(path: str | os.PathLike, cure: str | None, formats: Sequence[str] = F
         formats: that it can have.
 
     Raises:
-        CorpusError: truncated, damaged or too large.
+        CorpusError: it cannot be read, or is truncated, damaged or too large.
     """
-    try:
-        if (n_bytes := os.stat(path).st_size) > MAX_BYTES:
-            raise CorpusError(f"{n_bytes:,} bytes are more than a crop can have ({MAX_BYTES:,})", path=path, cure=cure)
-        with Image.open(path, formats=formats) as image:
-            if max(image.size) > MAX_SIDE:
-                reason = f"{image.width} x {image.height} pixels, more than a crop can have ({MAX_SIDE} x {MAX_SIDE})"
-                raise CorpusError(reason, path=path, cure=cure)
-            yield image
-    except CorpusError:
-        raise
-    except FileNotFoundError as error:
-        raise CorpusError("no such file", path=path, cure=cure) from error
-    except (
-        OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, TypeError, IndexError, struct.error,
-        Image.DecompressionBombError, Image.DecompressionBombWarning,
-    ) as error:  # fmt: skip
-        raise CorpusError(f"truncated or damaged image ({error})", path=path, cure=cure) from error
+    file = File(Path(path), cure, MAX_BYTES)
+    with file.opened("rb") as content:
+        try:
+            with Image.open(content, formats=formats) as image:
+                if max(image.size) > MAX_SIDE:
+                    pixels = f"{image.width} x {image.height} pixels"
+                    raise file.error(f"{pixels}, more than a crop can have ({MAX_SIDE} x {MAX_SIDE})")
+                yield image
+        except CorpusError:
+            raise
+        except (
+            OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, TypeError, IndexError, struct.error,
+            Image.DecompressionBombError, Image.DecompressionBombWarning,
+        ) as error:  # fmt: skip
+            raise file.error(f"truncated or damaged image ({error})") from error
 
 
 def decode(

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from uncertain_affect.corpora.base import SPLITS, CheckRow, Dialogues, counted
 from uncertain_affect.corpora.reading import File
-from uncertain_affect.corpora.talkturns import Talkturns, spoken_text
+from uncertain_affect.corpora.talkturns import Talkturns, of_dialogue, spoken_text
 from uncertain_affect.corpora.turns import LONGEST_S, dialogues, timing
 
 FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
@@ -223,14 +223,8 @@ def talkturns(corpus: Dialogues, dialogue: str) -> Talkturns:
 
     A turn longer than `LONGEST_S` has an unknown end. A delay after turns that are in no file runs over them.
     """
-    here = corpus.dialogue == dialogue
-    start, end = corpus.start[here].numpy(), corpus.end[here].numpy()
-    return Talkturns(
-        speaker=corpus.speaker[here],
-        start=start,
-        end=np.where(end - start > LONGEST_S, np.nan, end),
-        text=corpus.turns[here].tolist(),
-    )
+    turns = of_dialogue(corpus, dialogue)
+    return replace(turns, end=np.where(turns.end - turns.start > LONGEST_S, np.nan, turns.end))
 
 
 def nouns(corpus: Dialogues) -> dict[str, str]:

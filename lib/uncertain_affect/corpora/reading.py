@@ -48,18 +48,18 @@ class File:
         """All bytes.
 
         Raises:
-            CorpusError: there is no such file, it is too large, or it cannot be read (a folder, a loop of links, ...).
+            CorpusError: as :meth:`opened`.
         """
-        with self._opened("rb") as file:
+        with self.opened("rb") as file:
             return file.read()
 
     def text(self) -> Iterator[str]:
         r"""The lines of UTF-8 text, each ended by \n, whatever ends it in the file. A byte-order mark is passed over.
 
         Raises:
-            CorpusError: as :meth:`content`, or a line is not UTF-8.
+            CorpusError: as :meth:`opened`, or a line is not UTF-8.
         """
-        with self._opened("r", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with self.opened("r", encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(file, start=1):
                 yield self.decoded(line, number)
 
@@ -159,7 +159,7 @@ class File:
         """The root element of an XML file without a document type, and so without entities of its own.
 
         Raises:
-            CorpusError: as :meth:`content`; or it is not well-formed, or declares a document type or an entity.
+            CorpusError: as :meth:`opened`; or it is not well-formed, or declares a document type or an entity.
         """
         content = self.content()
         try:
@@ -172,7 +172,12 @@ class File:
             raise self.error(f"not XML that can be read ({error})", 1) from error
 
     @contextmanager
-    def _opened(self, mode: str, **options):
+    def opened(self, mode: str, **options):
+        """The file, open, unless it is none that can be read.
+
+        Raises:
+            CorpusError: there is no such file, it is too large, or it cannot be read (a folder, a loop of links, ...).
+        """
         try:
             state = os.stat(self.path)
             if not stat.S_ISREG(state.st_mode):

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+
+from uncertain_affect.corpora.base import Dialogues
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +74,20 @@ class Talkturns:
         object.__setattr__(self, name, values)
 
 
+def of_dialogue(corpus: Dialogues, dialogue: str) -> Talkturns:
+    """The talkturns of one dialogue, with the tones and actions that the corpus has."""
+    here, auxiliary = corpus.dialogue == dialogue, corpus.auxiliary
+    tones = torch.stack([auxiliary[tone] for tone in TONES], dim=1)[here].numpy() if TONES[0] in auxiliary else None
+    return Talkturns(
+        speaker=corpus.speaker[here],
+        start=corpus.start[here].numpy(),
+        end=corpus.end[here].numpy(),
+        text=corpus.turns[here].tolist(),
+        tones=tones,
+        actions=auxiliary["actions"][here].numpy() if "actions" in auxiliary else None,
+    )
+
+
 def spoken_text(text: str) -> str:
     """The words alone: lower case, single spaces, punctuation deleted, not replaced.
 
@@ -108,20 +125,9 @@ def shown_actions(start: ArrayLike, end: ArrayLike, time: ArrayLike, presence: A
         start, end: (N,), seconds.
         time: (F,), when the frames of this person were taken, in seconds, ascending.
         presence: (F, 6), 1 present, 0 absent, −1 unknown (no face found), in the order of `ACTION_UNITS`.
-
-    Raises:
-        ValueError: presence is not (F, 6) of these values, or the times do not ascend.
     """
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
     time, presence = np.asarray(time, np.float64), np.asarray(presence)
-    if presence.shape != (len(time), len(ACTION_UNITS)):
-        raise ValueError(f"presence must have shape {(len(time), len(ACTION_UNITS))}, not {presence.shape}")
-    if not np.isin(presence, (-1, 0, 1)).all():
-        raise ValueError("presence must be 1 (present), 0 (absent) or -1 (unknown)")
-    if not (np.diff(time) > 0).all():
-        frame = int(np.argmin(np.diff(time) > 0)) + 1
-        raise ValueError(f"frame times must ascend, but {time[frame]} s follows {time[frame - 1]} s; sort the frames")
-
     # The frames of a turn are first ≤ f < stop; none if the turn is reversed or has an unknown time.
     first = np.searchsorted(time, start, side="left")
     stop = np.where(end >= start, np.searchsorted(time, end, side="right"), first)
@@ -133,9 +139,8 @@ def shown_actions(start: ArrayLike, end: ArrayLike, time: ArrayLike, presence: A
     n_known, n_present = count(presence >= 0), count(presence == 1)
     throughout = dict(zip(ACTION_UNITS, ((n_known > 0) & (n_present == n_known)).T, strict=True))
     smiled = _enough_smile(time, (presence[:, [ACTION_UNITS.index("AU6"), ACTION_UNITS.index("AU12")]] == 1).all(1))
-    return np.stack(
-        [smiled[first] < stop, *(throughout[unit] for unit in ("AU12", "AU5", "AU17", "AU20", "AU25"))], axis=1
-    )
+    others = [throughout[unit] for unit in ("AU12", "AU5", "AU17", "AU20", "AU25")]
+    return np.stack([smiled[first] < stop, *others], axis=1)
 
 
 def _enough_smile(time: Floats, smiles: NDArray[np.bool_]) -> NDArray[np.intp]:

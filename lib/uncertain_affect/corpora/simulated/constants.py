@@ -8,6 +8,7 @@ holds the checksum of this file's values. A claim that does not come out is a re
 import torch
 
 from uncertain_affect.compute.cache import content_key
+from uncertain_affect.corpora import bp4d, disfa
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)  # those that any paper here codes
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -102,17 +103,8 @@ BP4D_TASKS[[3, 5]] = torch.tensor([[-0.46, 0.54], [-0.50, 0.30]])
 # Published: coded frames of each task over all people, and the frames a second of the cameras.
 BP4D_TASK_FRAMES = (20074, 20837, 12821, 20208, 20795, 19553, 20339, 12220)
 BP4D_FPS, DISFA_FPS = 25.0, 20.0
-# Published: the subject-exclusive folds used since JAA-Net (Shao et al., 2018).
-BP4D_FOLDS = (
-    "F001 M007 F018 F008 F002 M004 F010 F009 M012 M001 F016 M014 F023 M008".split(),
-    "M011 F003 M010 M002 F005 F022 M018 M017 F013 M016 F020 F011 M013 M005".split(),
-    "F007 F015 F006 F019 M006 M009 F012 M003 F004 F021 F017 M015 F014".split(),
-)
-DISFA_FOLDS = (
-    "SN002 SN010 SN001 SN026 SN027 SN032 SN030 SN009 SN016".split(),
-    "SN013 SN018 SN011 SN028 SN012 SN006 SN031 SN021 SN024".split(),
-    "SN003 SN029 SN023 SN025 SN008 SN005 SN007 SN017 SN004".split(),
-)
+# Published: the subject-exclusive folds used since JAA-Net (Shao et al., 2018), as for the corpora themselves.
+BP4D_FOLDS, DISFA_FOLDS = bp4d.FOLDS, disfa.FOLDS
 DISFA_FRAMES = 4845
 # Published: DISFA's people watched clips made for happiness, surprise, fear, disgust and sadness (Mavadati et al.,
 # 2013); chosen: their order, and that a clip moves its watchers half as far as the word says.

@@ -24,7 +24,7 @@ from uncertain_affect.corpora.simulated import feeling, raters, voice
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS
 from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.corpora.talkturns import ACTION_UNITS as SHOWN_UNITS
-from uncertain_affect.corpora.talkturns import SMILE_S, TONES, Talkturns
+from uncertain_affect.corpora.talkturns import TONES, of_dialogue, shown_actions
 
 # --- feelings over turns, all in z --------------------------------------------------------------------------------
 # Feelings carry over from turn to turn [published, direction only: Kuppens, Allen and Sheeber 2010, Psychol. Sci.
@@ -234,24 +234,21 @@ def facial_actions(activity: Tensor, seconds: Tensor, generator: torch.Generator
         seconds: (N,), how long the turns last.
     """
     n_frames = (seconds * FPS).long() + 1
+    during = torch.arange(int(n_frames.max())) < n_frames[:, None]
     total = wandering = torch.zeros_like(activity)
-    always = torch.ones_like(activity, dtype=torch.bool)
-    smile = longest = torch.zeros(len(activity), dtype=torch.long)
-    for frame in range(int(n_frames.max())):
+    present = torch.empty(*during.shape, activity.shape[1], dtype=torch.bool)
+    for frame in range(during.shape[1]):
         noise = torch.randn(activity.shape, generator=generator)
         kept = FRAME_AUTOCORRELATION if frame else 0.0
         wandering = kept * wandering + math.sqrt(1 - kept**2) * noise
         now = feeling.intensities(activity + FRAME_SD * wandering)
-        during = frame < n_frames
-        present = now >= c.BP4D_THRESHOLD
-        total = total + now * during[:, None]
-        always &= present | ~during[:, None]
-        smile = (smile + 1) * (present[:, [UNITS.index(6), UNITS.index(12)]].all(1) & during)
-        longest = torch.maximum(longest, smile)
-    # A smile of n frames spans n - 1 steps.
-    smiled = longest - 1 >= SMILE_S * FPS
-    throughout = [always[:, UNITS.index(unit)] for unit in (12, 5, 17, 20, 25)]
-    return total / n_frames[:, None], torch.stack([smiled, *throughout], dim=1)
+        present[:, frame] = now >= c.BP4D_THRESHOLD
+        total = total + now * during[:, frame, None]
+    # One turn after another, each from its first frame to its last.
+    after = n_frames.cumsum(0)
+    time = torch.arange(int(after[-1]), dtype=torch.float64) / FPS
+    actions = shown_actions(time[after - n_frames], time[after - 1], time, present[during])
+    return total / n_frames[:, None], torch.from_numpy(actions)
 
 
 # --- turns ---------------------------------------------------------------------------------------------------------
@@ -494,18 +491,7 @@ def _columns(names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
 # --- narratives ----------------------------------------------------------------------------------------------------
 
 
-def talkturns(corpus: Dialogues, dialogue: str) -> Talkturns:
-    """One dialogue as MONAH reads it, with the tones and actions that the corpus has: this one, IEMOCAP or SEMAINE."""
-    here = corpus.dialogue == dialogue
-    missing = set(TONES) - set(corpus.auxiliary)
-    return Talkturns(
-        speaker=corpus.speaker[here],
-        start=corpus.start[here].numpy(),
-        end=corpus.end[here].numpy(),
-        text=corpus.turns[here].tolist(),
-        tones=None if missing else torch.stack([corpus.auxiliary[tone] for tone in TONES], dim=1)[here].numpy(),
-        actions=corpus.auxiliary["actions"][here].numpy() if "actions" in corpus.auxiliary else None,
-    )
+talkturns = of_dialogue  # as MONAH reads one, of this corpus, IEMOCAP or SEMAINE
 
 
 def nouns(corpus: Dialogues) -> dict[str, str]:
