@@ -101,7 +101,8 @@ def tapped_features(
     known = taps_of(kind)
     taps, images = list(known if taps is None else taps), _grey_images(images)
     if kind in SIMULATED:
-        return identity.tapped_features(images, SIMULATED[kind], taps, device=device, batch_size=BATCH_SIZE)
+        options = {"size": "quick", "seed": 0, "device": device, "batch_size": BATCH_SIZE}
+        return identity.tapped_features(images, SIMULATED[kind], taps, **options)
     name, num_classes = PUBLISHED_WEIGHTS[kind]
     path = data_root(root) / "weights" / name
     if not path.is_file():
