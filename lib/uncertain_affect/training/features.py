@@ -128,8 +128,6 @@ def find_weights(root: str | Path | None = None) -> dict[str, Path]:
 
 def _grey_images(images) -> np.ndarray:
     images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 3 or not len(images):
-        raise ValueError(
-            f"images are {images.dtype} of shape {images.shape}: features take at least one grey image, uint8 (N, H, W)"
-        )
+    fit = images.dtype == np.uint8 and images.ndim == 3 and len(images) > 0
+    backbones.check_images(images, fit, "features take at least one grey image, uint8 (N, H, W)")
     return images
