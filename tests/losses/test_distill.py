@@ -163,8 +163,6 @@ def test_weights_sum_to_one_and_none_falls_below_an_equal_share_of_the_greatest(
 def test_a_loss_that_is_off_is_counted():
     losses, weights = [torch.tensor([1.0]), torch.tensor([2.0])], torch.tensor([[0.25, 0.25, 0.5]])
     assert distill.multitask_loss(losses, weights).item() == 0.75
-    with pytest.raises(ValueError, match="there are 4 losses for 3 weights"):
-        distill.multitask_loss(2 * losses, weights)
     with pytest.raises(ValueError, match="every loss is off"):
         distill.multitask_loss([], weights)
 

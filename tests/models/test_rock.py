@@ -351,7 +351,5 @@ def test_bad_input_of_the_networks_is_named():
         model(tokens, context)
     with pytest.raises(ValueError, match='attend must be "u" or "h"'):
         network("rock", attend="s")
-    with pytest.raises(ValueError, match="needs an auxiliary task"):
-        network("rock", [Task("emotion", "primary", 4)])
     with pytest.raises(ValueError, match="same number of classes"):
         network("flat", [Task("emotion", "primary", 4), Task("past1", "h", 3)])

@@ -12,7 +12,7 @@ SMALL = [given for given in numerics.INPUTS if given != "N = 1e7"]
 def test_every_public_metric_and_loss_is_looked_at():
     assert set(numerics.CASES) == set(numerics.public())
     named = {name.rpartition(".")[2] for name in numerics.CASES}
-    assert set(losses.__all__) <= named
+    assert {name for name, value in vars(losses).items() if callable(value)} <= named
     exported = {name for name, value in vars(metrics).items() if callable(value) and not hasattr(value, "_fields")}
     assert exported == {name.rpartition(".")[2] for name in numerics.CASES if name.startswith("metrics.")}
 

@@ -133,11 +133,6 @@ def test_the_seed_draws_the_weights_the_order_and_the_augmentation(watched, monk
     assert torch.equal(torch.get_rng_state(), state), "nothing should be drawn from the global generator"
 
 
-def test_no_training_image_is_refused():
-    with pytest.raises(ValueError, match="my stage: there is no training image"):
-        tuned(rows=ROWS[:0], label="my stage")
-
-
 # --- the cache --------------------------------------------------------------------------------------------------
 
 

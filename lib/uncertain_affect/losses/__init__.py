@@ -6,6 +6,8 @@ numbers to predict are not looked for, which would cost as much as some of the l
 either, and `training.fit` stops there.
 """
 
+# ruff: noqa: F401 - what is imported here is what the package offers
+
 from uncertain_affect.losses.distill import (
     TaskBalancer,
     au_distillation,
@@ -31,28 +33,3 @@ from uncertain_affect.losses.pen import (
 )
 from uncertain_affect.losses.ugn import action_unit_cross_entropy, occurrence_weights
 from uncertain_affect.losses.uncnet import soft_label_cross_entropy
-
-__all__ = [
-    "TaskBalancer",
-    "action_unit_cross_entropy",
-    "affect_squared_error",
-    "au_distillation",
-    "au_loss",
-    "balancing_trace",
-    "ccc_loss",
-    "class_weights",
-    "expr_distillation",
-    "expr_loss",
-    "gate_activation_l1",
-    "gate_cross_entropy",
-    "landmark_loss",
-    "multitask_loss",
-    "occurrence_weights",
-    "pen_adaptation_loss",
-    "pen_gate_loss",
-    "pen_source_loss",
-    "positive_weights",
-    "soft_label_cross_entropy",
-    "va_distillation",
-    "va_loss",
-]

@@ -149,12 +149,10 @@ def multitask_loss(losses: Sequence[Tensor], weights: Tensor) -> Tensor:
     The last auxiliary losses may be missing: they are off, and counted in the weights all the same, as in the release.
 
     Raises:
-        ValueError: every loss is off, or there are more losses than weights.
+        ValueError: every loss is off.
     """
     if not losses:
         raise ValueError("every loss is off: there is nothing to learn from")
-    if len(losses) > weights.shape[-1]:
-        raise ValueError(f"there are {len(losses)} losses for {weights.shape[-1]} weights")
     # L = sum_i lambda_i / sum_j lambda_j L_i
     return sum(weights[..., i] * loss for i, loss in enumerate(losses))
 

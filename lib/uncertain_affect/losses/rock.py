@@ -82,11 +82,9 @@ def mutual_information(
         names: (K,), of the auxiliary targets, for errors.
 
     Raises:
-        ValueError: lengths differ, or fewer than five examples have both targets.
+        ValueError: fewer than five examples have both targets.
     """
     primary, auxiliary = np.asarray(primary, np.float64), np.asarray(auxiliary, np.float64)
-    if auxiliary.ndim != 2 or primary.shape != auxiliary.shape[:1]:
-        raise ValueError(f"primary {primary.shape} and auxiliary {auxiliary.shape} must be (N,) and (N, K)")
     estimate = mutual_info_classif if primary_is_class else mutual_info_regression
     categorical = np.zeros(auxiliary.shape[1], bool) if categorical is None else np.asarray(categorical, bool)
     information = np.empty(auxiliary.shape[1])
@@ -160,18 +158,13 @@ def without_families(weights: ArrayLike, families: Sequence[str], removed: Colle
         removed: families.
 
     Raises:
-        ValueError: lengths differ, a weight is negative or not finite, or a removed family is unknown or the primary
-            one.
+        ValueError: a weight is negative or not finite, or no auxiliary task is of a removed family.
     """
     weights = np.asarray(weights, np.float64)
     if not len(weights) or not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("weights must hold a number of at least 0 for the primary task and each auxiliary one")
-    if len(weights) != len(families):
-        raise ValueError(f"{len(weights)} weights for {len(families)} families")
     if unknown := sorted(set(removed) - set(families[1:])):
         raise ValueError(f"no auxiliary task is of the family {unknown[0]!r}")
-    if families[0] in removed:
-        raise ValueError("the primary task cannot be removed")
     left = np.where(np.isin(families, list(removed)), 0.0, weights)
     left[0] = 0.0
     if not left.any():

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -148,6 +149,12 @@ class InceptionResnetV1(nn.Module):
         return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(x, taps).items()}
 
 
+def check_images(images: Tensor | np.ndarray, fit: bool, expected: str) -> None:
+    """Raise ``ValueError`` with the type and shape of images that do not ``fit`` what is ``expected``."""
+    if not fit:
+        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}: {expected}")
+
+
 def _check_taps(taps: Iterable[str], known: Mapping[str, object]) -> None:
     if unknown := [tap for tap in taps if tap not in known]:
         raise ValueError(f"unknown tap {unknown[0]!r}: choose among {', '.join(known)}")
@@ -173,8 +180,7 @@ def prepare_faces(images: Tensor) -> Tensor:
 
     Raises ValueError for images of another type or shape.
     """
-    if images.dtype != torch.uint8 or images.ndim != 3:
-        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}: grey images are uint8 (N, H, W)")
+    check_images(images, images.dtype == torch.uint8 and images.ndim == 3, "grey images are uint8 (N, H, W)")
     # Pillow's pixel centres are torch's under this name
     return F.interpolate(images[:, None].cpu(), (160, 160), mode="nearest-exact").float().expand(-1, 3, -1, -1)
 
@@ -319,11 +325,9 @@ class SmallResNet(nn.Module):
     def check(cls, images: Tensor, taps: Iterable[str]) -> None:
         """Raise ValueError for images of another type or size, and for a tap that is not one of `SMALL_TAPS`."""
         _check_taps(taps, SMALL_TAPS)
-        if images.dtype != torch.uint8 or images.shape[1:] != (cls.SIZE, cls.SIZE):
-            raise ValueError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}: the small network takes grey images of"
-                f" {cls.SIZE}x{cls.SIZE} pixels, uint8 (N, {cls.SIZE}, {cls.SIZE})"
-            )
+        fit = images.dtype == torch.uint8 and images.shape[1:] == (cls.SIZE, cls.SIZE)
+        expected = f"grey images of {cls.SIZE}x{cls.SIZE} pixels, uint8 (N, {cls.SIZE}, {cls.SIZE})"
+        check_images(images, fit, f"the small network takes {expected}")
 
     def tap_maps(self, images: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """Feature maps {tap: (N, channels, h, w)}; nothing is computed beyond the last tap.
@@ -420,13 +424,11 @@ class ResNet(nn.Module):
 
         Raises ValueError for images of another type or shape.
         """
-        grey = images.ndim == 3
-        if images.dtype != torch.uint8 or not (grey or (images.ndim == 4 and images.shape[1] == self.in_channels == 3)):
-            rgb = " or RGB, uint8 (N, 3, H, W)" if self.in_channels == 3 else ""
-            raise ValueError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}: a ResNet of {self.in_channels} input"
-                f" channel{'s' * (self.in_channels > 1)} takes images that are grey, uint8 (N, H, W){rgb}"
-            )
+        grey, rgb = images.ndim == 3, images.ndim == 4 and images.shape[1] == self.in_channels == 3
+        takes = "1 input channel takes images that are grey, uint8 (N, H, W)"
+        if self.in_channels == 3:
+            takes = "3 input channels takes images that are grey, uint8 (N, H, W) or RGB, uint8 (N, 3, H, W)"
+        check_images(images, images.dtype == torch.uint8 and (grey or rgb), f"a ResNet of {takes}")
         # To the device as bytes, a quarter of the traffic.
         x = images.to(self.conv1.weight.device)
         x = (x[:, None] if grey else x).to(self.conv1.weight.dtype, memory_format=torch.channels_last)

@@ -11,12 +11,13 @@ copy, end to end.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uncertain_affect.models.uncnet import draw_kept
+from uncertain_affect.models.uncnet import draw_kept, draw_uniform
 
 # Task -> outputs: 12 action units, 7 expressions, 20 bins each of valence and arousal.
 TASKS = {"AU": 12, "EXPR": 7, "VA": 40}
@@ -110,7 +111,6 @@ class MobileFaceNet(nn.Module):
             layers += _conv(channels, self.n_features, 1)
             layers += _conv(self.n_features, self.n_features, side // 16, groups=self.n_features)[:2]
             self.layers = nn.Sequential(*layers)
-        self.to_empty(device="cpu")
         _initialise(self, generator)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
@@ -158,7 +158,6 @@ class MarbleNet(nn.Module):
                 channels = blocks[-1].channels
             self.blocks = nn.Sequential(*blocks)
         self.n_features = channels
-        self.to_empty(device="cpu")
         _initialise(self, generator)
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -210,7 +209,7 @@ class TaskHeads(nn.Module):
     With three tasks on 512 features one copy has 747,195 parameters.
 
     Raises:
-        ValueError: no generator or no task.
+        ValueError: no generator.
     """
 
     def __init__(
@@ -224,29 +223,22 @@ class TaskHeads(nn.Module):
         across_clips: bool = False,
     ):
         super().__init__()
-        if not generators or not outputs:
-            raise ValueError("TaskHeads needs at least one generator, one per copy, and at least one task")
         self.in_features, self.hidden, self.dropout = in_features, hidden, dropout
         self.outputs, self.shared, self.across_clips = dict(outputs), shared, across_clips
         self.generators = list(generators)
         k, a, width = len(self.generators), len(self.outputs), in_features if shared is None else shared
         if shared is not None:
-            self.shared_weight = self._uniform((k, in_features, shared), in_features)
+            self.shared_weight = draw_uniform((in_features, shared), in_features**-0.5, self.generators)
             self.shared_bias = nn.Parameter(torch.zeros(k, 1, shared))
             self.slope = nn.Parameter(torch.full((k, 1, 1), 0.25))
         # Copies lead in every parameter; torch draws a GRU and a linear layer uniformly within 1/sqrt(fan in).
-        self.weight_ih = self._uniform((k, a, width, 3 * hidden), hidden)
-        self.weight_hh = self._uniform((k, a, hidden, 3 * hidden), hidden)
-        self.bias_ih = self._uniform((k, a, 1, 3 * hidden), hidden)
-        self.bias_hh = self._uniform((k, a, 1, 3 * hidden), hidden)
-        self.weights = nn.ParameterDict({t: self._uniform((k, hidden, n), hidden) for t, n in self.outputs.items()})
-        self.biases = nn.ParameterDict({t: self._uniform((k, 1, n), hidden) for t, n in self.outputs.items()})
-
-    def _uniform(self, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
-        values = torch.empty(shape)
-        for copied, generator in zip(values, self.generators, strict=True):
-            copied.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-        return nn.Parameter(values)
+        drawn = partial(draw_uniform, limit=hidden**-0.5, generators=self.generators)
+        self.weight_ih = drawn((a, width, 3 * hidden))
+        self.weight_hh = drawn((a, hidden, 3 * hidden))
+        self.bias_ih = drawn((a, 1, 3 * hidden))
+        self.bias_hh = drawn((a, 1, 3 * hidden))
+        self.weights = nn.ParameterDict({task: drawn((hidden, n)) for task, n in self.outputs.items()})
+        self.biases = nn.ParameterDict({task: drawn((1, n)) for task, n in self.outputs.items()})
 
     def states(self, x: Tensor) -> Tensor:
         """Outputs of the GRUs (K, A, B, T, H), which start at zero.
@@ -415,12 +407,11 @@ def _conv(in_channels: int, channels: int, kernel: int, stride: int = 1, padding
 
 
 def _initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of a network made on the meta device."""
+    network.to_empty(device="cpu")
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.reset_parameters()  # ones and zeros, where there are any, and running moments
-            module.reset_running_stats()
-        elif isinstance(module, nn.PReLU):
-            nn.init.constant_(module.weight, 0.25)
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.PReLU):
+            module.reset_parameters()  # nothing drawn: ones and zeros, and slopes of a quarter
         elif isinstance(module, nn.Conv1d | nn.Conv2d):
             fan_out = module.out_channels * math.prod(module.kernel_size) / module.groups
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out), generator=generator)

@@ -12,6 +12,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from uncertain_affect.models.uncnet import draw_uniform
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -70,13 +72,11 @@ class PersonalizedExpertNetwork(nn.Module):
     experts one copy has 18,441 parameters in the gate and 9 x 4,098 in the experts.
 
     Raises:
-        ValueError: no generator, or no expert.
+        ValueError: no generator.
     """
 
     def __init__(self, in_features: int, n_experts: int, generators: Sequence[torch.Generator], out_features: int = 2):
         super().__init__()
-        if n_experts < 1:
-            raise ValueError(f"a mixture needs at least one expert, not {n_experts}")
         self.n_experts = n_experts
         self.gate_weight, self.gate_bias = _dense(in_features, n_experts, generators)
         # expert i has the columns i K to (i + 1) K
@@ -127,22 +127,11 @@ def _dense(
     fan_in: int, fan_out: int, generators: Sequence[torch.Generator], layers: int = 1
 ) -> tuple[nn.Parameter, nn.Parameter]:
     """Weights (C, fan_in, layers x fan_out), Glorot-uniform for each layer, and zero biases beside them."""
-    if not generators:
-        raise ValueError("a network needs at least one generator: one per copy")
-    limit = math.sqrt(6 / (fan_in + fan_out))
-    weight = torch.empty(len(generators), fan_in, layers * fan_out)
-    for drawn, generator in zip(weight, generators, strict=True):
-        drawn.uniform_(-limit, limit, generator=generator)
-    return nn.Parameter(weight), nn.Parameter(torch.zeros(len(generators), 1, layers * fan_out))
+    weight = draw_uniform((fan_in, layers * fan_out), math.sqrt(6 / (fan_in + fan_out)), generators)
+    return weight, nn.Parameter(torch.zeros(len(generators), 1, layers * fan_out))
 
 
 def _linear(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if z.shape[-1] != weight.shape[1] or z.ndim not in (2, 3) or (z.ndim == 3 and len(z) != len(weight)):
-        copies, width = weight.shape[:2]
-        raise ValueError(
-            f"features have shape {tuple(z.shape)}: the network takes (N, {width}), or ({copies}, N, {width}) with "
-            "its own for each copy"
-        )
     if z.ndim == 3:
         return torch.baddbmm(bias, z, weight)
     return torch.einsum("nd,cdk->cnk", z, weight) + bias  # one product for all copies

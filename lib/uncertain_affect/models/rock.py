@@ -360,7 +360,11 @@ class Prediction:
 
 
 class _Han(nn.Module):
-    """What both networks share: embeddings, word encoders and the encoding of contexts; for options see `FlatHan`."""
+    """What both networks share: embeddings, word encoders and the encoding of contexts; for options see `FlatHan`.
+
+    The networks have a method `_predict`, from vectors of talkturns s (E, B, L, d), attention to words (E, B, L, W),
+    which talkturns exist, bool (B, L), and how many, (B,), to a `Prediction`.
+    """
 
     def __init__(
         self,
@@ -414,9 +418,6 @@ class _Han(nn.Module):
         alpha = nn.functional.pad(alpha, (0, tokens.shape[1] - words.shape[1]))
         return self._predict(s[:, index], alpha[:, index] * there[..., None], there, lengths)
 
-    def _predict(self, s: Tensor, word_attention: Tensor, there: Tensor, lengths: Tensor) -> Prediction:
-        raise NotImplementedError
-
 
 class FlatHan(_Han):
     """The flat multi-task network of figure 2: every task is predicted from one vector of the talkturns.
@@ -450,21 +451,20 @@ class FlatHan(_Han):
 class HanRock(_Han):
     """The network of figure 3: auxiliary tasks have encoders of their own, which the primary task looks at.
 
-    The paper has P + A = 257. Arguments are those of `FlatHan`, and
+    The paper has P + A = 257. There is at least one auxiliary task; a loss weight of zero takes it away. Arguments are
+    those of `FlatHan`, and
 
     Args:
         pri_gru: units P of the primary talkturn encoder, in each direction.
         aux_gru: units A of each auxiliary talkturn encoder.
 
     Raises:
-        ValueError: no auxiliary task, categorical tasks with different numbers of classes, or another `attend`.
+        ValueError: categorical tasks with different numbers of classes, or another `attend`.
     """
 
     def __init__(
         self, tasks: Sequence[Task], embedding: Tensor, pri_gru: int, aux_gru: int, generator: Generator, **options
     ):
-        if len(tasks) < 2:
-            raise ValueError("HanRock needs an auxiliary task; take it away by a loss weight of zero")
         super().__init__(2, tasks, embedding, generator, **options)
         n_auxiliary, width = len(tasks) - 1, self.word_attention.output_size
         self.primary = TaskGRU(1, width, pri_gru, generator, *self.dropouts)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uncertain_affect.metrics.uncertainty import bernoulli_entropy_decomposition
+from uncertain_affect.models.uncnet import draw_uniform
 
 ARMS = ("GN-D", "UGN", "UGN-B")
 NORMALISATIONS = ("symmetric", "printed")
@@ -377,11 +378,7 @@ def sample_weights(epistemic: Tensor) -> Tensor:
 
 def _glorot(shape: tuple[int, ...], fan_in: int, fan_out: int, generators: Sequence[torch.Generator]) -> nn.Parameter:
     """A parameter (C, *shape), each copy drawn by its own generator."""
-    bound = math.sqrt(6 / (fan_in + fan_out))
-    values = torch.empty(len(generators), *shape)
-    for copy, generator in zip(values, generators, strict=True):
-        copy.uniform_(-bound, bound, generator=generator)
-    return nn.Parameter(values)
+    return draw_uniform(shape, math.sqrt(6 / (fan_in + fan_out)), generators)
 
 
 def _branch(pooled: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -94,6 +94,17 @@ def draw_kept(shape: Sequence[int], dropout: float, generator: torch.Generator) 
     return bits.view(torch.int16)[..., :n] >= round(dropout * 2**16) - 2**15
 
 
+def draw_uniform(shape: Sequence[int], limit: float, generators: Sequence[torch.Generator]) -> nn.Parameter:
+    """Weights (S, *shape) of S copies, uniform in ± limit, each copy drawn by its own generator.
+
+    Raises:
+        ValueError: no generator.
+    """
+    if not generators:
+        raise ValueError("a network needs at least one generator: one per copy")
+    return nn.Parameter(torch.stack([torch.empty(shape).uniform_(-limit, limit, generator=g) for g in generators]))
+
+
 @torch.no_grad()
 def mc_dropout(
     model: UncNet,

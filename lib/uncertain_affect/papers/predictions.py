@@ -1,12 +1,17 @@
-"""Predictions of classifiers and their uncertainties, seed by seed."""
+"""Predictions of classifiers and their uncertainties, seed by seed, and the data of seeds side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from uncertain_affect.metrics import EntropyDecomposition
+
+
+def stack_by_name(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of several dictionaries with the same names, those of a name stacked along a new first axis."""
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,17 @@ from torch import Tensor
 from uncertain_affect import corpora
 from uncertain_affect.compute.cache import code_key
 from uncertain_affect.compute.parallel import run_all
-from uncertain_affect.corpora.base import Expressions
+from uncertain_affect.corpora.base import SPLITS, Expressions
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.metrics import entropy_decomposition
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
-from uncertain_affect.papers.predictions import Predictions
+from uncertain_affect.papers.predictions import Predictions, stack_by_name
 from uncertain_affect.training.features import frozen_features
 from uncertain_affect.training.fit import History, cached_fit, fit_tensors, generators
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
 
-SPLITS = ("train", "val", "test")
 CONTROL = "UncNet, dropout off"
 ARMS = ("Baseline", "UncNet", CONTROL)
 
@@ -136,11 +135,7 @@ def side_by_side(worlds: list[Faces]) -> Faces:
     """One world for all seeds as it is, or one world per seed stacked along a leading axis."""
     if len(worlds) == 1:
         return worlds[0]
-
-    def stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {split: torch.stack([part[split] for part in parts]) for split in SPLITS}
-
-    return Faces(stack([world.features for world in worlds]), stack([world.targets for world in worlds]))
+    return Faces(*(stack_by_name([getattr(world, name) for world in worlds]) for name in Faces._fields))
 
 
 class Trained(NamedTuple):
@@ -231,7 +226,7 @@ def test_images(worlds: list[Expressions], n_seeds: int) -> TestImages:
     votes = torch.stack([test.votes[:, :9] for test in tests]).expand(n_seeds, -1, -1)
     everything = torch.ones(votes.shape[1], dtype=torch.bool)
     if len(worlds) > 1:
-        truth = {name: torch.stack([test.truth[name] for test in tests]) for name in tests[0].truth}
+        truth = stack_by_name([test.truth for test in tests])
         return TestImages(votes, torch.zeros_like(everything, dtype=torch.int64), {"all": everything}, tests, truth)
     unseen = ~worlds[0].duplicates_of_training()[worlds[0].split == "test"]
     return TestImages(votes, tests[0].groups, {"all": everything, "deduplicated": unseen}, tests, {})

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from uncertain_affect.models.backbones import check_images
+
 
 def random_crop_flip(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Crop every image at a place of its own, and mirror it left to right with chance one half.
@@ -51,11 +53,8 @@ def center_crop(images: Tensor, size: int) -> Tensor:
 
 def _room(images: Tensor, size: int) -> tuple[int, int]:
     """By how many pixels a crop can be moved, down and to the right."""
-    if images.dtype != torch.uint8 or images.ndim not in (3, 4):
-        raise ValueError(
-            f"images are {images.dtype} of shape {tuple(images.shape)}: crops are taken of uint8 (N, H, W) or"
-            " (N, C, H, W)"
-        )
+    fit = images.dtype == torch.uint8 and images.ndim in (3, 4)
+    check_images(images, fit, "crops are taken of uint8 (N, H, W) or (N, C, H, W)")
     height, width = images.shape[-2:]
     if not 1 <= size <= min(height, width):
         raise ValueError(f"no crop of {size}x{size} pixels fits into images of {height}x{width}")

@@ -101,7 +101,8 @@ def tapped_features(
     known = taps_of(kind)
     taps, images = list(known if taps is None else taps), _grey_images(images)
     if kind in SIMULATED:
-        return identity.tapped_features(images, SIMULATED[kind], taps, device=device, batch_size=BATCH_SIZE)
+        options = {"size": "quick", "seed": 0, "device": device, "batch_size": BATCH_SIZE}
+        return identity.tapped_features(images, SIMULATED[kind], taps, **options)
     name, num_classes = PUBLISHED_WEIGHTS[kind]
     path = data_root(root) / "weights" / name
     if not path.is_file():
@@ -127,8 +128,6 @@ def find_weights(root: str | Path | None = None) -> dict[str, Path]:
 
 def _grey_images(images) -> np.ndarray:
     images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 3 or not len(images):
-        raise ValueError(
-            f"images are {images.dtype} of shape {images.shape}: features take at least one grey image, uint8 (N, H, W)"
-        )
+    fit = images.dtype == np.uint8 and images.ndim == 3 and len(images) > 0
+    backbones.check_images(images, fit, "features take at least one grey image, uint8 (N, H, W)")
     return images

@@ -14,8 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import Adam
-from torch.optim.lr_scheduler import OneCycleLR
 
 from uncertain_affect import corpora
 from uncertain_affect.compute.cache import code_key
@@ -23,7 +21,7 @@ from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.compute.paths import data_root
 from uncertain_affect.models.backbones import PUBLISHED_RESNETS, ResNet, load_resnet
 from uncertain_affect.training.augment import center_crop, random_crop_flip
-from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
+from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches, one_cycle
 
 # Channels of the first stage of the published networks.
 PUBLISHED_WIDTH = 64
@@ -84,7 +82,7 @@ def finetune(
     Args:
         images: uint8 (N, H, W) or (N, 3, H, W).
         targets: (N, ...), for the loss; those outside ``rows`` are not looked at.
-        rows: int (n,), the training images.
+        rows: int (n,), the training images, at least one.
         loss: maps outputs (B, n_outputs) and targets (B, ...) to the mean loss of a batch.
         n_outputs: width of the linear head, which is thrown away.
         settings: see :class:`FineTuningSettings`.
@@ -95,7 +93,7 @@ def finetune(
         label: what progress and errors call it.
 
     Raises:
-        ValueError: no training rows, or a network to start from that is not of these settings.
+        ValueError: a network to start from that is not of these settings.
         FloatingPointError: the loss is NaN or infinite.
     """
     network = _network(images, n_outputs, settings, seed, start)
@@ -160,8 +158,6 @@ def _network(images, n_outputs, settings, seed, start=None) -> ResNet:
 
 def _fit(network, images, targets, rows, loss, settings, seed, label, checkpoint) -> History:
     """Tune the network in place."""
-    if not len(rows):
-        raise ValueError(f"{label}: there is no training image")
     device, side = network.fc.weight.device, _side(images, settings)
     order, augmentation = (generators([seed], stream)[0] for stream in (1, 2))
     steps = -(-len(rows) // settings.batch_size)
@@ -172,10 +168,8 @@ def _fit(network, images, targets, rows, loss, settings, seed, label, checkpoint
         return loss(network(x.to(device)), targets[batch].to(device))
 
     batches = minibatches(rows, order, settings.batch_size)
-    optimiser = partial(Adam, lr=settings.lr, fused=True)
-    schedule = partial(OneCycleLR, max_lr=settings.lr, total_steps=epochs * steps)
     options = {"draws": [order, augmentation], "checkpoint": checkpoint, "label": label}
-    return fit(network, loss_of, batches, epochs=epochs, optimiser=optimiser, schedule=schedule, **options)
+    return fit(network, loss_of, batches, epochs=epochs, **one_cycle(settings.lr, epochs * steps), **options)
 
 
 @torch.inference_mode()

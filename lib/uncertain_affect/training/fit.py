@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm.auto import tqdm
 
 from uncertain_affect.compute.cache import cache_dir, cached_arrays, content_key
@@ -80,6 +80,12 @@ def minibatches(
     return epoch
 
 
+def one_cycle(lr: float, n_steps: int) -> dict[str, Callable]:
+    """Arguments of :func:`fit`: Adam, its rate rising to ``lr`` and falling again over one cycle (Smith, 2018)."""
+    schedule = partial(OneCycleLR, max_lr=lr, total_steps=n_steps)
+    return {"optimiser": partial(Adam, lr=lr, fused=True), "schedule": schedule}
+
+
 @one_thread()
 def fit(
     model: nn.Module,
@@ -93,7 +99,6 @@ def fit(
     patience: int | None = None,
     stop: Callable[[History], bool] = lambda history: False,
     keep_best: bool = True,
-    trained: Sequence[str] | None = None,
     clip_norm: float | None = None,
     draws: Sequence[torch.Generator] = (),
     checkpoint: Path | None = None,
@@ -108,14 +113,13 @@ def fit(
         batches: gives those of an epoch, see :func:`minibatches`: index tensors whose last axis counts examples, or
             tuples that begin with one and are the arguments of ``loss``.
         epochs: the most there are, of all copies; or of each, which is then left at its own last one.
-        optimiser: of the parameters to train.
+        optimiser: of the parameters to train, all that require a gradient.
         schedule: of the learning rate, moved on after every step.
         validate: a value for each copy (S,), lower being better, called in evaluation mode without gradients.
         patience: stop once no copy has improved for so many epochs. Copies stop together, so one that has come to rest
             goes on for as long as another improves.
         stop: called after each epoch; True ends the fit.
         keep_best: False leaves each copy at its last epoch though there is validation.
-        trained: names of the parameters to train; by default all that require a gradient.
         clip_norm: bound on the gradient norm of each copy on its own.
         draws: generators that batches and loss draw from, which a checkpoint remembers.
         checkpoint: file that lets an interrupted fit go on where it stopped; removed when the fit is done, and
@@ -130,7 +134,7 @@ def fit(
         ValueError: a checkpoint of another network.
         FloatingPointError: a loss is NaN or infinite; the checkpoint keeps the last good epoch.
     """
-    learnt = {n: p for n, p in model.named_parameters() if (p.requires_grad if trained is None else n in trained)}
+    learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimised = optimiser(learnt.values())
     scheduled = None if schedule is None else schedule(optimised)
     parts = {"model": model, "optimiser": optimised} | ({} if scheduled is None else {"schedule": scheduled})
@@ -210,12 +214,10 @@ def fit_tensors(
         options: of :func:`fit`.
 
     Raises:
-        ValueError: parameters without a leading axis of copies, or a checkpoint of another network.
+        ValueError: a checkpoint of another network.
         FloatingPointError: as :func:`fit`.
     """
     n_copies, n = len(order), train[0].shape[1 if own_data else 0]
-    if any(len(p) != n_copies for p in model.parameters()):
-        raise ValueError(f"every parameter needs a leading axis of {n_copies} copies, one per generator in `order`")
     x, y = (part.flatten(0, 1) for part in train) if own_data else train
     rows = [torch.arange(n, device=x.device) + (n * copy if own_data else 0) for copy in range(n_copies)]
     return fit(

@@ -117,12 +117,6 @@ def test_individual_tuning_fits_each_expert_to_its_person_alone(data, drawn, emp
     assert not torch.equal(tuned.expert_weight, joint.expert_weight)
 
 
-def test_splits_of_unequal_size_are_refused(data, drawn):
-    one, other = drawn[0]
-    with pytest.raises(ValueError, match="equally many training frames, and validation frames"):
-        pen.train_source(data, [one, other._replace(val=other.val[1:])], SMALL)
-
-
 def test_adaptation_moves_the_source_networks_and_random_ones(data, drawn, source, adapted):
     still = pen.adapt(data, source, drawn[1], replace(SMALL, lr=0.0))
     random = SharedNetwork(6, generators([0, 1], 20)), PersonalizedExpertNetwork(6, 3, generators([0, 1], 21))

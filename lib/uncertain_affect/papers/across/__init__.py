@@ -9,13 +9,8 @@ Every task has A questions about an example, each with C answers: the expression
 there (C = 2), in which part of the scale valence and arousal lie (A = 2).
 """
 
+# ruff: noqa: F401 - the names of the package, from its modules
 from uncertain_affect.papers.across.comparison import compare_methods, decided, measured, shift_auroc, uncertainties
 from uncertain_affect.papers.across.methods import METHODS, SAMPLED, own_predictions, predict_all
 from uncertain_affect.papers.across.networks import AcrossSettings, PredictionTask, settings
 from uncertain_affect.papers.across.tasks import FRACTIONS, NOISY, THINNED, expression, known, load
-
-__all__ = [
-    "FRACTIONS", "METHODS", "NOISY", "SAMPLED", "THINNED", "AcrossSettings", "PredictionTask", "compare_methods",
-    "decided", "expression", "known", "load", "measured", "own_predictions", "predict_all", "settings", "shift_auroc",
-    "uncertainties",
-]  # fmt: skip

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from uncertain_affect.corpora.base import SPLITS
 from uncertain_affect.evidence.claims import Part, effect_interval, holm
 from uncertain_affect.evidence.evaluate import MEASURES, measure
 from uncertain_affect.metrics import EntropyDecomposition, auroc, entropy, entropy_decomposition
 from uncertain_affect.papers.across import tasks
 from uncertain_affect.papers.across.methods import MethodPredictions, predict_all
-from uncertain_affect.papers.across.networks import SPLITS, AcrossSettings, PredictionTask
+from uncertain_affect.papers.across.networks import AcrossSettings, PredictionTask
 
 Predictions = Mapping[str, MethodPredictions]  # by method
 Values = dict[str, dict[str, np.ndarray]]  # by method, and by what was measured

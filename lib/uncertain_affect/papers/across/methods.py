@@ -20,12 +20,12 @@ from uncertain_affect.papers.across.networks import AcrossSettings, Networks, Pr
 from uncertain_affect.training.fit import generators
 from uncertain_affect.training.temperature import fit_temperature
 
-SINGLE = ("softmax", "temperature scaling", "student 1", "student 2", "student 3")  # one prediction: no U_e
-SAMPLED = (
-    "MC dropout", "UGN", "PEN", "deep ensemble", "students 1", "students 2", "students 3", "Laplace", "evidential",
+METHODS = (
+    "softmax", "temperature scaling", "MC dropout", "UGN", "PEN", "deep ensemble", "student 1", "students 1",
+    "student 2", "students 2", "student 3", "students 3", "Laplace", "evidential",
 )  # fmt: skip
-METHODS = (*SINGLE[:2], *SAMPLED[:4], "student 1", "students 1", "student 2", "students 2", "student 3", "students 3",
-           *SAMPLED[-2:])  # fmt: skip
+SINGLE = ("softmax", "temperature scaling", "student 1", "student 2", "student 3")  # one prediction: no U_e
+SAMPLED = tuple(method for method in METHODS if method not in SINGLE)
 PRECISIONS = (0.1, 1.0, 10.0)  # of Laplace's prior, of which one is chosen
 EVIDENCE_PENALTY = 0.1
 
@@ -58,12 +58,9 @@ def mc_dropout(alone: Networks, n_samples: int, shape: Shape, draws: list[torch.
 
 def fit_temperatures(logits: Tensor, target: Tensor) -> Tensor:
     """The temperatures (S, 1, 1, 1) with the lowest cross-entropy of logits (S, N, A C) on shares (S, N, A, C)."""
-
-    def nll(z: Tensor, y: Tensor, temperature: float) -> float:
-        return float(answers_cross_entropy(z / temperature, y))
-
     seeds = zip(logits.double(), target.double(), strict=True)
-    return torch.tensor([fit_temperature(partial(nll, z, y)) for z, y in seeds]).view(-1, 1, 1, 1)
+    fitted = [fit_temperature(lambda t, z=z, y=y: float(answers_cross_entropy(z / t, y))) for z, y in seeds]
+    return torch.tensor(fitted).view(-1, 1, 1, 1)
 
 
 class LastLayerLaplace:

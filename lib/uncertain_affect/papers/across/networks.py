@@ -19,8 +19,6 @@ from uncertain_affect.training.fit import History, Loss, cached_fit, fit_tensors
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
 
-SPLITS = ("train", "val", "test")
-
 
 @dataclass(frozen=True)
 class AcrossSettings:

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from uncertain_affect import corpora
-from uncertain_affect.corpora.base import Expressions
+from uncertain_affect.corpora.base import SPLITS, Expressions
 from uncertain_affect.corpora.simulated import constants
 from uncertain_affect.corpora.simulated.views import out_of_distribution
 from uncertain_affect.evidence.evaluate import Cases
 from uncertain_affect.papers import pen, rock, ugn, uncnet
-from uncertain_affect.papers.across.networks import SPLITS, AcrossSettings, PredictionTask
+from uncertain_affect.papers.across.networks import AcrossSettings, PredictionTask
+from uncertain_affect.papers.predictions import stack_by_name
 from uncertain_affect.training.features import frozen_features
 from uncertain_affect.training.fit import generators
 
@@ -90,11 +91,9 @@ def expression(corpus: str, profile: str, settings: AcrossSettings, root: Root =
     if len(tasks) == 1:
         return first
 
-    def stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {key: torch.stack([part[key] for part in parts]) for key in parts[0]}
-
     votes, truth = (torch.stack([getattr(task, name) for task in tasks]) for name in ("votes", "truth"))
-    inputs, targets, groups = (stack([getattr(task, n) for task in tasks]) for n in ("inputs", "targets", "groups"))
+    names = ("inputs", "targets", "groups")
+    inputs, targets, groups = (stack_by_name([getattr(task, name) for task in tasks]) for name in names)
     one = torch.zeros_like(first.clusters)  # a world is one observation
     return replace(first, inputs=inputs, targets=targets, votes=votes, truth=truth, groups=groups, clusters=one)
 

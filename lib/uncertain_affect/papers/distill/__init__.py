@@ -11,8 +11,6 @@ computed once, and the members of all seeds train side by side on them, generati
 
 from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics, clustered, over_members, plurality
 from uncertain_affect.papers.distill.networks import (
-    Generation,
-    Probabilities,
     ensemble,
     logits,
     mc_dropout,

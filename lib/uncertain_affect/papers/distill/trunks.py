@@ -9,8 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam
-from torch.optim.lr_scheduler import OneCycleLR
 
 from uncertain_affect.compute.cache import code_key, content_key
 from uncertain_affect.compute.devices import one_thread
@@ -23,7 +21,7 @@ from uncertain_affect.models.distill import AUXILIARY, MarbleNet, MobileFaceNet,
 from uncertain_affect.papers.distill.profiles import DistillSettings, Tuning
 from uncertain_affect.papers.distill.videos import Videos
 from uncertain_affect.training.features import frozen_features
-from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
+from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches, one_cycle
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -313,9 +311,8 @@ def _fit(model: nn.Module, loss: Callable, rows: Tensor, tuning: Tuning, draw: t
             if len(batch) > 1:  # no batch normalisation of one
                 yield batch, mirrored
 
-    adam = partial(Adam, lr=tuning.lr, fused=True)
-    cycle = partial(OneCycleLR, max_lr=tuning.lr, total_steps=tuning.epochs * -(-len(rows) // tuning.batch_size))
-    return fit(model, loss, batches, epochs=tuning.epochs, optimiser=adam, schedule=cycle, label="tuning")
+    n_steps = tuning.epochs * -(-len(rows) // tuning.batch_size)
+    return fit(model, loss, batches, epochs=tuning.epochs, label="tuning", **one_cycle(tuning.lr, n_steps))
 
 
 @torch.no_grad()

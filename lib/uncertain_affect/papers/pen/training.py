@@ -65,19 +65,14 @@ def train_source(
 
     Args:
         frames: of all people.
-        splits: one per seed.
+        splits: one per seed, of equally many frames.
         settings: of the run.
         lambdas: pairs (lambda_0, lambda_1), of which each gives a PEN of its own; by default that of the settings.
         tuning: ``"joint"``; or ``"individual"``, the paper's rejected alternative: each expert is tuned to its own
             person, apart from the gate, for as many epochs.
         early_stop: leave PEN at its best validation epoch; else at its last.
         device: where to train.
-
-    Raises:
-        ValueError: splits of different sizes.
     """
-    if len({(len(split.train), len(split.val)) for split in splits}) > 1:
-        raise ValueError("every seed needs equally many training frames, and validation frames, of the source people")
     seeds, pairs = settings.seeds, tuple(lambdas or [(settings.lambda_0, settings.lambda_1)])
     train = partial(_train, frames, settings, device)
 

@@ -11,6 +11,7 @@ Source: sections 4.2 to 4.4 and appendices A.2 to A.6 of the paper. Where it is 
   neighbours overlap, and each talkturn is encoded once. Runs of one are the usual shuffle.
 """
 
+# ruff: noqa: F401 - the names of the package, from its modules
 from uncertain_affect.papers.rock.attention import LEVELS, Attention, attention_levels, attention_weights
 from uncertain_affect.papers.rock.comparisons import (
     better_of,
@@ -27,10 +28,3 @@ from uncertain_affect.papers.rock.searches import Search, best_network, in_order
 from uncertain_affect.papers.rock.stopping import falls_behind
 from uncertain_affect.papers.rock.tasks import QUICK, Problem, load, narratives, problem, problems, targets
 from uncertain_affect.papers.rock.trials import Cell, Trial, errors, score
-
-__all__ = [
-    "LEVELS", "QUICK", "Attention", "Cell", "Problem", "RockSettings", "Search", "Trial", "attention_levels",
-    "attention_weights", "best_network", "better_of", "chosen", "class_gains", "common", "embeddings", "errors",
-    "falls_behind", "improvement", "in_order", "load", "low_resource_gain", "mean_gain", "narratives", "problem",
-    "problems", "retrain", "retrain_all", "score", "search_all", "settings", "targets", "tuning_interval",
-]  # fmt: skip

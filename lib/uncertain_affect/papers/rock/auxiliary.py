@@ -24,10 +24,8 @@ def percentile_ranks(values: ArrayLike, training: ArrayLike) -> Floats:
     """
     values, training = np.asarray(values, np.float64), np.asarray(training, np.float64)
     known = np.sort(training[~np.isnan(training)])
-    # (number below + number at or below) / 2 n; sorted values are found faster, as neighbours lie close in memory
-    order = np.argsort(values)
-    ordered, below = values[order], np.empty(len(values), np.int64)
-    below[order] = np.searchsorted(known, ordered, side="left") + np.searchsorted(known, ordered, side="right")
+    # (number below + number at or below) / 2 n
+    below = np.searchsorted(known, values, side="left") + np.searchsorted(known, values, side="right")
     return np.where(np.isnan(values), np.nan, below / (2 * len(known)))
 
 
@@ -60,16 +58,11 @@ def neighbouring_labels(
 
 def _nearest_before(labels: Floats, dialogue: np.ndarray, reach: int) -> Floats:
     """Labels (N, reach) of 1 to `reach` turns ago, or of the nearest turn before the present one; NaN without any."""
-    n, row = len(labels), np.arange(len(labels))
-    starts = np.r_[True, dialogue[1:] != dialogue[:-1]]
-    first = np.maximum.accumulate(np.where(starts, row, 0))[:, None]
-    wanted = np.maximum(row[:, None] - np.arange(1, reach + 1), first)
-    # candidates: the last labelled turn up to the one wanted, and the first one from it on
-    known = ~np.isnan(labels)
-    earlier = np.maximum.accumulate(np.where(known, row, -1))[wanted]
-    later = np.minimum.accumulate(np.where(known, row, n)[::-1])[::-1][wanted]
-    earlier_fits = (first <= earlier) & (earlier < row[:, None])
-    later_fits = later < row[:, None]
-    take_later = later_fits & (~earlier_fits | (later - wanted <= wanted - earlier))
-    chosen = np.where(take_later, later, earlier)
-    return np.where(take_later | earlier_fits, labels[chosen], np.nan)
+    found = np.full((len(labels), reach), np.nan)
+    for rows in np.split(np.arange(len(labels)), np.flatnonzero(dialogue[1:] != dialogue[:-1]) + 1):
+        labelled = rows[~np.isnan(labels[rows])][::-1]  # of two equally near ones the later comes first
+        for row in rows:
+            if len(earlier := labelled[labelled < row]):
+                wanted = np.maximum(row - np.arange(1, reach + 1), rows[0])
+                found[row] = labels[earlier[np.abs(earlier - wanted[:, None]).argmin(1)]]
+    return found
