@@ -18,6 +18,7 @@ from uncertain_affect.evidence import printed
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, InceptionResnetV1
 from uncertain_affect.run import record, reproduce
 
+pytestmark = pytest.mark.slow
 UNCNET = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
 UGN = ("21_ugn_detection", "22_ugn_training_size", "23_ugn_epistemic")
 DISTILL = ("51_distillation_balancing", "52_distillation_uncertainty")
@@ -62,7 +63,6 @@ def runs(root, tmp_path_factory):
         yield {name: record.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
 
 
-@pytest.mark.slow
 def test_every_claim_is_judged(runs):
     judged = {}
     for folder in runs.values():
@@ -80,7 +80,6 @@ def test_every_claim_is_judged(runs):
     assert "distill.c6" not in every
 
 
-@pytest.mark.slow
 def test_tables_have_the_printed_rows_and_columns(runs):
     paper = printed.load("uncnet")
     for notebook, table in [("12_uncnet_calibration", "table2"), ("13_uncnet_performance", "table3")]:
@@ -93,7 +92,6 @@ def test_tables_have_the_printed_rows_and_columns(runs):
     assert list(table1.index) == ["Accuracy CASIA-WebFace", "Loss CASIA-WebFace"]
 
 
-@pytest.mark.slow
 def test_figures_come_with_their_numbers_and_no_face_is_one(runs):
     for folder in runs.values():
         pictures = {path.stem for path in (folder / "figures").glob("*.png")}

@@ -14,7 +14,6 @@ from PIL import Image
 from skimage import data, feature
 
 from uncertain_affect import corpora
-from uncertain_affect.run import reproduce
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +170,6 @@ def test_no_committed_figure_shows_a_face_of_a_real_person():
     for path in figures:
         with Image.open(path) as picture:
             assert not faces_in(picture), path
-
-
-def test_committed_outputs_of_notebooks_are_of_simulated_people():
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        if set(reproduce.metadata(path)["corpora"]) - {"simulated"}:
-            assert reproduce.default_parameters(path)["CORPUS"] == "simulated", path
 
 
 def test_faces_of_real_people_would_be_seen():
