@@ -87,10 +87,10 @@ def test_a_package_has_one_version_in_any_place_and_both_locks_the_same():
             assert len({name for name, _ in found}) == len(found)
 
 
-@pytest.mark.parametrize(
-    ("file", "source", "lists"),
-    [(LOCKS[0], "", (PROJECT["dependencies"], *EXTRAS.values())), (LOCKS[1], ":site", (SITE,))],
-)
+OWN = (PROJECT["dependencies"], *EXTRAS.values())
+
+
+@pytest.mark.parametrize(("file", "source", "lists"), [(LOCKS[0], "", OWN), (LOCKS[1], ":site", [SITE])])
 def test_every_dependency_is_asked_for_pinned_within_its_range_and_says_why(file, source, lists):
     asked = {pin.name for pin in lock(file) if f"uncertain-affect (pyproject.toml{source})" in pin.via}
     assert asked | {"torch"} == ranges(*lists).keys() | {"torch"}  # which no lock has
