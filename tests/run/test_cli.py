@@ -42,10 +42,10 @@ PARAMETERS = 'PROFILE = "quick"\nSEED = 0'
 
 
 @pytest.fixture
-def checkout(printed_checkout):
-    write_notebook(printed_checkout / "notebooks", "11_one", PARAMETERS, corpora=["ferplus"])
-    write_notebook(printed_checkout / "notebooks", "92_audit", PARAMETERS)
-    return printed_checkout
+def checkout(checkout):
+    write_notebook(checkout / "notebooks", "11_one", PARAMETERS, corpora=["ferplus"])
+    write_notebook(checkout / "notebooks", "92_audit", PARAMETERS)
+    return checkout
 
 
 @pytest.fixture

@@ -60,10 +60,10 @@ def execute(notebook, text="as measured\n"):
 
 
 @pytest.fixture
-def checkout(printed_checkout):
-    (printed_checkout / "README.md").write_text(README)
-    nbformat.write(make_notebook(), printed_checkout / "notebooks" / f"{NAME}.ipynb")
-    return printed_checkout
+def checkout(checkout):
+    (checkout / "README.md").write_text(README)
+    nbformat.write(make_notebook(), checkout / "notebooks" / f"{NAME}.ipynb")
+    return checkout
 
 
 def finish(checkout, profile="quick", corpus="ferplus", name=NAME, executed=None, effects=None, **parameters):

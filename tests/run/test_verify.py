@@ -25,11 +25,11 @@ CLAIMS = ["uncnet.c1", "uncnet.c5"]
 
 
 @pytest.fixture
-def checkout(printed_checkout):
-    (printed_checkout / "README.md").write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
+def checkout(checkout):
+    (checkout / "README.md").write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
     about = {"corpora": ["ferplus"], "tables": ["table2"], "claims": CLAIMS}
-    write_notebook(printed_checkout / "notebooks", NAME, "SEED = 0", **about)
-    return printed_checkout
+    write_notebook(checkout / "notebooks", NAME, "SEED = 0", **about)
+    return checkout
 
 
 @pytest.fixture
