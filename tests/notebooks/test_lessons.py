@@ -52,12 +52,6 @@ def test_the_lesson_leaves_every_exercise_open_and_the_solutions_none(lesson):
     assert not any(line.startswith(UNANSWERED) for line in printed(solution))
 
 
-@pytest.mark.parametrize("name", [name for name in reproduce.notebooks() if 10 < int(name[:2]) < 90])
-def test_every_notebook_of_a_paper_ends_with_three_exercises(name):
-    *_, exercises, _ = nbformat.read(reproduce.notebooks()[name], as_version=4).cells
-    assert all(f"({number}) " in exercises.source for number in (1, 2, 3))
-
-
 def test_the_minutes_of_the_sections_are_a_lesson(lesson):
     table = next(cell.source for cell in nbformat.read(lesson, as_version=4).cells if "| minutes |" in cell.source)
     rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:]

@@ -111,35 +111,28 @@ def test_tags_are_those_that_mean_something(notebook):
 
 def test_the_parameters_are_commented_literals_before_any_other_work(name, notebook, code):
     (place,) = [i for i, cell in enumerate(code) if "parameters" in tags(cell)]
-    for cell in code[:place]:
-        assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Expr) for node in ast.parse(cell.source).body), (
-            "only imports, and calls that set a style, stand before the parameters"
-        )
+    for cell in code[:place]:  # imports, and calls that set a style
+        assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Expr) for node in ast.parse(cell.source).body)
     defaults = reproduce.default_parameters(NOTEBOOKS[name])
     assert defaults["PROFILE"] == "quick"
     if about(name)["corpora"]:
         assert defaults["CORPUS"] in about(name)["corpora"]
         assert defaults["DATA_ROOT"] == ""
-    comments = {
-        token.start[0]
-        for token in tokenize.generate_tokens(StringIO(code[place].source).readline)
-        if token.type == tokenize.COMMENT
-    }
+    tokens = tokenize.generate_tokens(StringIO(code[place].source).readline)
+    comments = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
     assert {node.lineno for node in ast.parse(code[place].source).body} <= comments
 
 
 def test_the_order_of_sections(name, notebook):
     assert notebook.cells[0].cell_type == "markdown"
     assert notebook.cells[0].source.startswith("# ")
-    headings = [
-        line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()
-        if line.startswith("## ")
-    ]  # fmt: skip
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    headings = [line for line in prose.splitlines() if line.startswith("## ")]
     assert headings[0] == "## Aim"
     if about(name)["paper"]:
-        last = [h for h in headings if h in ("## Claims and verdicts", "## What differs from the paper", "## Try it")]
-        assert last == ["## Claims and verdicts", "## What differs from the paper", "## Try it"]
-        assert "**Exercises.**" in notebook.cells[-2].source
+        last = ["## Claims and verdicts", "## What differs from the paper", "## Try it"]
+        assert [heading for heading in headings if heading in last] == last
+        assert all(words in notebook.cells[-2].source for words in ("**Exercises.**", "(1) ", "(2) ", "(3) "))
 
 
 def test_the_last_cell_records(name, code):
