@@ -196,11 +196,10 @@ def test_two_at_once_build_once(cache):
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """A library of two modules that can be rewritten."""
-    for name in ("models", "corpora"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
+    (tmp_path / "models").mkdir()
     sources = {
         "step.py": f"from {tmp_path.name}.models import net\nfrom {tmp_path.name} import plots\n",
+        "models/__init__.py": "",
         "models/net.py": '"""A network."""\nWIDTH = 8\n',
         "plots.py": "COLOUR = 1\n",
     }
@@ -208,14 +207,16 @@ def library(tmp_path, monkeypatch):
         (tmp_path / name).write_text(source)
     monkeypatch.setattr(cache_module, "LIBRARY", tmp_path)
 
-    def key():
+    def forget():
         cache_module.code_key.cache_clear()
         cache_module._read_code.cache_clear()
+
+    def key():
+        forget()
         return cache_module.code_key(f"{tmp_path.name}.step")
 
     yield tmp_path, key
-    cache_module.code_key.cache_clear()
-    cache_module._read_code.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(

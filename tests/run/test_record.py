@@ -110,27 +110,22 @@ def test_a_later_run_replaces_an_earlier_one_whole(results):
     assert [path.name for path in (results / "quick" / "ferplus").iterdir()] == ["11_uncnet_disagreement"]
 
 
-@pytest.mark.parametrize("moment", ["writing", "moving"])
-def test_a_crash_leaves_the_earlier_run_and_nothing_else(results, monkeypatch, moment):
+@pytest.mark.parametrize(
+    ("module", "name", "of", "problem"),
+    [(record, "write_json", "run.json", OSError("no space left")), (os, "replace", ".partial", KeyboardInterrupt())],
+)
+def test_a_crash_leaves_the_earlier_run_and_nothing_else(results, monkeypatch, module, name, of, problem):
     before = files(make_run().finish().parent)
-    run, write, replace = make_run(), record.write_json, os.replace
+    run, function = make_run(), getattr(module, name)
     run.table("t", pd.DataFrame({"a": [1]}))
 
-    def full_disk(path, content):
-        if path.name == "run.json":
-            raise OSError("no space left")
-        write(path, content)
+    def crashes(path, other):
+        if of in str(path):
+            raise problem
+        function(path, other)
 
-    def interrupted(source, target):
-        if ".partial" in str(source):
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    if moment == "writing":
-        monkeypatch.setattr(record, "write_json", full_disk)
-    else:
-        monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises((OSError, KeyboardInterrupt)):
+    monkeypatch.setattr(module, name, crashes)
+    with pytest.raises(type(problem)):
         run.finish()
     assert files(results / "quick" / "ferplus") == before
 
