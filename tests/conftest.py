@@ -26,7 +26,7 @@ def cache_for_tests(tmp_path_factory):
 
 
 @pytest.fixture
-def printed_checkout(tmp_path, monkeypatch) -> Path:
+def checkout(tmp_path, monkeypatch) -> Path:
     """A checkout with what the papers print, a citation, an empty notebooks/, and no results."""
     shutil.copytree(PROJECT / "results" / "printed", tmp_path / "results" / "printed")
     shutil.copy(PROJECT / "CITATION.cff", tmp_path)

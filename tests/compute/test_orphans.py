@@ -40,10 +40,10 @@ sys.exit("the kernel went on")
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
-def test_the_kernel_of_a_killed_driver_ends_where_another_process_adopts_orphans(printed_checkout):
+def test_the_kernel_of_a_killed_driver_ends_where_another_process_adopts_orphans(checkout):
     sleeps = f"""
 import os, pathlib, time
-path = pathlib.Path({str(printed_checkout / "kernel")!r})
+path = pathlib.Path({str(checkout / "kernel")!r})
 path.with_suffix(".new").write_text(str(os.getpid()))
 path.with_suffix(".new").rename(path)
 time.sleep(600)
@@ -53,8 +53,8 @@ time.sleep(600)
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "uncertain_affect": {"paper": "uncnet", "corpora": []},
     }
-    write(v4.new_notebook(cells=cells, metadata=about), printed_checkout / "notebooks" / "11_sleeps.ipynb")
+    write(v4.new_notebook(cells=cells, metadata=about), checkout / "notebooks" / "11_sleeps.ipynb")
     done = subprocess.run(
-        [sys.executable, "-c", ADOPTS, str(printed_checkout), DRIVER], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", ADOPTS, str(checkout), DRIVER], capture_output=True, text=True, timeout=300
     )
     assert done.stderr.strip().endswith("the kernel ended"), done.stdout + done.stderr

@@ -19,19 +19,17 @@ def test_the_library_finds_the_checkout_it_lies_in():
     assert paths.project_root() == Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("below", [".", "notebooks", "results/printed"])
-def test_an_installed_library_finds_the_checkout_around_the_working_folder(elsewhere, monkeypatch, below):
+def test_an_installed_library_finds_the_checkout_around_the_working_folder_or_says_where_to_run(elsewhere, monkeypatch):
     checkout = elsewhere / "cloned"
     for part in ("notebooks", "results/printed"):
+        with pytest.raises(FileNotFoundError, match="run from inside the cloned project"):
+            paths.project_root()
         (checkout / part).mkdir(parents=True)
-    monkeypatch.chdir(checkout / below)
-    assert paths.project_root() == checkout
-
-
-def test_outside_a_checkout_the_message_says_where_to_run(elsewhere):
-    (elsewhere / "notebooks").mkdir()  # half of a checkout is none
-    with pytest.raises(FileNotFoundError, match="run from inside the cloned project"):
-        paths.project_root()
+        monkeypatch.chdir(checkout)  # half of a checkout is none
+    for below in (".", "notebooks", "results/printed"):
+        paths.project_root.cache_clear()
+        monkeypatch.chdir(checkout / below)
+        assert paths.project_root() == checkout
 
 
 def test_the_data_root_is_the_one_given_else_that_of_the_environment_else_data(monkeypatch, tmp_path):

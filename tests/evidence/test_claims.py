@@ -30,12 +30,8 @@ TOLERANCE = 0.010
 MOST_FALSE = 0.04
 
 # Shares of Var(mean) from seeds, clusters and interaction.
-MIXES = {
-    "seeds": (0.9, 0.05, 0.05),
-    "clusters": (0.05, 0.9, 0.05),
-    "interaction": (0.05, 0.05, 0.9),
-    "balanced": (1 / 3, 1 / 3, 1 / 3),
-}
+MIXES = {"seeds": (0.9, 0.05, 0.05), "clusters": (0.05, 0.9, 0.05), "interaction": (0.05, 0.05, 0.9)}
+MIXES["balanced"] = (1 / 3, 1 / 3, 1 / 3)
 SIZES = [(1, 3), (5, 1), (5, 3), (5, 9), (5, 27), (20, 41), (5, 3400), (20, 3400)]
 # Where the interval is cautious by design, the highest coverage accepted: see crossed_mean_interval.
 CAUTIOUS = {
@@ -79,6 +75,17 @@ def intervals(blocks, of=lambda y: y):
     return np.concatenate([i.low for i in found]), np.concatenate([i.high for i in found])
 
 
+def wrongly_reproduced(blocks, of=lambda y: y):
+    """How often chance alone reproduces a claim, of which half say greater and half less."""
+    low, high = intervals(blocks, of)
+    return np.mean([low > 0, high < 0])
+
+
+def assert_calibrated(low, high, highest, what=""):
+    assert max(np.mean(low > 0), np.mean(high < 0)) <= MOST_FALSE, what
+    assert 0.94 - TOLERANCE <= np.mean((low <= 0) & (high >= 0)) <= highest + TOLERANCE, what
+
+
 def expected_power(n_seeds, n_clusters, mix, effect):
     """Power of the two-sided 5% t test whose variance has the true mix's Satterthwaite degrees of freedom."""
     if 1 in (n_seeds, n_clusters):
@@ -97,11 +104,8 @@ CASES = [case for case in CASES if case not in ((20, 3400, "seeds"), (20, 3400, 
 @pytest.mark.parametrize(("n_seeds", "n_clusters", "name"), CASES)
 def test_calibration(n_seeds, n_clusters, name):
     low, high = intervals(tables(n_seeds, n_clusters, MIXES[name], seed=20))
-    false_greater, false_less = np.mean(low > 0), np.mean(high < 0)
-    assert max(false_greater, false_less) <= MOST_FALSE
-    coverage = 1 - false_greater - false_less
     highest = CAUTIOUS.get((n_seeds, n_clusters), {}).get(name, 0.96)
-    assert 0.94 - TOLERANCE <= coverage <= highest + TOLERANCE
+    assert_calibrated(low, high, highest)
 
     # A planted effect of three standard errors of the mean is found: an interval moves with its table.
     found = np.mean(low + 3 > 0)
@@ -130,8 +134,7 @@ def test_calibration_of_skewed_and_heavy_tailed_clusters(n_seeds, n_clusters, na
 @pytest.mark.parametrize(("n_seeds", "n_clusters"), [(5, 9), (5, 27), (20, 41)])
 def test_resampling_one_way_alone_fails(n_seeds, n_clusters):
     def false(mix, of):
-        low, high = intervals(tables(n_seeds, n_clusters, MIXES[mix], seed=22), of)
-        return np.mean([low > 0, high < 0])
+        return wrongly_reproduced(tables(n_seeds, n_clusters, MIXES[mix], seed=22), of)
 
     assert false("clusters", lambda y: y.mean(axis=-1, keepdims=True)) > 0.15  # seeds alone
     assert false("seeds", lambda y: y.mean(axis=-2, keepdims=True)) > 0.15  # clusters alone
@@ -140,22 +143,18 @@ def test_resampling_one_way_alone_fails(n_seeds, n_clusters):
 
 
 def test_resampling_single_examples_or_percentiles_of_five_seeds_fails():
-    def false(y):
-        low, high = intervals([y])
-        return np.mean([low > 0, high < 0])
-
     # five examples in each of 27 people, who account for half the variance of an example
     generator = np.random.default_rng(23)
     people = generator.normal(size=(CLAIMS, 1, 27, 1))
     examples = people + generator.normal(size=(CLAIMS, 1, 27, 5))
-    assert false(examples.reshape(CLAIMS, 1, -1)) > 0.09
-    assert false(examples.mean(axis=-1)) <= MOST_FALSE
+    assert wrongly_reproduced([examples.reshape(CLAIMS, 1, -1)]) > 0.09
+    assert wrongly_reproduced([examples.mean(axis=-1)]) <= MOST_FALSE
     # why the interval is Student's: with five units percentiles say reproduced three times too often
     generator = np.random.default_rng(24)
     y = generator.normal(size=(CLAIMS, 5))
     means = np.sort(y @ rs.bootstrap_weights(5, 1000, generator).T / 5, axis=1)
     assert np.mean(means[:, 25] > 0) > 0.06
-    assert false(y[..., None]) <= MOST_FALSE
+    assert wrongly_reproduced([y[..., None]]) <= MOST_FALSE
 
 
 def exchangeable_methods(generator, n, n_seeds, n_clusters, n_examples):
@@ -172,10 +171,6 @@ def exchangeable_methods(generator, n, n_seeds, n_clusters, n_examples):
     return labels, scores(), scores()
 
 
-def summed(of, labels, a, b):
-    return np.concatenate([of(labels, a), of(labels, b)], axis=-1).sum(axis=-2)
-
-
 STATISTICS = {
     "accuracy": (lambda y, x: metric_sums.ratio_sums(y == (x > 1)), metric_sums.ratio),
     "brier": (lambda y, x: metric_sums.ratio_sums((y - 1 / (1 + np.exp(1 - x))) ** 2), metric_sums.ratio),
@@ -185,27 +180,17 @@ STATISTICS = {
 }
 
 
-@pytest.fixture(scope="module")
-def statistic_intervals():
+def test_calibration_of_statistics():
     generator = np.random.default_rng(25)
     ends = {name: [] for name in STATISTICS}
     for _ in range(8):
-        drawn = exchangeable_methods(generator, 250, 5, 27, 12)
+        labels, a, b = exchangeable_methods(generator, CLAIMS // 8, 5, 27, 12)
         for name, (of, f) in STATISTICS.items():
-            interval = crossed_mean_interval(rs.pseudo_values(summed(of, *drawn), rs.difference(f)))
+            sums = np.concatenate([of(labels, a), of(labels, b)], axis=-1).sum(axis=-2)
+            interval = crossed_mean_interval(rs.pseudo_values(sums, rs.difference(f)))
             ends[name].append((interval.low, interval.high))
-    return {name: np.concatenate(found, axis=1) for name, found in ends.items()}
-
-
-@pytest.mark.parametrize("name", STATISTICS)
-def test_calibration_of_statistics(statistic_intervals, name):
-    assert len(statistic_intervals[name][0]) == CLAIMS
-    are_calibrated(*statistic_intervals[name], highest=0.97)
-
-
-def are_calibrated(low, high, highest):
-    assert max(np.mean(low > 0), np.mean(high < 0)) <= MOST_FALSE
-    assert 0.94 - TOLERANCE <= np.mean((low <= 0) & (high >= 0)) <= highest + TOLERANCE
+    for name, found in ends.items():
+        assert_calibrated(*np.concatenate(found, axis=1), highest=0.97, what=name)
 
 
 @pytest.mark.parametrize(("overconfidence", "highest"), [(0.08, 0.98), (0.0, 0.995)])
@@ -235,7 +220,7 @@ def test_calibration_of_calibration_error(overconfidence, highest):
         both = np.concatenate([gap_sums(difficulty, draws), gap_sums(difficulty, draws)], axis=-1)
         interval = crossed_mean_interval(rs.pseudo_values(both, rs.difference(ece)))
         ends.append((interval.low, interval.high))
-    are_calibrated(*np.concatenate(ends, axis=1), highest)
+    assert_calibrated(*np.concatenate(ends, axis=1), highest)
 
 
 # --- the interval -------------------------------------------------------------------------------------------
@@ -397,48 +382,40 @@ def part(estimate, kind="greater"):
     return Part(kind, effect(estimate))
 
 
-def test_conjunctions():
-    good, open_, bad = part(3), part(1), part(-3)
-    assert judge("all", parts={"a": good, "b": part(-3, "less")}).verdict == "reproduced"
-    assert judge("all", parts={"a": good, "b": open_}).verdict == "inconclusive"
-    verdict = judge("all", parts={"a": good, "b": bad, "c": open_})
-    assert verdict.verdict == "contradicted"
-    assert verdict.effect == -3 and verdict.parts["c"].verdict == "inconclusive"
-    assert "1 of 3 parts reproduced, 1 contradicted" in verdict.reason
-    mixed = {"a": good, "b": Part("equivalent", effect(0, 0.1), margin=1.0)}
+def parts_of(signs):
+    """A part for each sign: it holds beyond doubt (+), is contradicted (-), open (?) or cannot be tested (0)."""
+    sizes = {"+": effect(5), "-": effect(-5), "?": effect(1), "0": None}
+    return {str(i): Part("greater", sizes[sign]) for i, sign in enumerate(signs)}
+
+
+VERDICTS = [
+    ("all", "++", None, "reproduced"), ("all", "+?", None, "inconclusive"), ("all", "+-?", None, "contradicted"),
+    ("order", "++", None, "reproduced"), ("order", "+-", None, "contradicted"),
+    ("all", "+0", None, "not testable"), ("all", "-0", None, "contradicted"), ("all", "?0", None, "not testable"),
+    ("all", "0", None, "not testable"), ("all", "+++?-", None, "contradicted"),
+    ("count", "+++?-", 3, "reproduced"), ("count", "+++?-", 4, "inconclusive"), ("count", "+++?-", 5, "contradicted"),
+    # enough hold without what cannot be tested, or too few even with it
+    ("count", "+0", 1, "reproduced"), ("count", "--0", 2, "contradicted"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "signs", "at_least", "expected"), VERDICTS)
+def test_verdicts_on_several_parts(kind, signs, at_least, expected):
+    assert judge(kind, parts=parts_of(signs), at_least=at_least).verdict == expected
+
+
+def test_parts_of_several_kinds_and_which_part_decides():
+    assert judge("all", parts={"a": part(3), "b": part(-3, "less")}).verdict == "reproduced"
+    mixed = {"a": part(3), "b": Part("equivalent", effect(0, 0.1), margin=1.0)}
     assert judge("all", parts=mixed).verdict == "reproduced"
-    assert judge("order", parts={"a<b": good, "b<c": good}).verdict == "reproduced"
-    assert judge("order", parts={"a<b": good, "b<c": bad}).verdict == "contradicted"
-    with pytest.raises(ValueError, match="differences of neighbours"):
-        judge("order", parts={"a<b": part(-3, "less")})
-    with pytest.raises(ValueError, match="greater, less or equivalent, got 'value'"):
-        judge("all", parts={"a": part(1, "value")})
-
-
-def test_parts_that_the_data_cannot_test():
-    absent = Part("greater", None)
-    good, bad, unclear = part(5), part(-5), part(0.1)
-    whole = judge("all", parts={"a": good, "b": absent})
-    assert whole.verdict == "not testable" and whole.effect == 5
-    assert whole.parts["b"].verdict == "not testable" and "1 not testable" in whole.reason
-    assert judge("all", parts={"a": bad, "b": absent}).verdict == "contradicted"
-    assert judge("all", parts={"a": unclear, "b": absent}).verdict == "not testable"
-    # enough hold without it, or too few even with it
-    assert judge("count", parts={"a": good, "b": absent}, at_least=1).verdict == "reproduced"
-    assert judge("count", parts={"a": bad, "b": bad, "c": absent}, at_least=2).verdict == "contradicted"
-    assert judge("all", parts={"a": absent}).verdict == "not testable"
-
-
-def test_counts():
-    parts = {str(i): part(value) for i, value in enumerate([5, 5, 5, 1, -5])}
-    assert judge("count", parts=parts, at_least=3).verdict == "reproduced"
-    assert judge("count", parts=parts, at_least=4).verdict == "inconclusive"
-    assert judge("count", parts=parts, at_least=5).verdict == judge("all", parts=parts).verdict == "contradicted"
-    assert judge("count", parts=parts, at_least=4).effect == 1
-    assert judge("count", parts=dict(list(parts.items())[:3]), at_least=1).effect == 5
-    for impossible in (0, 6, None):
-        with pytest.raises(ValueError, match="at_least must be 1 to 5"):
-            judge("count", parts=parts, at_least=impossible)
+    verdict = judge("all", parts=parts_of("+-?"))
+    assert verdict.effect == -5 and verdict.parts["2"].verdict == "inconclusive"
+    assert "1 of 3 parts reproduced, 1 contradicted" in verdict.reason
+    verdict = judge("all", parts=parts_of("+0"))
+    assert verdict.effect == 5 and verdict.parts["1"].verdict == "not testable"
+    assert "1 not testable" in verdict.reason
+    assert judge("count", parts=parts_of("+++?-"), at_least=4).effect == 1
+    assert judge("count", parts=parts_of("+++"), at_least=1).effect == 5
 
 
 @pytest.mark.parametrize("at_least", [1, 2, 4])
@@ -457,10 +434,22 @@ def test_chance_reproduces_a_count_no_more_often_than_one_claim(at_least):
     assert unadjusted / n_claims > 0.05
 
 
-def test_what_cannot_be_judged_is_refused():
-    for kind, message in (("greater", "needs effect"), ("all", "needs parts"), ("bigger", "unknown kind of claim")):
-        with pytest.raises(ValueError, match=message):
-            judge(kind, parts={})
+@pytest.mark.parametrize(
+    ("kind", "parts", "message"),
+    [
+        ("greater", {}, "needs effect"),
+        ("all", {}, "needs parts"),
+        ("bigger", {}, "unknown kind of claim"),
+        ("order", {"a<b": part(-3, "less")}, "differences of neighbours"),
+        ("all", {"a": part(1, "value")}, "greater, less or equivalent, got 'value'"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(kind, parts, message):
+    with pytest.raises(ValueError, match=message):
+        judge(kind, parts=parts)
+    for impossible in (0, 6, None):
+        with pytest.raises(ValueError, match="at_least must be 1 to 5"):
+            judge("count", parts=parts_of("+++?-"), at_least=impossible)
 
 
 def test_verdicts_and_effects_are_json():
@@ -541,14 +530,9 @@ def test_ranks_are_means_over_blocks_with_ties_shared():
     assert compare_ranks({name: [1.0, 2.0] for name in "abc"}, higher_is_better=True).p == 1
 
 
-@pytest.mark.parametrize(
-    ("scores", "message"),
-    [
-        ({"a": [1, 2], "b": [1, 2]}, "three methods on two data sets"),
-        ({"a": [1], "b": [1], "c": [2]}, "three methods on two data sets"),
-        ({"a": [1, 2], "b": [1, np.nan], "c": [1, 2]}, "a score of b is not finite"),
-    ],
-)
-def test_ranks_of_too_little_are_refused(scores, message):
-    with pytest.raises(ValueError, match=message):
-        compare_ranks(scores, higher_is_better=True)
+def test_ranks_of_too_little_are_refused():
+    for scores in ({"a": [1, 2], "b": [1, 2]}, {"a": [1], "b": [1], "c": [2]}):
+        with pytest.raises(ValueError, match="three methods on two data sets"):
+            compare_ranks(scores, higher_is_better=True)
+    with pytest.raises(ValueError, match="a score of b is not finite"):
+        compare_ranks({"a": [1, 2], "b": [1, np.nan], "c": [1, 2]}, higher_is_better=True)

@@ -55,12 +55,14 @@ def test_one_prediction_has_no_epistemic_uncertainty_labels_no_disagreement_and_
     assert (best["distance to p*"], best["r(U_a, H*)"]) == (0, pytest.approx(1))
 
 
-def test_clusters_widen_the_interval():
-    doubled = [np.repeat(part, 2, axis) for part, axis in ((PROBS, 1), (VOTES, 0))]
-    alone = evaluate.table(evaluate.measure(doubled[0], Cases(doubled[1])))
-    together = evaluate.table(evaluate.measure(doubled[0], Cases(doubled[1], np.repeat(np.arange(N), 2))))
+def test_clusters_widen_the_interval_and_one_cluster_has_none():
+    probs, votes = np.repeat(PROBS, 2, 1), np.repeat(VOTES, 2, 0)
+    clusters = (None, np.repeat(np.arange(N), 2), np.zeros(2 * N))
+    alone, together, one = (evaluate.table(evaluate.measure(probs, Cases(votes, of))) for of in clusters)
     width = [of.loc["NLL", "high"] - of.loc["NLL", "low"] for of in (alone, together)]
     assert width[1] == pytest.approx(2**0.5 * width[0], rel=0.05)
+    assert one.loc["NLL", "estimate"] == pytest.approx(measured()["NLL"])
+    assert one[["low", "high"]].isna().all(axis=None)
 
 
 def bad(row, value, of=PROBS[0]):
@@ -73,7 +75,6 @@ def bad(row, value, of=PROBS[0]):
     "probs, target, message",
     [
         (PROBS[0, 0], VOTES, r"probs has shape \(4,\): expected \(T, N, C\) or \(N, C\)"),
-        (np.float64(1), VOTES, r"probs has shape \(\)"),
         (PROBS[:, :0], VOTES[:0], r"probs has shape \(5, 0, 4\).*not empty"),
         (PROBS[:0], VOTES, r"probs has shape \(0, 60, 4\).*not empty"),
         (np.ones((3, 1)), [0, 0, 0], r"probs has shape \(3, 1\).*C at least 2"),
@@ -81,21 +82,15 @@ def bad(row, value, of=PROBS[0]):
         (PROBS * np.where(np.arange(N) == 7, 1.01, 1)[:, None], VOTES, "probs, sample 0: row 7 sums to 1.01"),
         (np.stack([PROBS[0], bad(9, [np.nan, 0, 0, 1])]), VOTES, "probs, sample 1: row 9 holds nan"),
         (bad(3, [-0.5, 0.5, 0.5, 0.5]), VOTES, "probs: row 3 holds -0.5: probabilities lie between 0 and 1"),
-        (bad(3, [np.inf, 0, 0, 0]), VOTES, "probs: row 3 sums to inf"),
         (PROBS.astype(np.float16), VOTES, "probs, sample 0: row 2 sums to .*half precision is too coarse"),
-        (PROBS, VOTES[:, :3], r"target has shape \(60, 3\): expected labels \(60,\) or votes \(60, 4\)"),
-        (PROBS, VOTES[:50], r"target has shape \(50, 4\)"),
+        (PROBS, VOTES[:50], r"target has shape \(50, 4\): expected labels \(60,\) or votes \(60, 4\)"),
         (PROBS, bad(5, 0, VOTES), "votes: row 5 has no votes"),
-        (PROBS, bad(6, np.nan, VOTES.astype(float)), "votes: row 6 holds nan"),
-        (PROBS, bad(6, [2, -1, 0, 0], VOTES), "votes: row 6 holds -1"),
-        (PROBS, bad(6, np.inf, VOTES.astype(float)), "votes: row 6 is not finite"),
         (PROBS, np.where(np.arange(N) == 9, 4, 0), "labels: row 9 holds 4"),
-        (PROBS, np.zeros(59, int), "there are 59 labels for 60 rows"),
-        (PROBS, np.zeros(N), "labels are float64: expected integers from 0 to 3"),
         (PROBS, Cases(VOTES, [1, 2, 3]), r"groups have shape \(3,\): expected one for each of 60 examples"),
     ],
 )
 def test_bad_arrays_are_refused_with_the_first_bad_index(probs, target, message):
+    """Here what measure adds; the tests of the metrics' inputs go through what is wrong with one prediction."""
     with pytest.raises(ValueError, match=message):
         evaluate.measure(probs, target if isinstance(target, Cases) else Cases(target))
 
@@ -160,12 +155,6 @@ def test_a_correlation_with_what_hardly_varies_is_not_defined(different):
     assert "the same for all examples, or for all but one cluster" in evaluate.unmeasured(found)["r(U_a, d)"]
 
 
-def test_one_cluster_has_no_interval():
-    rows = evaluate.table(evaluate.measure(PROBS, Cases(VOTES, np.zeros(N))))
-    assert rows.loc["NLL", "estimate"] == pytest.approx(measured()["NLL"])
-    assert rows[["low", "high"]].isna().all(axis=None)
-
-
 def test_ten_million_float32_numbers_are_not_copied():
     probs = np.full((100, 10_000, 10), 0.1, np.float32)
     tracemalloc.start()
@@ -211,21 +200,16 @@ def test_a_file_is_read_back_and_beside_a_corpus_it_has_no_truth_of_its_own(tmp_
 
 
 def test_what_is_no_archive_is_refused(tmp_path):
-    def written(name, content):
-        (tmp_path / name).write_bytes(content)
-
-    def zipped(name, content):
-        with zipfile.ZipFile(tmp_path / name, "w") as archive:
-            archive.writestr("probs.npy", content)
-
     np.savez(tmp_path / "whole.npz", probs=PROBS, votes=VOTES)
     np.save(tmp_path / "p.npy", PROBS)
     whole = (tmp_path / "whole.npz").read_bytes()
-    written("text.npz", b"probs")
-    written("cut.npz", whole[:900])
-    written("flipped.npz", whole[:900] + bytes([whole[900] ^ 1]) + whole[901:])
-    zipped("bytes.npz", b"0.5, 0.5")
-    zipped("header.npz", np.lib.format.magic(1, 0) + b"\x0b\0" + b"{'descr': (\n")
+    flipped = whole[:900] + bytes([whole[900] ^ 1]) + whole[901:]
+    for name, content in {"text": b"probs", "cut": whole[:900], "flipped": flipped}.items():
+        (tmp_path / f"{name}.npz").write_bytes(content)
+    header = np.lib.format.magic(1, 0) + b"\x0b\0" + b"{'descr': (\n"
+    for name, content in {"bytes": b"0.5, 0.5", "header": header}.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:
+            archive.writestr("probs.npy", content)
     messages = dict.fromkeys(("p.npy", "text.npz", "cut.npz"), "Expected is an .npz")
     messages |= {"flipped.npz": "array 'probs' cannot be read: Bad CRC-32", "bytes.npz": "'probs' is not an array"}
     for name, message in (messages | {"header.npz": "array 'probs' cannot be read", "": "Is a directory"}).items():

@@ -31,18 +31,13 @@ def test_gains_of_balancing_and_of_the_ensemble():
         return TABLE5.at[ours, task] - TABLE5.at[theirs, task]
 
     sizes = ("N=1", "N=5")
-    assert effects(PAPER, "distill.c1") == pytest.approx(
-        {n: gain(f"w/ ba. {n}", f"w/o ba. {n}", "Total") for n in sizes}
-    )
-    without = {
-        f"{task} {n}": gain(f"w/o ba. {n}", f"w/ ba. {n}", task)
-        for task, n in itertools.product(("EXPR", "Arousal"), sizes)
-    }
+    balanced = {n: gain(f"w/ ba. {n}", f"w/o ba. {n}", "Total") for n in sizes}
+    assert effects(PAPER, "distill.c1") == pytest.approx(balanced)
+    pairs = itertools.product(("EXPR", "Arousal"), sizes)
+    without = {f"{task} {n}": gain(f"w/o ba. {n}", f"w/ ba. {n}", task) for task, n in pairs}
     assert effects(PAPER, "distill.c2") == pytest.approx(without)
-    of_ensemble = {
-        f"{arm} {task}": gain(f"{arm} N=5", f"{arm} N=1", task)
-        for arm, task in itertools.product(("w/o ba.", "w/ ba."), ("AU", "EXPR", "Valence", "Arousal"))
-    }
+    pairs = itertools.product(("w/o ba.", "w/ ba."), ("AU", "EXPR", "Valence", "Arousal"))
+    of_ensemble = {f"{arm} {task}": gain(f"{arm} N=5", f"{arm} N=1", task) for arm, task in pairs}
     assert effects(PAPER, "distill.c3") == pytest.approx(of_ensemble)
 
 

@@ -23,13 +23,10 @@ def gain_of_source(net, dimension, n):
     return ccc(dimension, f"s-{net}", n) - ccc(dimension, f"t-{net}", n)
 
 
-def test_only_networks_trained_on_target_data_alone_lack_a_cell():
+def test_only_networks_trained_on_target_data_alone_lack_a_cell_and_table_2_repeats_table_1():
     empty = TABLE1.isna()
     assert list(empty.index[empty["0%"]]) == ["Valence t-SN", "Valence t-PEN", "Arousal t-SN", "Arousal t-PEN"]
     assert not empty.drop(columns="0%").any(axis=None)
-
-
-def test_table_2_repeats_table_1():
     for n, dimension in itertools.product(("0%", "5%"), DIMENSIONS):
         assert TABLE2.at[f"s-PEN {n}", dimension.capitalize()] == ccc(dimension, "s-PEN", n)
 
@@ -63,18 +60,14 @@ def test_gains_of_experts():
 
 
 def test_gains_of_the_first_5_percent():
-    gains = {
-        f"{net} {dimension}": ccc(dimension, f"s-{net}", "5%") - ccc(dimension, f"s-{net}", "0%")
-        for net, dimension in itertools.product(("SN", "PEN"), DIMENSIONS)
-    }
+    pairs = itertools.product(("SN", "PEN"), DIMENSIONS)
+    gains = {f"{net} {d}": ccc(d, f"s-{net}", "5%") - ccc(d, f"s-{net}", "0%") for net, d in pairs}
     assert effects(PAPER, "pen.c3") == pytest.approx(gains)
 
 
 def test_margins_of_pen_over_those_of_sn():
-    margins = {
-        f"{d} {n}": gain_of_source("PEN", d, n) - gain_of_source("SN", d, n)
-        for d, n in itertools.product(DIMENSIONS, SIZES)
-    }
+    pairs = itertools.product(DIMENSIONS, SIZES)
+    margins = {f"{d} {n}": gain_of_source("PEN", d, n) - gain_of_source("SN", d, n) for d, n in pairs}
     assert effects(PAPER, "pen.c4") == pytest.approx(margins, abs=1e-9)
     recomputed = erratum(PAPER, "section 4, Table 1", "larger margin")
     for dimension in DIMENSIONS:
@@ -95,19 +88,12 @@ def test_margins_over_other_systems():
     assert effects(PAPER, "pen.c7") == pytest.approx(margins)
 
 
-def test_numbers_of_claims_that_stand_in_the_text_too():
-    assert PAPER.claims["pen.c5"].printed["people"] == TEXT["people"]["target"]
-    assert PAPER.claims["pen.c8"].printed["epochs"] == TEXT["epochs"]["joint_before_stopping"]
-    assert f"after {TEXT['epochs']['sn_and_pen']} epochs" in PAPER.claims["pen.c8"].note
-
-
 # --- errata -----------------------------------------------------------------------------------------------
 
 
 def test_parameters():
-    parameters, features, outputs, experts = (
-        TEXT["parameters"], TEXT["features"], TEXT["outputs"], TEXT["people"]["source"],
-    )  # fmt: skip
+    parameters, features, outputs = (TEXT[name] for name in ("parameters", "features", "outputs"))
+    experts = TEXT["people"]["source"]
     assert parameters["expert"] == (features + 1) * outputs
     assert parameters["gate"] == (features + 1) * experts
     assert (parameters["expert_biases"], parameters["gate_biases"]) == (outputs, experts)
@@ -166,7 +152,10 @@ def test_how_near_a_random_split_leaves_an_adapted_frame():
     assert recomputed["seconds"] == pytest.approx(expected / TEXT["video"]["fps"], abs=0.005)
 
 
-def test_numbers_of_frames():
+def test_numbers_that_the_text_gives_more_than_once():
+    assert PAPER.claims["pen.c5"].printed["people"] == TEXT["people"]["target"]
+    assert PAPER.claims["pen.c8"].printed["epochs"] == TEXT["epochs"]["joint_before_stopping"]
+    assert f"after {TEXT['epochs']['sn_and_pen']} epochs" in PAPER.claims["pen.c8"].note
     video, adaptation = TEXT["video"], TEXT["adaptation"]
     assert video["frames_with_face"] < video["minutes"] * 60 * video["fps"] == 7500
     assert adaptation["frames_per_person_at_5"] == 0.05 * video["frames_with_face"]

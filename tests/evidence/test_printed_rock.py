@@ -90,8 +90,8 @@ def test_marks_are_as_many_and_on_the_side_that_the_text_says():
     assert (len(starred(text["table1_stars"])), len(text["table1_stars"]["ap"])) == (says["H1"], says["H1 ap"])
     assert len(text["table2_carets"]) == says["H2 one unit against none"]
     assert len(starred(text["table2_stars"])) == says["H2 smaller P worse"]
-    assert len(text["table3_stars"]["better"]) == says["H3 better"]
-    assert len(text["table3_stars"]["worse"]) == says["H3 worse"]
+    for side in ("better", "worse"):
+        assert len(text["table3_stars"][side]) == says[f"H3 {side}"]
     for row, tasks in text["table1_stars"].items():
         assert (gain(ONE.loc[row], ONE.loc["None"])[tasks] > 0).all()
     for row, tasks in text["table2_stars"].items():
@@ -236,11 +236,8 @@ def test_past_labels_of_the_first_talkturns():
 
 def test_scales_of_the_losses_of_emotion():
     p, rank = np.full(4, 1 / 4), (np.arange(10000) + 0.5) / 10000
-    losses = {
-        "cross-entropy": -np.log(p).mean(),
-        "squared error": ((rank - 0.5) ** 2).mean(),
-        "absolute error": np.abs(rank - 0.5).mean(),
-    }
+    losses = {"cross-entropy": -np.log(p).mean()}
+    losses |= {"squared error": ((rank - 0.5) ** 2).mean(), "absolute error": np.abs(rank - 0.5).mean()}
     assert erratum(PAPER, "section 4.3, scale of the losses") == pytest.approx(losses, abs=5e-4)
     assert losses["squared error"] < losses["cross-entropy"] / 16
     assert losses["absolute error"] < losses["cross-entropy"] / 5

@@ -58,19 +58,8 @@ def test_statistics_agree_with_independent_libraries():
     weights = generator.integers(1, 10, size=200)
     mean = metric_sums.ratio(metric_sums.ratio_sums(x, weights).sum(axis=0))
     assert mean == pytest.approx(np.average(x, weights=weights), abs=1e-15)
-
-
-def test_statistics_by_hand_and_where_undefined():
-    # x = 0, 1, 2 and y = 1, 2, 3: r = 1; CCC = 2·(2/3) / (2/3 + 2/3 + 1) = 4/7
-    sums = metric_sums.moment_sums([0, 1, 2], [1, 2, 3]).sum(axis=0)
-    assert metric_sums.pearson_from_sums(sums) == pytest.approx(1)
-    assert metric_sums.ccc_from_sums(sums) == pytest.approx(4 / 7)
     constant = metric_sums.moment_sums([1, 1], [1, 1]).sum(axis=0)
-    assert np.isnan(metric_sums.pearson_from_sums(constant)) and np.isnan(metric_sums.ccc_from_sums(constant))
-    # 2 tp, 1 fp, 1 fn: 4/6; nothing positive: undefined
-    counts = metric_sums.f1_sums([1, 1, 0, 1, 0], [1, 1, 1, 0, 0]).sum(axis=0)
-    assert counts.tolist() == [2, 1, 1]
-    assert metric_sums.f1_from_sums(counts) == pytest.approx(2 / 3)
+    assert np.isnan(metric_sums.pearson_from_sums(constant))
     assert np.isnan(metric_sums.f1_from_sums(np.zeros(3)))
 
 
@@ -80,8 +69,6 @@ def test_bootstrap_weights_are_multinomial():
     # Binomial(20, 1/20): mean 1, variance .95; standard error of the variance over 400,000 weights about .003
     assert weights.mean() == pytest.approx(1)
     assert weights.var() == pytest.approx(0.95, abs=0.015)
-    again = rs.bootstrap_weights(20, 20_000, np.random.default_rng(2))
-    assert (weights == again).all()
 
 
 def test_resample_equals_a_loop_over_the_same_draws(monkeypatch):
@@ -97,17 +84,11 @@ def test_resample_equals_a_loop_over_the_same_draws(monkeypatch):
             assert values[r, s] == pytest.approx(total[0] / total[1], abs=1e-12)
 
 
-def calibration_example(n, n_groups, n_bins, generator):
-    """(1, N, 3·bins) calibration sums of overconfident two-class predictions, and their groups."""
-    confidence = generator.uniform(0.5, 1, size=n)
-    labels = (generator.random(n) > confidence - 0.1).astype(int)
-    probs = np.stack([confidence, 1 - confidence], axis=1)
-    return calibration_sums(probs, labels, n_bins)[None], generator.integers(n_groups, size=n)
-
-
 def test_ece_resamples_equal_ece_of_the_redrawn_examples():
     generator = np.random.default_rng(5)
-    values, groups = calibration_example(300, 12, 10, generator)
+    confidence, groups = generator.uniform(0.5, 1, size=300), generator.integers(12, size=300)
+    labels = (generator.random(300) > confidence - 0.1).astype(int)  # overconfident
+    values = calibration_sums(np.stack([confidence, 1 - confidence], axis=1), labels, 10)[None]
     sums = rs.cluster_sums(values, groups)
     drawn = rs.resample(sums, ece_from_sums, 50, np.random.default_rng(6))
     weights = rs.bootstrap_weights(12, 50, np.random.default_rng(6))
@@ -117,8 +98,7 @@ def test_ece_resamples_equal_ece_of_the_redrawn_examples():
 
 
 def test_ten_thousand_resamples_are_one_product():
-    values, groups = calibration_example(100_000, 300, 15, np.random.default_rng(7))
-    sums = rs.cluster_sums(values, groups)
+    sums = np.random.default_rng(7).random((1, 300, 45))  # three for each of 15 bins
     seconds = []
     for seed in range(3):
         start = time.perf_counter()

@@ -19,6 +19,7 @@ from uncertain_affect.evidence import printed
 from uncertain_affect.papers import distill, ugn
 from uncertain_affect.run import record, reproduce
 
+pytestmark = pytest.mark.slow
 RUNS = {
     "bp4d": ("21_ugn_detection", "23_ugn_epistemic"),
     "disfa": ("22_ugn_training_size",),
@@ -65,7 +66,6 @@ def run(request, tmp_path_factory):
         yield corpus, folders, {claim: judged for of_one in verdicts for claim, judged in of_one.items()}
 
 
-@pytest.mark.slow
 def test_every_section_runs_and_every_claim_is_judged(run):
     corpus, folders, judged = run
     claims = {c for name in folders for c in reproduce.metadata(reproduce.notebooks()[name])["claims"]}
@@ -83,7 +83,6 @@ def test_every_section_runs_and_every_claim_is_judged(run):
         assert pictures == numbers
 
 
-@pytest.mark.slow
 def test_tables_have_the_printed_rows_and_no_sentence_is_shown(run):
     corpus, folders, _ = run
 

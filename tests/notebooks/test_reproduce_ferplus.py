@@ -13,6 +13,7 @@ from uncertain_affect.compute.paths import project_root
 from uncertain_affect.evidence import printed
 from uncertain_affect.run import record, reproduce
 
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 NOTEBOOKS = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
 TABLES = {
     "12_uncnet_calibration": {"table2": {"ECE": 1.0, "SCE": 0.3, "ACE": 0.3, "TACE": 0.3, "BCE": 0.01}},
@@ -33,49 +34,41 @@ def rerun(data_root, tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(results))
-        outcomes = reproduce.reproduce(
-            reproduce.select(NOTEBOOKS), corpus="ferplus", root=data_root, parameters={"PROFILE": "quick"}
-        )
+        outcomes = reproduce.reproduce(reproduce.select(NOTEBOOKS), corpus="ferplus", root=data_root)
         assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(NOTEBOOKS)
         yield {name: record.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
 
 
-def committed(notebook):
-    return project_root() / "results" / "quick" / "ferplus" / notebook
+def now_and_then(rerun, notebook):
+    """The folders of the fresh run and of the committed one."""
+    return rerun[notebook], project_root() / "results" / "quick" / "ferplus" / notebook
 
 
-@pytest.mark.data
-@pytest.mark.slow
+def table_of_both(rerun, notebook, table):
+    now, then = (pd.read_csv(f / "tables" / f"{table}.csv", index_col=0) for f in now_and_then(rerun, notebook))
+    assert list(now.index) == list(then.index)
+    return now, then
+
+
 @pytest.mark.parametrize(("notebook", "table"), [(n, t) for n, tables in TABLES.items() for t in tables])
 def test_tables_agree_with_the_record(rerun, notebook, table):
-    tolerances = TABLES[notebook][table]
-    now, then = (
-        pd.read_csv(f / "tables" / f"{table}.csv", index_col=0) for f in (rerun[notebook], committed(notebook))
-    )
-    assert list(now.index) == list(then.index)
-    for column, tolerance in tolerances.items():
+    now, then = table_of_both(rerun, notebook, table)
+    for column, tolerance in TABLES[notebook][table].items():
         gap = (now[column] - then[column]).abs().max()
         assert gap <= tolerance, f"{table}, {column}: off by {gap}"
 
 
-@pytest.mark.data
-@pytest.mark.slow
 @pytest.mark.parametrize(("notebook", "table"), [(n, t) for n, tables in INTERVALS.items() for t in tables])
 def test_estimates_lie_near_the_recorded_ones(rerun, notebook, table):
-    now, then = (
-        pd.read_csv(f / "tables" / f"{table}.csv", index_col=0) for f in (rerun[notebook], committed(notebook))
-    )
-    assert list(now.index) == list(then.index)
+    now, then = table_of_both(rerun, notebook, table)
     slack = (then["high"] - then["low"]) / 2
     off = (now["estimate"] - then["estimate"]).abs() > slack
     assert not off.any(), f"{table}: {list(off[off].index)}"
 
 
-@pytest.mark.data
-@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_verdicts_agree_where_no_endpoint_is_near_its_bound(rerun, notebook):
-    now, then = (json.loads((f / "claims.json").read_text()) for f in (rerun[notebook], committed(notebook)))
+    now, then = (json.loads((f / "claims.json").read_text()) for f in now_and_then(rerun, notebook))
     assert now.keys() == then.keys()
     for claim, verdict in then.items():
         claimed = printed.claim(claim)

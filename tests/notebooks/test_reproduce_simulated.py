@@ -16,17 +16,10 @@ from uncertain_affect.compute.paths import project_root
 from uncertain_affect.run import record, reproduce
 
 NOTEBOOKS = (
-    "21_ugn_detection",
-    "22_ugn_training_size",
-    "23_ugn_epistemic",
-    "31_pen_adaptation",
-    "32_pen_gating",
-    "41_rock_auxiliary",
-    "42_rock_capacity",
-    "44_rock_attention",
-    "51_distillation_balancing",
+    "21_ugn_detection", "22_ugn_training_size", "23_ugn_epistemic", "31_pen_adaptation", "32_pen_gating",
+    "41_rock_auxiliary", "42_rock_capacity", "44_rock_attention", "51_distillation_balancing",
     "52_distillation_uncertainty",
-)
+)  # fmt: skip
 RECORD = project_root() / "results" / "quick" / "simulated"
 DECIDES = ("cpu", "instructions", "threads")  # of the hardware: the last bits of sums
 

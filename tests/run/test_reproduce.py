@@ -57,12 +57,6 @@ def write_notebook(folder, name, *sources, corpora=("ferplus",), parameters=PARA
 
 
 @pytest.fixture
-def checkout(printed_checkout):
-    """An empty checkout, without data."""
-    return printed_checkout
-
-
-@pytest.fixture
 def notebook(checkout):
     return write_notebook(checkout / "notebooks", "11_one", RECORD)
 
@@ -72,7 +66,7 @@ def notebook(checkout):
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory):
-    """Outcomes by notebook of one run over all of them, its lines of progress, and the folder of its results."""
+    """Outcomes by notebook of one run over all, its lines of progress, the folder of its results, that of failures."""
     root = tmp_path_factory.mktemp("checkout")
     folder, results = root / "notebooks", root / "results" / "local"
     write_notebook(folder, "11_fails", "print('before')", "raise ValueError('broken on purpose')", RECORD)
@@ -80,12 +74,12 @@ def batch(tmp_path_factory):
     write_notebook(folder, "13_dies", "import os; os._exit(1)", RECORD)
     write_notebook(folder, "14_records", ("raise RuntimeError('there is no corpus')", ["needs-corpus"]), RECORD)
 
-    place = results / "quick" / "none"
+    place, failed = results / "quick" / "none", results / "failed" / "quick" / "none"
     for name in ("11_fails", "12_exits", "14_records"):  # finished runs of yesterday
         (place / name).mkdir(parents=True)
         (place / name / "yesterday.csv").touch()
-    (results / "failed" / "quick" / "none").mkdir(parents=True)
-    (results / "failed" / "quick" / "none" / "14_records.ipynb").touch()
+    failed.mkdir(parents=True)
+    (failed / "14_records.ipynb").touch()
     # and what a killed run left, of a process that is gone
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -101,32 +95,25 @@ def batch(tmp_path_factory):
         with contextlib.redirect_stdout(lines):
             outcomes = reproduce.reproduce(reproduce.select(), parameters={"SEED": "7", "LEARNING_RATE": "1"})
         assert os.environ["UNCERTAIN_AFFECT_RESULTS"] == str(results)
-    return {outcome.notebook: outcome for outcome in outcomes}, lines.getvalue(), place
+    return {outcome.notebook: outcome for outcome in outcomes}, lines.getvalue(), place, failed
 
 
 def test_a_finished_run_is_moved_into_place_with_its_executed_notebook(batch):
-    outcomes, _, place = batch
+    outcomes, _, place, _ = batch
     executed = nbformat.read(place / "14_records" / "14_records.ipynb", as_version=4)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
     assert "there is no corpus" not in "".join(cell.source for cell in executed.cells)  # where one is needed
     assert (outcomes["14_records"].corpus, outcomes["14_records"].without_corpus) == ("none", ("ferplus",))
     assert not (place / "14_records" / "yesterday.csv").exists()
     assert outcomes["14_records"].verdicts == {"reproduced": 2}
-    assert record.check_complete(place / "14_records")["parameters"] == {
-        "PROFILE": "quick",
-        "CORPUS": "none",
-        "SEED": 7,
-        "LEARNING_RATE": 1.0,
-        "DROPOUT": True,
-        "DATA_ROOT": "data",
-        "LAYERS": [128, 128],
-        "LIMIT": None,
-    }
+    given = {"PROFILE": "quick", "CORPUS": "none", "SEED": 7, "LEARNING_RATE": 1.0, "DROPOUT": True}
+    given |= {"DATA_ROOT": "data", "LAYERS": [128, 128], "LIMIT": None}
+    assert record.check_complete(place / "14_records")["parameters"] == given
 
 
 def test_a_failed_copy_is_kept_with_its_error_and_earlier_results_stay(batch):
-    outcomes, _, place = batch
-    failed = place.parents[1] / "failed" / "quick" / "none" / "11_fails.ipynb"
+    outcomes, _, place, failed = batch
+    failed /= "11_fails.ipynb"
     assert outcomes["11_fails"].error == f"PapermillExecutionError: ValueError: broken on purpose (see {failed})"
     outputs = [o for cell in nbformat.read(failed, as_version=4).cells for o in cell.get("outputs", [])]
     assert [o.get("evalue") for o in outputs if o.output_type == "error"] == ["broken on purpose"]
@@ -137,35 +124,28 @@ def test_a_failed_copy_is_kept_with_its_error_and_earlier_results_stay(batch):
 
 
 def test_a_notebook_that_stops_early_failed_though_an_earlier_record_is_there_and_so_did_a_dead_kernel(batch):
-    outcomes, _, place = batch
+    outcomes, _, place, _ = batch
     assert "nothing was recorded as quick/none/12_exits: did the last cell run" in outcomes["12_exits"].error
     assert (place / "12_exits" / "yesterday.csv").exists()
     assert outcomes["13_dies"].error.startswith("DeadKernelError: Kernel died")
 
 
-def test_nothing_but_results_and_failed_copies_is_left(batch):
-    _, _, place = batch
+def test_nothing_is_left_but_results_and_failed_copies_that_say_neither_when_nor_where(batch):
+    _, _, place, failed = batch
     assert {path.name for path in place.iterdir()} == {"11_fails", "12_exits", "14_records", "92_audit"}
     assert {path.name for path in place.parents[1].iterdir()} == {"quick", "failed"}
-    failed = place.parents[1] / "failed" / "quick" / "none"
     assert {path.name for path in failed.iterdir()} == {"11_fails.ipynb", "12_exits.ipynb", "13_dies.ipynb"}
-
-
-def test_executed_copies_say_neither_when_nor_where_and_the_notebooks_are_not_touched(batch):
-    _, _, place = batch
-    failed = place.parents[1] / "failed" / "quick" / "none" / "11_fails.ipynb"
-    for path in (place / "14_records" / "14_records.ipynb", failed):
+    for path in (place / "14_records" / "14_records.ipynb", failed / "11_fails.ipynb"):
         text = path.read_text(encoding="utf-8")
         assert not any(word in text for word in (str(place.parents[3]), '"papermill"', "start_time"))
-    for path in (place.parents[3] / "notebooks").iterdir():
+    for path in (place.parents[3] / "notebooks").iterdir():  # which are not touched
         assert path.suffix == ".ipynb"
         assert not any(cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells)
 
 
 def test_seconds_of_cells_and_memory_are_noted_and_there_is_a_line_of_progress_for_each_notebook(batch):
-    outcomes, lines, place = batch
-    failed = {name: outcome.error is not None for name, outcome in outcomes.items()}
-    assert failed == {"11_fails": True, "12_exits": True, "13_dies": True, "14_records": False}
+    outcomes, lines, place, _ = batch
+    assert [name for name, outcome in outcomes.items() if outcome.error is None] == ["14_records"]
     assert all(outcome.seconds > 0 for outcome in outcomes.values())
     executed = nbformat.read(place / "14_records" / "14_records.ipynb", as_version=4)
     assert {cell.id for cell in executed.cells} - {"injected-parameters"} <= outcomes["14_records"].cells.keys()
@@ -279,9 +259,8 @@ def test_without_the_loopback_interface_nothing_runs(notebook, nothing_runs, mon
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
     monkeypatch.setattr(reproduce.socket, "create_connection", unreachable)
-    with pytest.raises(
-        SelectionError, match=r"loopback interface, .*unreachable.*`ip link set lo up`.*nothing was run"
-    ):
+    message = r"loopback interface, .*unreachable.*`ip link set lo up`.*nothing was run"
+    with pytest.raises(SelectionError, match=message):
         reproduce.reproduce([notebook])
 
 
@@ -328,6 +307,8 @@ def test_a_page_is_written_beside_the_executed_notebook(checkout, notebook):
 
 @pytest.fixture
 def three(checkout):
+    with pytest.raises(SelectionError, match="no notebooks of any paper"):
+        reproduce.select()
     folder = checkout / "notebooks"
     write_notebook(folder, "draft")  # without a number
     papers = {"11_one": "uncnet", "12_two": "uncnet", "92_audit": None}
@@ -386,11 +367,6 @@ def test_a_plan_says_what_recorded_runs_took(checkout, notebook):
         "2 notebooks, 200 s on the machine that recorded them, one after another; 1 not recorded yet",
     ]
     assert not (checkout / "results" / "local").exists()
-
-
-def test_a_checkout_without_notebooks_is_not_a_success(checkout):
-    with pytest.raises(SelectionError, match="no notebooks of any paper"):
-        reproduce.select()
 
 
 # --- parameters -------------------------------------------------------------------------------------------
@@ -478,7 +454,7 @@ def nothing_runs(monkeypatch):
         ({"parameters": {"PROFILE": "fast"}}, "11_one.ipynb: PROFILE is 'fast'; it must be quick or full"),
         ({"parameters": {"CORPUS": "ferplus"}}, "CORPUS: use --corpus"),
         ({"parameters": {"DATA_ROOT": "/"}}, "DATA_ROOT: use --corpus and --data-root"),
-        ({"parameters": {"SEEDS": 1}}, "has no parameter SEEDS"),
+        ({"corpus": "meld"}, "11_one.ipynb does not run on corpus 'meld'; it runs on ferplus"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_runs(checkout, notebook, nothing_runs, given, message):
@@ -487,9 +463,7 @@ def test_what_cannot_be_run_is_refused_before_anything_runs(checkout, notebook, 
     assert not (checkout / "results" / "local").exists()
 
 
-def test_a_corpus_of_another_notebook_and_a_data_root_that_is_gone_are_refused(notebook, nothing_runs, monkeypatch):
-    with pytest.raises(SelectionError, match=r"11_one.ipynb does not run on corpus 'meld'; it runs on ferplus"):
-        reproduce.reproduce([notebook], corpus="meld")
+def test_a_data_root_of_the_environment_that_is_gone_is_refused(notebook, nothing_runs, monkeypatch):
     monkeypatch.setenv("UNCERTAIN_AFFECT_DATA", "nowhere")
     with pytest.raises(SelectionError, match=r"no data root .*/nowhere"):
         reproduce.reproduce([notebook])

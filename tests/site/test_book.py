@@ -67,16 +67,11 @@ def test_a_picture_says_it_itself_before_its_cell_and_its_cell_before_the_headin
     assert book.alternative_texts(notebook(heading, *cells)) == {1: ["A coin.", "Two coins."], 2: ["Bent ones"]}
 
 
-def test_of_a_papers_figure_it_is_what_the_paper_says_that_it_shows():
+def test_of_a_papers_figure_it_is_what_the_paper_says_that_it_shows_and_another_goes_by_its_name():
     cell = ran('run.figure("figure4", fig, frame)', picture())
     heading = v4.new_markdown_cell("## Figure 4: disagreement")
     (text,) = book.alternative_texts(notebook(heading, cell, paper="uncnet"))[1]
-    assert text == (
-        "Figure 4: disagreement. Annotators' disagreement: "
-        "Density of the disagreement probability d_i over the FER+ training images"
-    )
-
-
-def test_another_figure_goes_by_its_name():
+    says = "Density of the disagreement probability d_i over the FER+ training images"
+    assert text == f"Figure 4: disagreement. Annotators' disagreement: {says}"
     cells = [v4.new_markdown_cell("## Rejection"), ran('run.figure(\n    "of_errors", fig, frame)', picture())]
     assert book.alternative_texts(notebook(*cells, paper="uncnet")) == {1: ["Rejection. Figure: of errors"]}

@@ -9,12 +9,11 @@ import bill
 import numpy as np
 import pytest
 import vulnerabilities
-from locks import LOCKS, ROOT, lock, pinned
+from locks import ROOT, pinned
 from PIL import Image
 from skimage import data, feature
 
 from uncertain_affect import corpora
-from uncertain_affect.run import reproduce
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +21,13 @@ def committed():
     return json.loads((bill.FOLDER / "sbom.json").read_text(encoding="utf-8"))
 
 
-def licences(committed):
-    return {(c["name"], c["version"]): c["licenses"][0]["license"]["name"] for c in committed["components"]}
-
-
-def test_the_bill_lists_what_the_locks_pin_each_with_a_licence(committed):
-    found = licences(committed)
+def test_the_bill_lists_what_the_locks_pin_each_with_a_licence_and_follows_from_both(committed):
+    found = {(c["name"], c["version"]): c["licenses"][0]["license"]["name"] for c in committed["components"]}
     assert sorted(found) == pinned(), "the locks have changed: make sbom"
     assert all(found.values())
     assert len(found) > 150
-
-
-def test_both_files_follow_from_the_locks_and_the_licences(committed):
-    assert bill.bill(licences(committed)) == committed
-    assert (bill.FOLDER / "licences.md").read_text(encoding="utf-8") == bill.listed(licences(committed))
+    assert bill.bill(found) == committed
+    assert (bill.FOLDER / "licences.md").read_text(encoding="utf-8") == bill.listed(found)
 
 
 def test_everything_is_brought_in_by_the_project(committed):
@@ -60,12 +52,6 @@ def test_everything_is_brought_in_by_the_project(committed):
 )
 def test_a_licence_is_what_the_package_says(lines, licence):
     assert bill.licence_of(bill.email.message_from_string(lines)) == licence
-
-
-def test_hashes_are_of_files_and_none_is_given_twice():
-    for file in LOCKS:
-        for pin in lock(file):
-            assert len(set(pin.hashes)) == len(pin.hashes)
 
 
 FINE = {"name": "a", "version": "1.0", "vulns": []}
@@ -171,12 +157,6 @@ def test_no_committed_figure_shows_a_face_of_a_real_person():
     for path in figures:
         with Image.open(path) as picture:
             assert not faces_in(picture), path
-
-
-def test_committed_outputs_of_notebooks_are_of_simulated_people():
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        if set(reproduce.metadata(path)["corpora"]) - {"simulated"}:
-            assert reproduce.default_parameters(path)["CORPUS"] == "simulated", path
 
 
 def test_faces_of_real_people_would_be_seen():
