@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from seeds import seeded
 
 from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import feeling, raters, views
@@ -27,15 +28,15 @@ def populations():
         patch.setattr(views, "DISFA_QUICK", 18)
         patch.setitem(views.AFFWILD2_SIZES, "quick", (48, 4, 0.5, 64))
         n = {"bp4d": 2000, "disfa": 4000, "affwild2": 12_000}
-        yield {view: views.population(view, n[view], torch.Generator().manual_seed(1)) for view in CODED}
+        yield {view: views.population(view, n[view], seeded(1)) for view in CODED}
 
 
 @pytest.fixture(scope="module")
 def votes():
     """Ten votes each for 6,000 pictures of the ferplus view, and the chances they were drawn with."""
-    _, intensities, nuisance = views.ferplus_pictures(6000, torch.Generator().manual_seed(1))
+    _, intensities, nuisance = views.ferplus_pictures(6000, seeded(1))
     p = raters.label_distribution(intensities, nuisance)
-    return raters.vote(p, 10, torch.Generator().manual_seed(2)), p
+    return raters.vote(p, 10, seeded(2)), p
 
 
 def derived_offsets(activity, visible, rates, threshold):

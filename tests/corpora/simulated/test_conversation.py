@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeds import seeded
 from torch.nn import functional
 from torch.testing import assert_close
 
@@ -15,10 +16,6 @@ from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.papers.rock import monah
 
 AT = {word: i for i, word in enumerate(conversation.VOCABULARY)}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def correlation(a, b):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from scipy.ndimage import gaussian_filter
+from seeds import seeded
 
 from uncertain_affect.corpora.simulated.constants import ACTION_UNITS
 from uncertain_affect.corpora.simulated.faces import HAIR_STYLES, OCCLUSIONS, Identity, Nuisance, landmarks, render
@@ -17,10 +18,6 @@ from uncertain_affect.corpora.simulated.faces.canvas import LUMA
 
 SIZE = 64
 BROWS, EYES, MOUTH = range(17, 27), range(36, 48), range(48, 68)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def changed(rows, **values):

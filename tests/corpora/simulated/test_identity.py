@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from seeds import seeded
 
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.corpora.simulated.identity import PretrainingSettings, people, pictures, pretrain, skin_tones
@@ -13,10 +14,6 @@ from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
 from uncertain_affect.training.fit import History
 
 TINY = PretrainingSettings(n_people=10, n_pictures=24, epochs=10, batch_size=32)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def tapped_features(images, corpus="skewed", taps=tuple(SMALL_TAPS), seed=0, batch_size=256):

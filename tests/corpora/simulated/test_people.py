@@ -4,16 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from seeds import seeded
 from torch.testing import assert_close
 
 from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import feeling
 from uncertain_affect.corpora.simulated.constants import ACTION_UNITS
 from uncertain_affect.corpora.simulated.people import People
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(n, seed=0, **options):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from seeds import seeded
 from torch.testing import assert_close
 
 from uncertain_affect.corpora.simulated import constants as c
@@ -9,10 +10,6 @@ from uncertain_affect.corpora.simulated import raters, views
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, OCCLUSIONS, Nuisance
 
 UNKNOWN, NF = 8, 9
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def shown(units):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seeds import seeded
 from torch.testing import assert_close
 
 from uncertain_affect import corpora
@@ -24,10 +25,6 @@ def small(monkeypatch, tmp_path_factory):
     monkeypatch.setitem(views.AFFWILD2_SIZES, "quick", (16, 12, 1.0, 48))
     monkeypatch.setattr(views, "CHUNK", 64)
     monkeypatch.setattr(filming, "CHUNK", 200)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def load(view, **options):

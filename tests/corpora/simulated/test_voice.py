@@ -2,16 +2,13 @@ import math
 
 import pytest
 import torch
+from seeds import seeded
 from torch.testing import assert_close
 
 from uncertain_affect.corpora.simulated import voice
 from uncertain_affect.corpora.simulated.people import People
 
 AVERAGE = torch.tensor([[150.0, 1.0, -9.0]])
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def feel(valence, arousal, n):
