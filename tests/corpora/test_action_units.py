@@ -31,9 +31,6 @@ def load(tmp_path):
     return from_files
 
 
-# --- what is read -------------------------------------------------------------------------------------------------
-
-
 def test_every_field_of_bp4d_in_order(load):
     _, made = trees_faces.bp4d(SEQUENCES)
     rows = [
@@ -133,9 +130,6 @@ def test_columns_are_found_by_their_names(load):
         assert load("bp4d", WHOLE["bp4d"] | {file: content}).checksum() == load("bp4d").checksum()
 
 
-# --- is it whole --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", WHOLE)
 def test_check_finds_the_numbers_expected_fine(tmp_path, monkeypatch, name):
     """The numbers of the small tree are taken for the published ones."""
@@ -153,9 +147,6 @@ def test_check_finds_the_numbers_expected_fine(tmp_path, monkeypatch, name):
     table = corpora.check(name, trees.write(tmp_path, WHOLE[name]))
     assert table["fine"][:-1].all()
     assert len(table) == {"bp4d": 1 + 1 + 3 + 36 + 1, "disfa": 1 + 3 + 24 + 1}[name]
-
-
-# --- what lacks ---------------------------------------------------------------------------------------------------
 
 
 def test_a_gap_in_the_frames_of_bp4d_is_counted(load):

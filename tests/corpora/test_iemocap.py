@@ -112,8 +112,6 @@ def test_published_counts_add_up():
     assert sum(iemocap.PUBLISHED["sessions"].values()) == 10039
 
 
-# --- tone of voice, and faces -------------------------------------------------------------------------------------
-
 TONES = "iemocap/" + turns.VOKATURI
 TOOLS = trees_iemocap.tones() | trees_iemocap.faces(per_second=1)
 TONES_MALFORMED = {  # old, new, message, line

@@ -25,9 +25,6 @@ def write(path, side=32, seed=0):
     return path
 
 
-# --- names --------------------------------------------------------------------------------------------------------
-
-
 def test_names_are_numbers_and_of_several_faces_the_first_counts(tmp_path):
     for name in ("12.jpg", "0009.JPG", "     3.jpeg", "100.png", "frame_det_00_000002.bmp", "frame_det_01_000002.bmp"):
         (tmp_path / name).touch()
@@ -50,9 +47,6 @@ def test_no_folder_one_number_twice_and_too_many_files(tmp_path, monkeypatch):
         (tmp_path / f"{n}.jpg").touch()
     with pytest.raises(CorpusError, match="more than 3 files"):
         numbered(tmp_path)
-
-
-# --- one image ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])
@@ -131,9 +125,6 @@ def test_any_bytes_give_a_face_or_a_corpus_error(tmp_path_factory, content, kind
             assert decode(path, 8, False).shape == (8, 8)
         except CorpusError as error:
             assert error.path == path
-
-
-# --- many ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -53,17 +53,8 @@ def test_votes_are_those_of_the_paper(load):
     corpus = load("ferplus")
     assert corpus.votes.sum(dim=1).bincount().tolist() == [0] * 9 + [1, 35_710]  # one row has nine votes
     test = corpus.subset(corpus.split == "test")
-    assert ferplus.proportions(test.votes).argmax(dim=1).bincount().tolist() == [
-        1335,
-        899,
-        456,
-        412,
-        319,
-        34,
-        74,
-        24,
-        26,
-    ]
+    per_class = ferplus.proportions(test.votes).argmax(dim=1).bincount()
+    assert per_class.tolist() == [1335, 899, 456, 412, 319, 34, 74, 24, 26]
     assert int(test.votes[:, :9].sum()) == 35_777  # <annotation, sample> pairs
     # d_i = 1 - sum_c p_ic^2; mean and standard deviation over images
     for split, mean, deviation in [("train", 0.357, 0.249), ("val", 0.352, None), ("test", 0.317, 0.254)]:
@@ -72,18 +63,15 @@ def test_votes_are_those_of_the_paper(load):
         assert deviation is None or disagreement.std().item() == pytest.approx(deviation, abs=5e-4)
 
 
-@pytest.mark.parametrize(
-    ("split", "per_class"),
-    [
-        ("train", [8740, 7287, 3149, 3014, 2100, 119, 532, 119]),
-        ("test", [1182, 865, 415, 351, 287, 24, 62, 13]),
-        ("val", [1090, 893, 396, 384, 273, 18, 83, 16]),
-    ],
-)
-def test_labels_by_the_rules_of_the_authors(load, split, per_class):
+def test_labels_by_the_rules_of_the_authors(load):
     corpus = load("ferplus")
-    labels, kept = ferplus.majority(corpus.subset(corpus.split == split).votes)
-    assert labels[kept].bincount().tolist() == per_class
+    for split, per_class in {
+        "train": [8740, 7287, 3149, 3014, 2100, 119, 532, 119],
+        "test": [1182, 865, 415, 351, 287, 24, 62, 13],
+        "val": [1090, 893, 396, 384, 273, 18, 83, 16],
+    }.items():
+        labels, kept = ferplus.majority(corpus.subset(corpus.split == split).votes)
+        assert labels[kept].bincount().tolist() == per_class, split
 
 
 def test_duplicates_are_copies_of_image_and_label(load):
