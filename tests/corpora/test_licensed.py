@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,6 @@ def load(name: str, root: Path) -> corpora.Corpus:
     return corpora.load(name, root, **CORPORA[name].options)
 
 
-# --- what is read -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("change", trees.HARMLESS)
 @each_corpus
 def test_the_form_of_text_files_changes_nothing(whole, spoilt, name, change):
@@ -70,21 +68,12 @@ def test_the_form_of_text_files_changes_nothing(whole, spoilt, name, change):
 def test_the_order_in_which_a_folder_is_listed_changes_nothing(whole, name, monkeypatch):
     scandir = os.scandir
 
-    class Reversed:
-        def __init__(self, *folder):
-            with scandir(*folder) as scan:
-                self.entries = iter(sorted(scan, key=lambda entry: entry.name, reverse=True))
+    @contextmanager
+    def backwards(*folder):
+        with scandir(*folder) as scan:
+            yield iter(sorted(scan, key=lambda entry: entry.name, reverse=True))
 
-        def __iter__(self):
-            return self.entries
-
-        def __enter__(self):
-            return self.entries
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(os, "scandir", Reversed)
+    monkeypatch.setattr(os, "scandir", backwards)
     assert load(name, whole[name][0]).checksum() == whole[name][1]
 
 
@@ -104,9 +93,6 @@ def test_nothing_is_unpickled(whole, name, monkeypatch):
     for reader in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, reader, refuse)
     assert load(name, whole[name][0]).checksum() == whole[name][1]
-
-
-# --- is it there, and is it whole ---------------------------------------------------------------------------------
 
 
 @each_corpus
@@ -156,9 +142,6 @@ def test_each_row_that_is_lost_or_there_twice_is_reported(spoilt, name, monkeypa
 def test_check_compares_with_what_was_published(whole, name):
     table = corpora.check(name, whole[name][0])
     assert {row: table.loc[row].tolist() for row in CORPORA[name].check} == CORPORA[name].check
-
-
-# --- what is malformed --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "case"), pairs(lambda corpus: corpus.malformed))
