@@ -51,9 +51,8 @@ def _ceap(part: str, *rows: list) -> Parser:
 def _images(path: Path):
     table = ferplus.Table(ferplus.File(path), (), [])
     table.lines = [2]
-    return ferplus.read_images(
-        path, ferplus.Labels(table, np.array(["Training"]), np.array(["a"]), np.ones((1, 10), int), np.array([True]))
-    )
+    usage, names, votes, kept = np.array(["Training"]), np.array(["a"]), np.ones((1, 10), int), np.array([True])
+    return ferplus.read_images(path, ferplus.Labels(table, usage, names, votes, kept))
 
 
 def _tones(path: Path):
@@ -74,8 +73,12 @@ UTTERANCES = (
     + '\n1,"Tea, please.",Ross,neutral,neutral,0,0,1,1,"00:00:01,000","00:00:02,500"'
     + "\n2,No\x92.,Monica,anger,negative,0,1,1,1,'0:00:03,1','0:00:04,20'\n"
 ).encode("latin-1")
+BP4D = text(",".join(map(str, BP4D_HEADER)), "7," + "0,9,1," * 7 + "1,0", "8" + ",0" * 23)
+RECOLA = trees_recola.files(9, ())["recola/ratings_individual/valence/train_1.csv"]
 DIALOGUE = trees_iemocap.DIALOGUES[0]
+TRANSCRIBED = trees_iemocap.transcription(DIALOGUE, 4)
 TONES = trees_iemocap.tones()["iemocap/" + turns.VOKATURI]
+RATES = {"VideoInfo": [{"VideoID": f"V{i}", "FrameRate": 30} for i in range(9)]}
 LUMINANCE = [",".join(ceap360vr.LUMINANCE_HEADER), *(f"{i}" + ",7" * 9 for i in range(61))]
 AU_HEADER = ",".join(f"AU{unit}" for unit in AFFWILD2_UNITS)
 AFFWILD2 = {
@@ -91,20 +94,11 @@ PARSERS = {
     "meld": Parser(lambda path: meld._read(path, "test"), meld.FILES["test"], UTTERANCES),
     "ceap360vr annotation": _ceap("no annotation", [0.1, 5, 5], [0.2, 6, 4]),
     "ceap360vr gaze": _ceap("no gaze fixations", [0, 9, -5.5, 170], [20, 31, 6, -4]),
-    "ceap360vr videos": Parser(
-        ceap360vr._frame_rates,
-        "VideoInfo.json",
-        json.dumps({"VideoInfo": [{"VideoID": f"V{i}", "FrameRate": 30} for i in range(9)]}).encode(),
-    ),
+    "ceap360vr videos": Parser(ceap360vr._frame_rates, "VideoInfo.json", json.dumps(RATES).encode()),
     "ceap360vr luminance": Parser(
-        lambda path: ceap360vr._luminance(path, dict.fromkeys(ceap360vr.VIDEOS, 1.0)),
-        "VideoLuminance.csv",
-        text(*LUMINANCE),
+        lambda path: ceap360vr._luminance(path, dict.fromkeys(ceap360vr.VIDEOS, 1.0)), "V.csv", text(*LUMINANCE)
     ),
-    "bp4d": Parser(
-        bp4d.read_labels, "F001_T1.csv",
-        text(",".join(map(str, BP4D_HEADER)), "7," + "0,9,1," * 7 + "1,0", "8" + ",0" * 23),
-    ),
+    "bp4d": Parser(bp4d.read_labels, "F001_T1.csv", BP4D),
     "disfa": Parser(disfa.read_labels, "SN001_au1.txt", text("1,0", "2,5", "3,1")),
     **{
         f"affwild2 {task.lower()}": Parser(functools.partial(affwild2.read_labels, task=task), "1.txt", seed)
@@ -121,13 +115,9 @@ PARSERS = {
     "recola features": Parser(
         lambda path: recola.read_features(path, 2), "dev_1.arff", trees_recola.features("dev_1", "x", "valence", 9, 2)
     ),
-    "recola ratings": Parser(
-        recola.read_raters, "dev_1.csv", trees_recola.files(9, ())["recola/ratings_individual/valence/train_1.csv"]
-    ),
+    "recola ratings": Parser(recola.read_raters, "dev_1.csv", RECOLA),
     "iemocap evaluation": Parser(iemocap.read_evaluation, f"{DIALOGUE}.txt", trees_iemocap.evaluation(DIALOGUE, 4)),
-    "iemocap transcription": Parser(
-        iemocap.read_transcription, f"{DIALOGUE}.txt", trees_iemocap.transcription(DIALOGUE, 4)
-    ),
+    "iemocap transcription": Parser(iemocap.read_transcription, f"{DIALOGUE}.txt", TRANSCRIBED),
     "tones": Parser(_tones, turns.VOKATURI, b"\n".join(TONES.splitlines()[:5])),
     "semaine session": Parser(semaine.read_session, "session.xml", trees_semaine.session_xml(2, "r", "Poppy", 1)),
     "semaine words": Parser(semaine.read_words, "words_user", trees_semaine.words(2, "user", 2)),

@@ -11,8 +11,6 @@ from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, bp4d, disfa
 
 LABELS = "bp4d/AUCoding/AU_OCC"
-SEQUENCES_IN_ORDER = [("F001", "T1"), ("M007", "T2"), ("M011", "T8"), ("F007", "T2")]  # by fold, and its own order
-SUBJECTS_IN_ORDER = ["SN002", "SN010", "SN013", "SN003"]
 BP4D_COLUMNS = [trees_faces.BP4D_HEADER.index(unit) - 1 for unit in bp4d.UNITS]
 DISFA_COLUMNS = [trees_faces.DISFA_UNITS.index(unit) for unit in disfa.UNITS]
 WHOLE = {name: CORPORA[name].files for name in ("bp4d", "disfa")}
@@ -33,12 +31,10 @@ def load(tmp_path):
 
 def test_every_field_of_bp4d_in_order(load):
     _, made = trees_faces.bp4d(SEQUENCES)
-    rows = [
-        (subject, made[subject, task][0] + k, np.where(cells == 9, -1, cells))
-        for subject, task in SEQUENCES_IN_ORDER
-        for k, cells in enumerate(made[subject, task][1][:, BP4D_COLUMNS])
-        if k != 2  # the tree has no image of it
-    ]
+    rows = []
+    for subject, task in (("F001", "T1"), ("M007", "T2"), ("M011", "T8"), ("F007", "T2")):  # by fold, and its own order
+        first, labels = made[subject, task][0], np.where(made[subject, task][1] == 9, -1, made[subject, task][1])
+        rows += [(subject, first + k, cells) for k, cells in enumerate(labels[:, BP4D_COLUMNS]) if k != 2]  # no image
     subjects, frames, labels = zip(*rows, strict=True)
     data = load("bp4d")
     assert data.subject.tolist() == list(subjects)
@@ -53,7 +49,8 @@ def test_every_field_of_bp4d_in_order(load):
 
 def test_every_field_of_disfa_in_order(load):
     _, made = trees_faces.disfa(FRAMES)
-    rows = [(subject, k) for subject in SUBJECTS_IN_ORDER for k in range(FRAMES[subject]) if k != 1]  # without a crop
+    in_order = ("SN002", "SN010", "SN013", "SN003")
+    rows = [(subject, k) for subject in in_order for k in range(FRAMES[subject]) if k != 1]  # without a crop
     data = load("disfa")
     assert data.subject.tolist() == [subject for subject, _ in rows]
     assert data.labels.tolist() == [(made[subject][k, DISFA_COLUMNS] >= 2).astype(int).tolist() for subject, k in rows]

@@ -20,11 +20,8 @@ def spoken(number: int, role: str, turns: int = 4) -> list[tuple[int, list[tuple
     out = []
     for i in range(turns):
         start = 4000 * i + (2000 if role == "operator" else 0) + 100 * number
-        words = [
-            (start, start + 300, "WELL"),
-            (start + 300, start + 640, "<LAUGH>"),
-            (start + 700, start + 1500, "TEA,"),
-        ]
+        times = ((0, 300, "WELL"), (300, 640, "<LAUGH>"), (700, 1500, "TEA,"))
+        words = [(start + begin, start + end, word) for begin, end, word in times]
         out.append((2 * i + (role == "operator"), [] if (role, i) == ("user", 1) else words))
     return out
 

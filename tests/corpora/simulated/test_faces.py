@@ -281,9 +281,8 @@ def test_darker_skin_is_darker_and_moves_alike_with_less_contrast():
 
 def test_age_draws_lines_and_greys_the_hair():
     ages = torch.tensor([0.0, 0.5, 1.0])
-    bald, haired = (
-        still(plain(3, age=ages, hair_style=HAIR_STYLES.index(style)), size=128) for style in ("bald", "bob")
-    )
+    styles = (HAIR_STYLES.index(style) for style in ("bald", "bob"))
+    bald, haired = (still(plain(3, age=ages, hair_style=style), size=128) for style in styles)
     p = points() * 128
     forehead = (..., slice(int(p[19, 1]) - 26, int(p[19, 1]) - 8), slice(int(p[27, 0]) - 8, int(p[27, 0]) + 9))
     darkest = (bald[0] - bald)[forehead].amax((1, 2))

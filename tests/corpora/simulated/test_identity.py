@@ -96,9 +96,8 @@ class TestSmallResNet:
 
         def conv(x, conv, bn, stride=1, padding=1):
             x = F.conv2d(x, state[f"{conv}.weight"], None, stride, padding)
-            mean, var, scale, shift = (
-                state[f"{bn}.{key}"][:, None, None] for key in ("running_mean", "running_var", "weight", "bias")
-            )
+            of = ("running_mean", "running_var", "weight", "bias")
+            mean, var, scale, shift = (state[f"{bn}.{key}"][:, None, None] for key in of)
             return (x - mean) / (var + 1e-5) ** 0.5 * scale + shift
 
         x = conv((images[:, None] - 127.5) / 128, "conv", "bn", 2, 2).relu()
@@ -186,9 +185,8 @@ class TestTappedFeatures:
     def test_are_computed_once_for_the_same_images_and_network(self, images, trainings, monkeypatch):
         computed, compute = [], SmallResNet.tapped_features
         monkeypatch.setattr(SmallResNet, "tapped_features", lambda *args: computed.append(1) or compute(*args))
-        first, again, other = (
-            tapped_features(images, taps=["stage4"], **x)["stage4"] for x in ({}, {"batch_size": 2}, {"seed": 1})
-        )
+        options = ({}, {"batch_size": 2}, {"seed": 1})
+        first, again, other = (tapped_features(images, taps=["stage4"], **x)["stage4"] for x in options)
         np.testing.assert_array_equal(again, first)
         assert not np.allclose(other, first)
         assert len(computed) == 2 and trainings == [0, 1]

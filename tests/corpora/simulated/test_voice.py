@@ -20,9 +20,8 @@ def patches(valence=0.0, arousal=0.0, speaking=True, who=AVERAGE, n=200):
 
 
 def test_feelings_move_the_voice_as_stated():
-    rest, calm, aroused, sad, happy = (
-        voice.prosody(feel(*va, 1), AVERAGE) for va in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
-    )
+    felt = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
+    rest, calm, aroused, sad, happy = (voice.prosody(feel(*va, 1), AVERAGE) for va in felt)
     own = {"pitch": 150, "pitch_range": 2, "level": 0, "tilt": -9, "formant_scale": 1, "syllable_rate": 4.5}
     assert {name: values.item() for name, values in rest.items()} == pytest.approx(own)
     assert_close(aroused["pitch"] / calm["pitch"], torch.tensor([2 ** (2 * voice.AROUSAL_PITCH)]))
