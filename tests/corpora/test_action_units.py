@@ -146,10 +146,13 @@ def test_check_finds_the_numbers_expected_fine(tmp_path, monkeypatch, name):
     assert len(table) == {"bp4d": 1 + 1 + 3 + 36 + 1, "disfa": 1 + 3 + 24 + 1}[name]
 
 
-def test_a_gap_in_the_frames_of_bp4d_is_counted(load):
+def test_a_gap_in_the_frames_of_bp4d_and_a_label_file_that_is_missing_are_counted(load):
     rows = WHOLE["bp4d"][f"{LABELS}/F001_T1.csv"].decode().splitlines()
     data = load("bp4d", WHOLE["bp4d"] | {f"{LABELS}/F001_T1.csv": trees.text(*rows[:5], *rows[7:])})
     assert data.left_out["frame number between two coded ones in no row"] == 2
+    data = load("bp4d", {file: content for file, content in WHOLE["bp4d"].items() if "M011_T8" not in file})
+    assert data.left_out["sequence without a label file"] == 325
+    assert 2 not in data.fold
 
 
 def test_labels_longer_than_the_recording_are_counted(load):
@@ -164,12 +167,6 @@ def test_labels_longer_than_the_recording_are_counted(load):
     data = load("disfa", WHOLE["disfa"] | longer)
     assert data.left_out["no face image"] == 4 + 2  # two more frames than the tree's labels have an image
     assert data.images[6:8, 0, 0].tolist() == [shade(8), shade(9)]
-
-
-def test_a_label_file_of_bp4d_that_is_missing_is_counted(load):
-    data = load("bp4d", {file: content for file, content in WHOLE["bp4d"].items() if "M011_T8" not in file})
-    assert data.left_out["sequence without a label file"] == 325
-    assert 2 not in data.fold
 
 
 @pytest.mark.parametrize("name", WHOLE)

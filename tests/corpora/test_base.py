@@ -174,11 +174,8 @@ def test_an_unknown_corpus_is_refused_with_those_known(door, tmp_path):
         door("fer+", tmp_path)
 
 
-def test_only_the_simulated_world_is_available_in_an_empty_root(tmp_path):
+def test_only_the_simulated_world_is_available_in_an_empty_root_which_comes_from_the_environment(tmp_path, monkeypatch):
     assert [name for name in corpora.KNOWN if corpora.is_available(name, tmp_path)] == ["simulated"]
-
-
-def test_the_root_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("UNCERTAIN_AFFECT_DATA", str(tmp_path))
     with pytest.raises(CorpusError, match=str(tmp_path / "ferplus")):
         corpora.load("ferplus")

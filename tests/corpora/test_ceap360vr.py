@@ -109,9 +109,6 @@ def load_fails(root, message):
     return caught.value
 
 
-# --- the layout -------------------------------------------------------------------------------------------
-
-
 def test_one_example_a_second_in_order(root):
     corpus = load(root)
     assert corpus.inputs.shape == (960, len(set(ceap360vr.FEATURES))) == (960, 21)
@@ -158,9 +155,6 @@ def test_check_counts_people_videos_and_seconds(root):
     assert corpora.check("ceap360vr", root).loc["left out: training video V0"].tolist() == ["0", "60", True]
 
 
-# --- what is left out -------------------------------------------------------------------------------------
-
-
 def test_the_training_video_is_left_out_and_counted(root):
     expected = load(root)
     for kind in KINDS:
@@ -198,9 +192,6 @@ def test_seconds_without_a_sample_are_left_out_and_counted_once(root):
     assert corpus.inputs.isfinite().all()
 
 
-# --- labels -----------------------------------------------------------------------------------------------
-
-
 def test_a_second_has_the_mean_of_the_line_through_the_samples():
     # Valence rises from 1 at .5 s to 5 at 2.5 s and stays; arousal drops from 9 to 1 between 1.25 and 1.75 s.
     traces = np.array([[0.5, 1, 9], [1.25, 2.5, 9], [1.75, 3.5, 1], [2.5, 5, 1]])
@@ -222,9 +213,6 @@ def test_labels_are_integrals(samples):
         assert means[second, 0] == pytest.approx(area, abs=1e-6)
     np.testing.assert_allclose(means.sum(axis=1), 10, rtol=1e-9)
     assert means.min() >= 1 - 1e-9
-
-
-# --- features ---------------------------------------------------------------------------------------------
 
 
 def head_of(pitch_yaw):
@@ -342,9 +330,6 @@ def test_features_know_neither_label_nor_name(root):
     assert corpus.inputs.equal(expected.inputs)
 
 
-# --- bad input --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0, 0.3, 0.9999])
 def test_truncated_json_is_refused(root, kind, share):
@@ -427,9 +412,6 @@ def test_a_frame_of_luminance_that_lacks_is_refused(root):
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:100], *lines[101:]]))
     load_fails(root, "line 101: not frame 99")
-
-
-# --- source and target ------------------------------------------------------------------------------------
 
 
 def test_people_with_odd_numbers_are_the_source(tmp_path):

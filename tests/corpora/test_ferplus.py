@@ -99,9 +99,6 @@ def edited(row, column, value):
     return [(usage, name, votes) for usage, name, *votes in rows]
 
 
-# --- both layouts -----------------------------------------------------------------------------------------
-
-
 @pytest.fixture(params=["folders", "kaggle"])
 def root(request):
     return request.getfixturevalue(request.param)
@@ -144,12 +141,11 @@ def test_a_byte_order_mark_windows_lines_and_blank_lines_do_no_harm(root):
     assert len(corpora.load("ferplus", root)) == len(KEPT)
 
 
-# --- folders ----------------------------------------------------------------------------------------------
-
-
 def test_an_image_that_changes_is_decoded_again(folders):
     corpora.load("ferplus", folders)
-    Image.fromarray(np.full((48, 48), 7, np.uint8)).save(folders / "ferplus/data/FER2013Train/fer0000000.png")
+    train = folders / "ferplus/data/FER2013Train"
+    Image.fromarray(np.full((48, 48), 7, np.uint8)).save(train / "fer0000000.png")
+    (train / "._fer0000000.png").write_bytes(b"Mac OS X")  # what macOS leaves is no image
     assert (corpora.load("ferplus", folders).images[0] == 7).all()
 
 
@@ -157,11 +153,6 @@ def test_folders_without_images_are_those_of_a_clone_and_the_csv_is_read(kaggle)
     for folder in FOLDER.values():
         (kaggle / "ferplus/data" / folder).mkdir(parents=True)
     assert len(corpora.load("ferplus", kaggle)) == len(KEPT)
-
-
-def test_what_macos_leaves_is_no_image(folders):
-    (folders / "ferplus/data/FER2013Train/._fer0000000.png").write_bytes(b"Mac OS X")
-    assert len(corpora.load("ferplus", folders)) == len(KEPT)
 
 
 def test_images_and_votes_must_belong_together(folders):
@@ -231,9 +222,6 @@ def test_an_image_that_is_no_png_is_refused_and_nothing_is_cached(folders, cache
     assert set((cache_for_tests / "ferplus-images").glob("*/*")) == before
 
 
-# --- Kaggle's csv -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["fer2013.csv", "icml_face_data.csv", "fer2013/fer2013.csv"])
 def test_leading_spaces_and_another_order_of_columns_do_no_harm(tmp_path, name):
     write_labels(tmp_path)
@@ -285,8 +273,6 @@ def test_a_row_that_is_no_image_before_the_last_is_refused(kaggle, case):
     load_fails(kaggle, f"fer2013.csv, line 5: {message}", line=5)
 
 
-# --- votes ------------------------------------------------------------------------------------------------
-
 NO_COUNTS = ("2.5", "-1", "x", "", "1e0", "11", "99999999999999999999")
 WITHOUT = {use: [(u, name, NO_FACE if u == use else votes) for u, name, votes in ROWS] for use in FOLDER}
 VOTES = {  # rows, header, line, message
@@ -304,9 +290,6 @@ def test_malformed_votes(root, case):
     rows, header, line, message = VOTES[case]
     write_labels(root, rows, header)
     load_fails(root, message, line)
-
-
-# --- label rules ------------------------------------------------------------------------------------------
 
 
 def votes_of(**counts) -> list[int]:

@@ -77,10 +77,7 @@ def train(corpus, values):
     return values[corpus.split == "train"]
 
 
-# --- turns and targets --------------------------------------------------------------------------------------------
-
-
-def test_turns_are_read_in_the_order_of_dialogue_and_utterance_numbers(root):
+def test_turns_are_read_in_the_order_of_dialogue_and_utterance_numbers_and_counted(root):
     corpus = corpora.load("meld", root)
     rows = [TRAIN[i] for i in ORDER] + VAL + TEST
     assert corpus.turns.tolist() == [row[0] for row in rows]
@@ -96,16 +93,10 @@ def test_turns_are_read_in_the_order_of_dialogue_and_utterance_numbers(root):
     assert corpus.targets["emotion"].tolist() == [four.get(row[2], -1) for row in rows]
     # 3 and 4 of dialogue 2, 0 of dialogue 3
     assert corpus.left_out == {"utterance number in no file": 3}
-
-
-def test_check_counts_targets_and_odd_turns(root):
     table = corpora.check("meld", root)
     assert table.loc["utterances and dialogues of train"].tolist() == ["10, 3", "10, 3", True]
     assert table.loc["of the four classes in train"].tolist() == ["8,245", "7", False]
     assert table.loc["kept: no target: context alone", "found"] == "3"
-
-
-# --- timing -------------------------------------------------------------------------------------------------------
 
 
 def test_duration_rate_and_delay_by_hand(root):
@@ -147,8 +138,6 @@ def test_delays_add_up(times):
     total = timing["duration"].sum() + timing["delay"][1:].sum()
     assert total.item() == pytest.approx(start[-1] + length[-1] - start[0], abs=1e-3)
 
-
-# --- text ---------------------------------------------------------------------------------------------------------
 
 SIGNS = "a “cup” – or ‘two’ — isn’t café… ó"
 
@@ -197,9 +186,6 @@ def test_a_byte_order_mark_blank_lines_unix_lines_and_another_order_of_columns_d
     assert corpora.load("meld", root).checksum() == first
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------
-
-
 def test_it_is_available_only_with_all_three_files(root):
     assert corpora.is_available("meld", root)
     (root / "meld" / "dev_sent_emo.csv").unlink()
@@ -242,14 +228,10 @@ def test_a_turn_without_text_is_one_without_words(root):
     assert corpus.auxiliary["duration"][0] == 2
 
 
-# --- speakers -----------------------------------------------------------------------------------------------------
-
-
 def test_a_lead_speaks_alone_with_others_or_in_a_role():
     speaker = np.array(["Ross", "Ross and Rachel", "Joey/Drake", "All", "Phoebe Sr", "Fake Monica", "Old Waiter"])
     spoken = {lead: meld.speaks(speaker, lead).nonzero()[0].tolist() for lead in meld.LEADS}
-    others = dict.fromkeys(("Chandler", "Monica", "Phoebe"), [3])
-    assert spoken == others | {"Joey": [2, 3], "Rachel": [1, 3], "Ross": [0, 1, 3]}
+    assert spoken == {lead: [3] for lead in meld.LEADS} | {"Joey": [2, 3], "Rachel": [1, 3], "Ross": [0, 1, 3]}
 
 
 def test_without_a_lead_no_label_of_theirs_is_left_and_only_theirs_are_tested(root):
@@ -264,9 +246,6 @@ def test_without_a_lead_no_label_of_theirs_is_left_and_only_theirs_are_tested(ro
     assert kept["Ross"].turns.tolist() == corpus.turns.tolist()
 
 
-# --- narratives ---------------------------------------------------------------------------------------------------
-
-
 def test_a_dialogue_is_narrated_with_delay_and_without_actions_and_tones(root):
     corpus = corpora.load("meld", root)
     turns = meld.talkturns(corpus, "train_2")
@@ -279,10 +258,7 @@ def test_a_dialogue_is_narrated_with_delay_and_without_actions_and_tones(root):
         "after more than twelve hundred milliseconds the woman said take the cups then.",
         "after more than twelve hundred milliseconds the man said i will.",
     ]
-
-
-def test_the_end_of_an_endless_turn_is_unknown_and_a_guest_is_a_person(root):
-    corpus = corpora.load("meld", root)
+    # the end of an endless turn is unknown, and a guest is a person
     turns = meld.talkturns(corpus, "train_3")
     np.testing.assert_array_equal(turns.end, [602, 603, NAN, 605])
     assert monah.narrate(turns, meld.nouns(corpus))[3] == "the person said still tea."

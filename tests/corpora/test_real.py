@@ -138,17 +138,14 @@ def test_people_and_labels(load):
     assert where == [["P7 V4"], ["P7 V4", "P30 V2", "P30 V8", "P32 V8"]]
 
 
-def test_luminance_is_that_of_the_video_and_all_else_the_persons(load):
-    inputs = load("ceap360vr").inputs.reshape(32, 8, 60, -1)
+def test_luminance_is_that_of_the_video_and_head_and_gaze_of_a_person_point_the_same_way(load):
+    inputs = load("ceap360vr").inputs
     assert inputs.isfinite().all()
-    shared = (inputs == inputs[:1]).all(dim=0).all(dim=0).all(dim=0)
+    by_person = inputs.reshape(32, 8, 60, -1)
+    shared = (by_person == by_person[:1]).all(dim=0).all(dim=0).all(dim=0)
     names = [name for name, same in zip(ceap360vr.FEATURES, shared.tolist(), strict=True) if same]
     assert names == ["luminance", "luminance variation", "luminance above window"]
-
-
-def test_head_and_gaze_point_the_same_way(load):
-    # Only so if the pitch of the head, which the files give downwards, is turned.
-    inputs = load("ceap360vr").inputs
+    # Head and gaze: only so if the pitch of the head, which the files give downwards, is turned.
     fixated = inputs[inputs[:, ceap360vr.FEATURES.index("fixated share")] > 0.5]
     for axis, least in zip("xyz", (0.9, 0.9, 0.6), strict=True):
         columns = [ceap360vr.FEATURES.index(f"{part} {axis}") for part in ("head", "gaze")]

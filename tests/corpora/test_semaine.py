@@ -26,20 +26,15 @@ def root(tmp_path):
     return trees.write(tmp_path, WHOLE)
 
 
-def test_folders_of_one_time_stamp_are_one_recording(root):
+def test_folders_of_one_time_stamp_are_one_recording_with_turns_in_order_of_time_and_without_empty_ones(root):
     corpus = corpora.load("semaine", root)
-    assert list(dict.fromkeys(corpus.dialogue.tolist())) == [
-        f"{recording}_{number}_{character.lower()}"
-        for number, (recording, character) in trees_semaine.numbers().items()
-    ]
+    numbers = trees_semaine.numbers().items()
+    names = [f"{recording}_{number}_{character.lower()}" for number, (recording, character) in numbers]
+    assert list(dict.fromkeys(corpus.dialogue.tolist())) == names
     split = dict(zip(corpus.dialogue.tolist(), corpus.split.tolist(), strict=True))
     assert {name.split("_")[0]: part for name, part in split.items()} == RECORDINGS
     assert len(semaine.PARTITION) == 21
     assert semaine.PARTITION[semaine.TWICE] == "val"  # printed in two partitions, it counts once
-
-
-def test_turns_of_both_speakers_in_order_of_time_without_empty_ones(root):
-    corpus = corpora.load("semaine", root)
     here = corpus.dialogue == "2008.12.05.16.03.15_2_poppy"
     assert corpus.speaker[here].tolist() == ["1", "90", "90", "1", "90", "1", "90"]
     assert set(corpus.turns.tolist()) == {"WELL TEA,"}  # tags are no words

@@ -16,7 +16,7 @@ from uncertain_affect.corpora.simulated.people import People
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path_factory):
+def small(monkeypatch):
     """Views of a few hundred frames, drawn in several chunks."""
     monkeypatch.setitem(views.FERPLUS_SIZES, "quick", {"train": 160, "val": 30, "test": 50})
     monkeypatch.setattr(views, "BP4D_QUICK", 16)
