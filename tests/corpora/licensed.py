@@ -28,45 +28,20 @@ GREY = {"size": 16, "colour": False}
 
 
 @dataclass(frozen=True)
-class Malformed:
-    """A file with `old` replaced by `new` (old None: all of it), the line that is named, and what is said of it."""
-
-    file: str
-    old: str | None
-    new: str
-    line: int | None
-    message: str
-
-
-@dataclass(frozen=True)
 class Corpus:
-    """One corpus.
-
-    Attributes:
-        files: a whole tree.
-        texts: a text file of each kind.
-        rows_of: the numbers of those lines of such a file whose loss, or repetition, must be reported.
-        malformed: by name.
-        contradictory: files that are others, more, or none (None) than they should be, and what is said of them.
-        check: some rows of `check`.
-        needed: a folder without which the corpus is not available.
-        options: of load.
-        optional: those of the texts that may be missing: what lacks then is counted.
-        missing: what is said of another text that is not there.
-        places: other places of the folder than the corpus's own name.
-    """
-
-    files: Files
-    texts: tuple[str, ...]
+    files: Files  # a whole tree
+    texts: tuple[str, ...]  # a text file of each kind
+    # the numbers of those lines of such a file whose loss, or repetition, must be reported
     rows_of: Callable[[str, list[bytes]], list[int]]
-    malformed: dict[str, Malformed]
-    needed: str
+    malformed: dict[str, tuple]  # of `cases`
+    needed: str  # a folder without which the corpus is not available
+    # files that are others, more, or none (None) than they should be, and what is said of them
     contradictory: dict[str, tuple[dict[str, bytes | None], str]]
-    check: dict[str, list]
-    options: dict = field(default_factory=dict)
-    optional: tuple[str, ...] = ()
-    missing: str = "no such file"
-    places: tuple[str, ...] = ()
+    check: dict[str, list]  # some rows of `check`
+    options: dict = field(default_factory=dict)  # of load
+    optional: tuple[str, ...] = ()  # those of the texts that may be missing: what lacks then is counted
+    missing: str = "no such file"  # what is said of another text that is not there
+    places: tuple[str, ...] = ()  # other places of the folder than the corpus's own name
 
 
 def that_begin(*beginnings: bytes) -> Callable[[str, list[bytes]], list[int]]:
@@ -77,8 +52,9 @@ def after_header(file: str, lines: list[bytes]) -> list[int]:
     return list(range(1, len(lines)))
 
 
-def cases(file: str, **by_name: tuple) -> dict[str, Malformed]:
-    return {name.replace("_", " "): Malformed(file, *case) for name, case in by_name.items()}
+def cases(file: str, **by_name: tuple[str | None, str, int | None, str]) -> dict[str, tuple]:
+    """By name: the file, in which `old` (None: all of it) becomes `new`, the line that is named, and what is said."""
+    return {name.replace("_", " "): (file, *case) for name, case in by_name.items()}
 
 
 def _bp4d() -> Corpus:

@@ -17,19 +17,8 @@ import trees_semaine
 from trees import text
 from trees_faces import AFFWILD2_UNITS, BP4D_HEADER, EXPRESSIONS, grey_png
 
-from uncertain_affect.corpora import (
-    affwild2,
-    bp4d,
-    ceap360vr,
-    disfa,
-    ferplus,
-    iemocap,
-    meld,
-    openface,
-    recola,
-    semaine,
-    turns,
-)  # fmt: skip
+from uncertain_affect.corpora import affwild2, bp4d, ceap360vr, disfa, ferplus, iemocap, meld, openface, recola, semaine
+from uncertain_affect.corpora.turns import VOKATURI, tones
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ def _images(path: Path):
 
 def _tones(path: Path):
     spoken = sorted(trees_iemocap.turns(DIALOGUE), key=lambda turn: turn["start"])
-    return turns.tones(path, pd.DataFrame({"dialogue": DIALOGUE, "speaker": [turn["speaker"] for turn in spoken]}))
+    return tones(path, pd.DataFrame({"dialogue": DIALOGUE, "speaker": [turn["speaker"] for turn in spoken]}))
 
 
 VOTES = text(
@@ -77,7 +66,7 @@ BP4D = text(",".join(map(str, BP4D_HEADER)), "7," + "0,9,1," * 7 + "1,0", "8" + 
 RECOLA = trees_recola.files(9, ())["recola/ratings_individual/valence/train_1.csv"]
 DIALOGUE = trees_iemocap.DIALOGUES[0]
 TRANSCRIBED = trees_iemocap.transcription(DIALOGUE, 4)
-TONES = trees_iemocap.tones()["iemocap/" + turns.VOKATURI]
+TONES = trees_iemocap.tones()["iemocap/" + VOKATURI]
 RATES = {"VideoInfo": [{"VideoID": f"V{i}", "FrameRate": 30} for i in range(9)]}
 LUMINANCE = [",".join(ceap360vr.LUMINANCE_HEADER), *(f"{i}" + ",7" * 9 for i in range(61))]
 AU_HEADER = ",".join(f"AU{unit}" for unit in AFFWILD2_UNITS)
@@ -118,7 +107,7 @@ PARSERS = {
     "recola ratings": Parser(recola.read_raters, "dev_1.csv", RECOLA),
     "iemocap evaluation": Parser(iemocap.read_evaluation, f"{DIALOGUE}.txt", trees_iemocap.evaluation(DIALOGUE, 4)),
     "iemocap transcription": Parser(iemocap.read_transcription, f"{DIALOGUE}.txt", TRANSCRIBED),
-    "tones": Parser(_tones, turns.VOKATURI, b"\n".join(TONES.splitlines()[:5])),
+    "tones": Parser(_tones, VOKATURI, b"\n".join(TONES.splitlines()[:5])),
     "semaine session": Parser(semaine.read_session, "session.xml", trees_semaine.session_xml(2, "r", "Poppy", 1)),
     "semaine words": Parser(semaine.read_words, "words_user", trees_semaine.words(2, "user", 2)),
     "semaine trace": Parser(semaine.read_trace, "R1S2TUCPoDV.txt", b"0.00 0.1\n\n0.02 -0.25\n0.04 1\n"),

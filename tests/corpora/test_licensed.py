@@ -146,9 +146,8 @@ def test_check_compares_with_what_was_published(whole, name):
 
 @pytest.mark.parametrize(("name", "case"), pairs(lambda corpus: corpus.malformed))
 def test_what_is_malformed_is_refused_by_file_line_reason_and_cure(spoilt, name, case):
-    corpus = CORPORA[name]
-    file, old, new, line, message = vars(corpus.malformed[case]).values()
-    content = new.encode() if old is None else trees.replaced(corpus.files, file, old, new)[file]
+    file, old, new, line, message = CORPORA[name].malformed[case]
+    content = new.encode() if old is None else trees.replaced(CORPORA[name].files, file, old, new)[file]
     root = spoilt(name, {file: content})
     with pytest.raises(CorpusError, match=message) as caught:
         load(name, root)

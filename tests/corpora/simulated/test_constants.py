@@ -3,8 +3,8 @@ import csv
 import numpy as np
 import pytest
 import torch
+from drawing import seeded
 from scipy import stats
-from seeds import seeded
 
 from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import feeling, raters, views

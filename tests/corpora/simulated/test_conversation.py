@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from drawing import seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seeds import seeded
 from torch.nn import functional
 from torch.testing import assert_close
 

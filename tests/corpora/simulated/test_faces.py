@@ -8,9 +8,9 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from drawing import changed, seeded, show, taken
 from hypothesis import given, settings
 from scipy.ndimage import gaussian_filter
-from seeds import seeded
 
 from uncertain_affect.corpora.simulated.constants import ACTION_UNITS
 from uncertain_affect.corpora.simulated.faces import HAIR_STYLES, OCCLUSIONS, Identity, Nuisance, landmarks, render
@@ -20,12 +20,6 @@ SIZE = 64
 BROWS, EYES, MOUTH = range(17, 27), range(36, 48), range(48, 68)
 
 
-def changed(rows, **values):
-    """The rows with some columns set, to a number or one for each row."""
-    columns = {name: torch.as_tensor(x).to(getattr(rows, name).dtype) for name, x in values.items()}
-    return replace(rows, **{name: column.expand(len(rows)) for name, column in columns.items()})
-
-
 def plain(n: int = 1, **traits) -> Identity:
     """n times one symmetric person of middling traits with short hair; `traits` replace some."""
     middle = {f.name: torch.full((n,), sum(f.metadata["range"]) / 2) for f in fields(Identity)}
@@ -33,19 +27,10 @@ def plain(n: int = 1, **traits) -> Identity:
     return changed(person, **{"skin_tone": 0.2, "age": 0.2} | traits)
 
 
-def taken(n: int = 1, **conditions) -> Nuisance:
-    return changed(Nuisance.none(n), **conditions)
-
-
 def still(identity: Identity, conditions: Nuisance | None = None, size: int = 64) -> torch.Tensor:
     """Pictures (N, size, size), float32, of faces at rest."""
     n = len(identity)
     return render(torch.zeros(n, 17), identity, conditions or taken(n), size=size).float()
-
-
-def show(*expressions: dict[int, float]) -> torch.Tensor:
-    """Intensities (N, 17) from {action unit: intensity}."""
-    return torch.tensor([[float(expression.get(unit, 0)) for unit in ACTION_UNITS] for expression in expressions])
 
 
 def points(expression: dict[int, float] | None = None, identity: Identity | None = None, **conditions) -> torch.Tensor:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from drawing import seeded
 from hypothesis import given
 from hypothesis import strategies as st
-from seeds import seeded
 
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.corpora.simulated.identity import PretrainingSettings, people, pictures, pretrain, skin_tones

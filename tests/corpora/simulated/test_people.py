@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
+from drawing import seeded
 from hypothesis import given
 from hypothesis import strategies as st
-from seeds import seeded
 from torch.testing import assert_close
 
 from uncertain_affect.corpora.simulated import constants as c

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seeds import seeded
+from drawing import seeded
 from torch.testing import assert_close
 
 from uncertain_affect import corpora

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from seeds import seeded
+from drawing import seeded
 from torch.testing import assert_close
 
 from uncertain_affect.corpora.simulated import voice
