@@ -15,7 +15,7 @@ import trees_iemocap
 import trees_recola
 import trees_semaine
 from trees import text
-from trees_faces import AFFWILD2_UNITS, BP4D_HEADER, EXPRESSIONS, grey_png
+from trees_faces import AFFWILD2_UNITS, BP4D_HEADER, EXPRESSIONS, face
 
 from uncertain_affect.corpora import affwild2, bp4d, ceap360vr, disfa, ferplus, iemocap, meld, openface, recola, semaine
 from uncertain_affect.corpora.turns import VOKATURI, tones
@@ -68,6 +68,7 @@ DIALOGUE = trees_iemocap.DIALOGUES[0]
 TRANSCRIBED = trees_iemocap.transcription(DIALOGUE, 4)
 TONES = trees_iemocap.tones()["iemocap/" + VOKATURI]
 RATES = {"VideoInfo": [{"VideoID": f"V{i}", "FrameRate": 30} for i in range(9)]}
+LUMINANCE_OF = functools.partial(ceap360vr._luminance, rates=dict.fromkeys(ceap360vr.VIDEOS, 1.0))
 LUMINANCE = [",".join(ceap360vr.LUMINANCE_HEADER), *(f"{i}" + ",7" * 9 for i in range(61))]
 AU_HEADER = ",".join(f"AU{unit}" for unit in AFFWILD2_UNITS)
 AFFWILD2 = {
@@ -79,14 +80,12 @@ AFFWILD2 = {
 PARSERS = {
     "ferplus votes": Parser(ferplus.read_labels, ferplus.LABELS, VOTES),
     "ferplus pixels": Parser(_images, "fer2013.csv", text("emotion,pixels,Usage", f"0,{PIXELS},Training")),
-    "ferplus png": Parser(lambda path: ferplus.read_png(path, 1), "fer0000000.png", grey_png(7)),
+    "ferplus png": Parser(lambda path: ferplus.read_png(path, 1), "fer0000000.png", face(7, "PNG", mode="L")),
     "meld": Parser(lambda path: meld._read(path, "test"), meld.FILES["test"], UTTERANCES),
     "ceap360vr annotation": _ceap("no annotation", [0.1, 5, 5], [0.2, 6, 4]),
     "ceap360vr gaze": _ceap("no gaze fixations", [0, 9, -5.5, 170], [20, 31, 6, -4]),
     "ceap360vr videos": Parser(ceap360vr._frame_rates, "VideoInfo.json", json.dumps(RATES).encode()),
-    "ceap360vr luminance": Parser(
-        lambda path: ceap360vr._luminance(path, dict.fromkeys(ceap360vr.VIDEOS, 1.0)), "V.csv", text(*LUMINANCE)
-    ),
+    "ceap360vr luminance": Parser(LUMINANCE_OF, "VideoLuminance.csv", text(*LUMINANCE)),
     "bp4d": Parser(bp4d.read_labels, "F001_T1.csv", BP4D),
     "disfa": Parser(disfa.read_labels, "SN001_au1.txt", text("1,0", "2,5", "3,1")),
     **{

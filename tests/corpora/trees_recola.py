@@ -1,10 +1,8 @@
 """A small RECOLA as AVEC 2016 lays it out."""
 
-import io
-
 import numpy as np
-from PIL import Image
 from trees import Files, text
+from trees_faces import face
 
 PEOPLE = [f"{part}_{number}" for part in ("train", "dev") for number in range(1, 10)]
 COLUMNS = {"features_video_appearance": 168, "features_video_geometric": 632, "features_audio": 88}
@@ -44,12 +42,6 @@ def features(person: str, folder: str, dimension: str, rows: int, columns: int) 
     return text(*header, *lines)
 
 
-def crop(level: int, kind: str = "BMP", size: int = 20) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (size, size), (level, level, level)).save(out, kind)
-    return out.getvalue()
-
-
 def files(rows: int = 26, kinds=("features_video_appearance",), crops=None) -> Files:
     """Gold standards of all 18 people with `rows` rows; features of the `kinds`; face crops of the frames `crops`."""
     tree = {}
@@ -61,7 +53,7 @@ def files(rows: int = 26, kinds=("features_video_appearance",), crops=None) -> F
                 tree[f"recola/{kind}/{dimension}/{person}.arff"] = content
         for frame in crops or ():
             level = 30 + (7 * PEOPLE.index(person) + frame) % 200
-            tree[f"recola/faces/{person}_aligned/frame_det_00_{frame:06d}.bmp"] = crop(level)
+            tree[f"recola/faces/{person}_aligned/frame_det_00_{frame:06d}.bmp"] = face(level, "BMP", side=20)
     tree["recola/ratings_gold_standard/arousal/test_1.arff"] = b"not read\n"
     tree["recola/ratings_gold_standard/arousal/._train_1.arff"] = b"\x00macOS"
     raters = ["FM1 ", "FM2 ", "FM3 ", "FF1 ", "FF2 ", "FF3"]
