@@ -44,15 +44,6 @@ def pictures() -> np.ndarray:
     return images
 
 
-def write_folders(root):
-    for folder in FOLDER.values():
-        (root / "ferplus/data" / folder).mkdir(parents=True)
-        (root / "ferplus/data" / folder / "label.csv").write_text("older votes: not read\n")
-    for (usage, name, _), image in zip(ROWS, pictures(), strict=True):
-        if name:
-            Image.fromarray(image).save(root / "ferplus/data" / FOLDER[usage] / name)
-
-
 def image_rows():
     return [[0, " ".join(map(str, image.ravel())), row[0]] for row, image in zip(ROWS, pictures(), strict=True)]
 
@@ -72,7 +63,12 @@ def write_labels(root, rows=ROWS, header=HEADER):
 def folders(tmp_path):
     """A data root with the small corpus in the FER+ authors' layout."""
     write_labels(tmp_path)
-    write_folders(tmp_path)
+    for folder in FOLDER.values():
+        (tmp_path / "ferplus/data" / folder).mkdir(parents=True)
+        (tmp_path / "ferplus/data" / folder / "label.csv").write_text("older votes: not read\n")
+    for (usage, name, _), image in zip(ROWS, pictures(), strict=True):
+        if name:
+            Image.fromarray(image).save(tmp_path / "ferplus/data" / FOLDER[usage] / name)
     return tmp_path
 
 
@@ -292,30 +288,22 @@ def test_malformed_votes(root, case):
     load_fails(root, message, line)
 
 
-def votes_of(**counts) -> list[int]:
-    return [counts.get(name, 0) for name in ferplus.CLASSES]
-
-
 # Votes; majority's label, None where the image is not kept.
 BY_HAND = [
     ({"neutral": 10}, "neutral"),
-    # The single vote goes: 4, 3 and 2 of 9. Half of 9 is not passed by 4.
-    ({"neutral": 4, "anger": 3, "disgust": 2, "sadness": 1}, None),
-    # 5 is half of 10, not more.
-    ({"fear": 5, "surprise": 3, "neutral": 2}, None),
-    # Without the single vote it is 5 of 9.
-    ({"fear": 5, "surprise": 4, "NF": 1}, "fear"),
+    ({"neutral": 4, "anger": 3, "disgust": 2, "sadness": 1}, None),  # the single vote goes: 4 is not half of 9
+    ({"fear": 5, "surprise": 3, "neutral": 2}, None),  # 5 is half of 10, not more
+    ({"fear": 5, "surprise": 4, "NF": 1}, "fear"),  # without the single vote it is 5 of 9
     ({"anger": 6, "unknown": 4}, "anger"),
-    # Unknown leads, and is no emotion.
-    ({"anger": 4, "unknown": 6}, None),
+    ({"anger": 4, "unknown": 6}, None),  # unknown leads, and is no emotion
     ({"NF": 10}, None),
-    # Only single votes: nothing is left.
-    (dict.fromkeys(ferplus.CLASSES, 1), None),
+    (dict.fromkeys(ferplus.CLASSES, 1), None),  # only single votes: nothing is left
 ]
 
 
 def test_label_rules_by_hand():
-    labels, kept = ferplus.majority(torch.tensor([votes_of(**counts) for counts, _ in BY_HAND]))
+    votes = torch.tensor([[counts.get(name, 0) for name in ferplus.CLASSES] for counts, _ in BY_HAND])
+    labels, kept = ferplus.majority(votes)
     for row, (counts, label) in enumerate(BY_HAND):
         assert (ferplus.EMOTIONS[labels[row]] if kept[row] else None) == label, counts
         assert (labels[row] == -1) == (not kept[row])

@@ -41,11 +41,8 @@ def test_no_folder_one_number_twice_and_too_many_files(tmp_path, monkeypatch):
     assert numbered(tmp_path / "312.jpg") == {}
     with pytest.raises(CorpusError, match="frame 312 a second time"):
         numbered(tmp_path)
-    (tmp_path / "0312.jpg").unlink()
-    monkeypatch.setattr(images, "MAX_FILES", 3)
-    for n in range(4):
-        (tmp_path / f"{n}.jpg").touch()
-    with pytest.raises(CorpusError, match="more than 3 files"):
+    monkeypatch.setattr(images, "MAX_FILES", 1)
+    with pytest.raises(CorpusError, match="more than 1 files"):
         numbered(tmp_path)
 
 

@@ -17,7 +17,6 @@ from uncertain_affect.papers import rock
 
 PLACE = "semaine/Sessions/2"  # Poppy of the first recording
 USER = f"{PLACE}/wordLevel_alignedTranscript_2_user"
-VALENCE = f"{PLACE}/R1S2TUCPoDV.txt"
 WHOLE = CORPORA["semaine"].files
 
 

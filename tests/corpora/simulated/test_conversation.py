@@ -63,13 +63,10 @@ def test_feelings_have_the_stated_mean_spread_inertia_and_contagion(monkeypatch,
     assert_close(carry, torch.tensor([[a, b], [b, a]]).double(), atol=0.01, rtol=0)
 
 
-def test_the_vocabulary_is_of_a_few_hundred_plain_words():
+def test_probabilities_of_a_few_hundred_plain_words_follow_feeling_and_topic():
     words = conversation.VOCABULARY
     assert 250 < len(words) < 500 and len(set(words)) == len(words)
     assert all(word.isascii() and word.isalpha() and word.islower() for word in words)
-
-
-def test_word_probabilities_follow_feeling_and_topic():
     felt = torch.tensor([[-0.7, 0.6, 0.5], [0.8, 0.5, 0.3], [-0.7, -0.5, -0.5]])
     p = conversation.word_probabilities(felt, torch.tensor([0, 0, 1]))
     assert_close(p.sum(1), torch.ones(3))
