@@ -87,11 +87,8 @@ def test_the_folder_of_the_owners_is_found_too(whole, name, place, tmp_path):
 
 @each_corpus
 def test_nothing_is_unpickled(whole, name, monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a pickle is read")
-
     for reader in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, reader, refuse)
+        monkeypatch.setattr(pickle, reader, None)
     assert load(name, whole[name][0]).checksum() == whole[name][1]
 
 
