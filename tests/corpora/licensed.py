@@ -133,7 +133,6 @@ def _affwild2() -> Corpus:
     malformed = cases(
         au,
         header_alone=(None, lines(units), 1, "no line after"),
-        a_unit_twice=(None, lines(units.replace("AU26", "AU25"), *[zeros] * 6), 1, "the header"),
         another_unit=(None, lines(units.replace("AU26", "AU27"), *[zeros] * 6), 1, "the header"),
         a_unit_of_2=(None, lines(units, zeros, "2" + zeros[1:], *[zeros] * 4), 3, "the au1 '2' is none of 0, 1, -1"),
         a_blank_line=(None, lines(units, zeros, "", *[zeros] * 4), 3, "0 columns where 12"),
@@ -143,11 +142,9 @@ def _affwild2() -> Corpus:
         in_another_order=(None, lines(names.replace("Anger,Disgust", "Disgust,Anger"), *"01234560"), 1, "the header"),
         expression_without_header=(None, lines(*"012345601"), 1, "the header"),
         expression_8=(None, lines(names, *"01283456"), 5, "the expression '8' is none of -1, 0, 1, 2, 3, 4, 5, 6, 7"),
-        an_empty_expression=(None, lines(names, "0", "", *"012345"), 3, "0 columns where 1"),
     ) | cases(
         va,
         arousal_first=(None, lines("arousal,valence", *pairs), 1, "the header"),
-        va_without_header=(None, lines(*["0.1,0.2"] * 9), 1, "the header"),
         valence_too_large=(None, lines(affect, "0,0", "1.5,0", *pairs), 3, "the valence '1.5' is neither from -1 to 1"),
         arousal_too_small=(None, lines(affect, "0,-4", *pairs), 2, "the arousal '-4' is neither from -1 to 1 nor -5"),
         decimal_commas=(None, lines(affect, "0,1,0,2", *pairs), 2, "4 columns where 2"),

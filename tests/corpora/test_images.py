@@ -175,13 +175,13 @@ def test_other_options_order_or_files_are_another_array_and_a_copy_elsewhere_is_
 def test_a_broken_face_is_named_and_what_was_done_is_kept(files, decoded, monkeypatch):
     monkeypatch.setattr("uncertain_affect.compute.cache.BLOCK_BYTES", 2 * 16 * 16)
     state = files[7].stat()
-    content = files[7].read_bytes()
+    content, times = files[7].read_bytes(), (state.st_atime_ns, state.st_mtime_ns)
     files[7].write_bytes(b"x" * len(content))
-    os.utime(files[7], ns=(state.st_atime_ns, state.st_mtime_ns))
+    os.utime(files[7], ns=times)
     with pytest.raises(CorpusError, match=r"7\.jpg: truncated or damaged"):
         faces(files, 16, False)
     files[7].write_bytes(content)
-    os.utime(files[7], ns=(state.st_atime_ns, state.st_mtime_ns))
+    os.utime(files[7], ns=times)
     decoded.clear()
     assert torch.equal(faces(files, 16, False)[7], torch.tensor(decode(files[7], 16, False)))
     assert sorted(decoded) == ["6.jpg", "7.jpg", "8.jpg", "9.jpg"]

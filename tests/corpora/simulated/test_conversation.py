@@ -204,15 +204,15 @@ def test_distributions_of_ratings_and_traces_agree_with_draws():
     assert_close(sd, labels.std(0), atol=0, rtol=0.02)
 
 
+PARTITIONS = {"iemocap": ([5766, 2103, 2170], [6, 2, 2]), "semaine": ([7812, 2264, 1888], [24, 10, 10])}
+
+
 @pytest.mark.parametrize("size", ["quick", "full"])
-@pytest.mark.parametrize(
-    ("form", "turns", "speakers"),
-    [("iemocap", (5766, 2103, 2170), (6, 2, 2)), ("semaine", (7812, 2264, 1888), (24, 10, 10))],
-)
-def test_partitions_are_the_papers(form, size, turns, speakers):
-    corpus = conversation.dialogues(form, size, seeded(3))
+@pytest.mark.parametrize("form", PARTITIONS)
+def test_partitions_are_the_papers(form, size):
+    corpus, (turns, speakers) = conversation.dialogues(form, size, seeded(3)), PARTITIONS[form]
     table, tolerance = corpus.describe(), 0 if size == "full" else 0.02
-    assert table["speakers"].tolist() == list(speakers)
+    assert table["speakers"].tolist() == speakers
     wanted = conversation.SIZES[size] * np.array(turns)
     np.testing.assert_allclose(table["turns"].to_numpy(float), wanted, rtol=tolerance)
     # Nobody speaks in two partitions, and no dialogue is in two.
