@@ -9,7 +9,7 @@ import trees_recola
 import trees_semaine
 from trees import Files, text
 
-from uncertain_affect.corpora.semaine import TRACE
+from uncertain_affect.corpora.semaine import TRACE, TWICE
 
 TRAIN, VAL = "Train_Set", "Validation_Set"
 VIDEOS = {
@@ -28,48 +28,23 @@ GREY = {"size": 16, "colour": False}
 
 
 @dataclass(frozen=True)
-class Malformed:
-    """A file with `old` replaced by `new` (old None: all of it), the line that is named, and what is said of it."""
-
-    file: str
-    old: str | None
-    new: str
-    line: int | None
-    message: str
-
-
-@dataclass(frozen=True)
 class Corpus:
-    """One corpus.
-
-    Attributes:
-        files: a whole tree.
-        texts: a text file of each kind.
-        rows_of: the numbers of those lines of such a file whose loss, or repetition, must be reported.
-        malformed: by name.
-        contradictory: files that are others, more, or none (None) than they should be, and what is said of them.
-        check: some rows of `check`.
-        needed: a folder without which the corpus is not available.
-        options: of load.
-        optional: those of the texts that may be missing: what lacks then is counted.
-        missing: what is said of another text that is not there.
-        places: other places of the folder than the corpus's own name.
-    """
-
-    files: Files
-    texts: tuple[str, ...]
+    files: Files  # a whole tree
+    texts: tuple[str, ...]  # a text file of each kind
+    # the numbers of those lines of such a file whose loss, or repetition, must be reported
     rows_of: Callable[[str, list[bytes]], list[int]]
-    malformed: dict[str, Malformed]
-    needed: str
+    malformed: dict[str, tuple]  # of `cases`
+    needed: str  # a folder without which the corpus is not available
+    # files that are others, more, or none (None) than they should be, and what is said of them
     contradictory: dict[str, tuple[dict[str, bytes | None], str]]
-    check: dict[str, list]
-    options: dict = field(default_factory=dict)
-    optional: tuple[str, ...] = ()
-    missing: str = "no such file"
-    places: tuple[str, ...] = ()
+    check: dict[str, list]  # some rows of `check`
+    options: dict = field(default_factory=dict)  # of load
+    optional: tuple[str, ...] = ()  # those of the texts that may be missing: what lacks then is counted
+    missing: str = "no such file"  # what is said of another text that is not there
+    places: tuple[str, ...] = ()  # other places of the folder than the corpus's own name
 
 
-def that_begin(beginnings: tuple[bytes, ...]) -> Callable[[str, list[bytes]], list[int]]:
+def that_begin(*beginnings: bytes) -> Callable[[str, list[bytes]], list[int]]:
     return lambda file, lines: [i for i, line in enumerate(lines) if line.startswith(beginnings)]
 
 
@@ -77,8 +52,9 @@ def after_header(file: str, lines: list[bytes]) -> list[int]:
     return list(range(1, len(lines)))
 
 
-def cases(file: str, **by_name: tuple) -> dict[str, Malformed]:
-    return {name.replace("_", " "): Malformed(file, *case) for name, case in by_name.items()}
+def cases(file: str, **by_name: tuple[str | None, str, int | None, str]) -> dict[str, tuple]:
+    """By name: the file, in which `old` (None: all of it) becomes `new`, the line that is named, and what is said."""
+    return {name.replace("_", " "): (file, *case) for name, case in by_name.items()}
 
 
 def _bp4d() -> Corpus:
@@ -100,14 +76,12 @@ def _bp4d() -> Corpus:
         quotes=(None, csv('5,"1"' + zeros[2:]), 2, "the 1 '\"1\"' is none"),
         a_giant_frame=(None, csv("9" * 40 + zeros), 2, "the 0 '999.*' is no whole number"),
     )
-    uncropped = trees_faces.face(100, side=104, height=139)
+    faces, uncropped = "bp4d/faces/F001/T1/", trees_faces.face(100, side=104, height=139)
     contradictory = {
         "BP4D+": ({file.replace("F001", "F024"): b"0"}, r"F024 T1 .*BP4D\+"),
-        "two images": ({"bp4d/faces/F001/T1/02440.jpg": b""}, "frame 2440 a second time"),
-        "an uncropped frame": (
-            {"bp4d/faces/F001/T1/2440.jpg": uncropped}, "104 x 139 pixels are no .*FeatureExtraction -fdir F001/T1"
-        ),
-    }  # fmt: skip
+        "two images": ({f"{faces}02440.jpg": b""}, "frame 2440 a second time"),
+        "an uncropped frame": ({f"{faces}2440.jpg": uncropped}, "104 x 139 pixels are no .*Extraction -fdir F001/T1"),
+    }
     check = {
         "label files": ["328", "4", False],
         "coded frames, fold 1": ["50,631", "14", False],
@@ -121,7 +95,7 @@ def _bp4d() -> Corpus:
 
 def _disfa() -> Corpus:
     file = "disfa/ActionUnit_Labels/SN002/SN002_au12.txt"
-    five = "1,0\n2,5\n3,1\n4,0\n5,2\n6,0\n"
+    five, larger = "1,0\n2,5\n3,1\n4,0\n5,2\n6,0\n", trees_faces.face(100, "PNG", 50)
     malformed = cases(
         file,
         a_header=(None, "frame,intensity\n" + five, 1, "the frame 'frame' is no whole number"),
@@ -135,10 +109,8 @@ def _disfa() -> Corpus:
     )
     contradictory = {
         "a subject of no fold": ({file.replace("SN002", "SN033"): b"1,0"}, "SN033 is in none"),
-        "faces of two sizes": (
-            {"disfa/faces/SN010/3.png": trees_faces.face(100, "PNG", 50)}, r"3\.png: 50 x 50 pixels, others have 48"
-        ),
-    }  # fmt: skip
+        "faces of two sizes": ({"disfa/faces/SN010/3.png": larger}, r"3\.png: 50 x 50 pixels, others have 48"),
+    }
     check = {
         "subjects": ["27", "4", False],
         "coded frames, fold 1": ["43,604", "13", False],
@@ -146,7 +118,7 @@ def _disfa() -> Corpus:
         "coded frames with a face": ["26, or a few less", "22", False],
     }
     (files, _), needed = trees_faces.disfa(FRAMES), "disfa/faces"
-    return Corpus(files, (file,), that_begin((b"",)), malformed, needed, contradictory, check, GREY)
+    return Corpus(files, (file,), that_begin(b""), malformed, needed, contradictory, check, GREY)
 
 
 def _affwild2() -> Corpus:
@@ -161,22 +133,18 @@ def _affwild2() -> Corpus:
     malformed = cases(
         au,
         header_alone=(None, lines(units), 1, "no line after"),
-        a_missing_unit=(None, lines(units.replace(",AU26", ""), *[zeros[2:]] * 6), 1, "the header"),
-        a_unit_twice=(None, lines(units.replace("AU26", "AU25"), *[zeros] * 6), 1, "the header"),
         another_unit=(None, lines(units.replace("AU26", "AU27"), *[zeros] * 6), 1, "the header"),
         a_unit_of_2=(None, lines(units, zeros, "2" + zeros[1:], *[zeros] * 4), 3, "the au1 '2' is none of 0, 1, -1"),
         a_blank_line=(None, lines(units, zeros, "", *[zeros] * 4), 3, "0 columns where 12"),
-        expression_in_the_place_of_units=(None, lines(names, *"012345"), 1, "the header"),
+        expression_in_the_place_of_units=(None, lines(names, *"012345"), 2, "1 columns where 7"),
     ) | cases(
         expr,
         in_another_order=(None, lines(names.replace("Anger,Disgust", "Disgust,Anger"), *"01234560"), 1, "the header"),
         expression_without_header=(None, lines(*"012345601"), 1, "the header"),
         expression_8=(None, lines(names, *"01283456"), 5, "the expression '8' is none of -1, 0, 1, 2, 3, 4, 5, 6, 7"),
-        an_empty_expression=(None, lines(names, "0", "", *"012345"), 3, "0 columns where 1"),
     ) | cases(
         va,
         arousal_first=(None, lines("arousal,valence", *pairs), 1, "the header"),
-        va_without_header=(None, lines(*["0.1,0.2"] * 9), 1, "the header"),
         valence_too_large=(None, lines(affect, "0,0", "1.5,0", *pairs), 3, "the valence '1.5' is neither from -1 to 1"),
         arousal_too_small=(None, lines(affect, "0,-4", *pairs), 2, "the arousal '-4' is neither from -1 to 1 nor -5"),
         decimal_commas=(None, lines(affect, "0,1,0,2", *pairs), 2, "4 columns where 2"),
@@ -187,10 +155,7 @@ def _affwild2() -> Corpus:
     needed, texts = "affwild2/cropped_aligned", (au, expr, va)
     both = {au.replace(TRAIN, VAL): files[au]}
     contradictory = {
-        "two competitions": (
-            {"affwild2/6th ABAW/AU_Detection_Challenge/x": b""},
-            "second time.*Keep those of one",
-        ),
+        "two competitions": ({"affwild2/6th/AU_Detection_Challenge/x": b""}, "second time.*Keep those of one"),
         "a video in two parts": (both, r"video85 is in .*Train_Set/video85\.txt"),
         "no video's name": ({au.replace("video85", "a b"): files[au]}, "a b.txt: not the name of a video"),
         "no crop": ({file: None for file in files if needed in file}, "no frame with labels has a crop"),
@@ -280,7 +245,7 @@ def _iemocap() -> Corpus:
         transcribed_in_another=(first, "Ses01M_impro05a_F000", 1, "is no turn of Ses01F_impro05a"),
         transcribed_without_times=(f"{first} [", f"{first} (", 3, "F000 has no line in"),
     )  # fmt: skip
-    rows_of, missing = that_begin((b"[", b"Ses")), r"there is no (EmoEvaluation|transcriptions)/"
+    rows_of, missing = that_begin(b"[", b"Ses"), r"there is no (EmoEvaluation|transcriptions)/"
     places, texts = ("iemocap/IEMOCAP_full_release", "IEMOCAP_full_release", "."), (evaluation, transcription)
     files, needed = trees_iemocap.files(), "iemocap/Session3"
     other = {file.replace("Session1", "Session2"): files[file] for file in texts}
@@ -331,7 +296,7 @@ def _semaine() -> Corpus:
 
     def rows_of(file: str, lines: list[bytes]) -> list[int]:
         """Samples of traces, and the marks around turns: of a word that is not there no file can tell."""
-        return that_begin((b"---", b".") if "wordLevel" in file else (b"0", b"1"))(file, lines)
+        return that_begin(*(b"---", b".") if "wordLevel" in file else (b"0", b"1"))(file, lines)
 
     files, needed, optional = trees_semaine.files(), "semaine/Sessions", (user, trace)
     traces = [file for file in files if TRACE.fullmatch(file.removeprefix(f"{place}/"))]
@@ -346,15 +311,12 @@ def _semaine() -> Corpus:
         "late traces": (late, "begins at 0.1 s"),
     }
     check = {
-        "turns of 2009.06.26.14.38.17 (printed in two partitions)": [
-            "404 in Dev or 440 in Test in Table 5", "14 in val", True
-        ],
+        f"turns of {TWICE} (printed in two partitions)": ["404 in Dev or 440 in Test in Table 5", "14 in val", True],
         "turns of 2009.01.30.12.00.35": ["404 in Train in Table 5", "0 in train", False],
         "speakers in two partitions": ["0 by the paper", "1", True],  # the operator
-    }  # fmt: skip
-    return Corpus(
-        files, (xml, *optional), rows_of, malformed, needed, contradictory, check, optional=optional, places=(".",)
-    )
+    }
+    texts, places = (xml, *optional), (".",)
+    return Corpus(files, texts, rows_of, malformed, needed, contradictory, check, optional=optional, places=places)
 
 
 CORPORA = {

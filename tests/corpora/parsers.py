@@ -15,21 +15,10 @@ import trees_iemocap
 import trees_recola
 import trees_semaine
 from trees import text
-from trees_faces import AFFWILD2_UNITS, BP4D_HEADER, EXPRESSIONS, grey_png
+from trees_faces import AFFWILD2_UNITS, BP4D_HEADER, EXPRESSIONS, face
 
-from uncertain_affect.corpora import (
-    affwild2,
-    bp4d,
-    ceap360vr,
-    disfa,
-    ferplus,
-    iemocap,
-    meld,
-    openface,
-    recola,
-    semaine,
-    turns,
-)  # fmt: skip
+from uncertain_affect.corpora import affwild2, bp4d, ceap360vr, disfa, ferplus, iemocap, meld, openface, recola, semaine
+from uncertain_affect.corpora.turns import VOKATURI, tones
 
 
 @dataclass(frozen=True)
@@ -51,14 +40,13 @@ def _ceap(part: str, *rows: list) -> Parser:
 def _images(path: Path):
     table = ferplus.Table(ferplus.File(path), (), [])
     table.lines = [2]
-    return ferplus.read_images(
-        path, ferplus.Labels(table, np.array(["Training"]), np.array(["a"]), np.ones((1, 10), int), np.array([True]))
-    )
+    usage, names, votes, kept = np.array(["Training"]), np.array(["a"]), np.ones((1, 10), int), np.array([True])
+    return ferplus.read_images(path, ferplus.Labels(table, usage, names, votes, kept))
 
 
 def _tones(path: Path):
     spoken = sorted(trees_iemocap.turns(DIALOGUE), key=lambda turn: turn["start"])
-    return turns.tones(path, pd.DataFrame({"dialogue": DIALOGUE, "speaker": [turn["speaker"] for turn in spoken]}))
+    return tones(path, pd.DataFrame({"dialogue": DIALOGUE, "speaker": [turn["speaker"] for turn in spoken]}))
 
 
 VOTES = text(
@@ -74,8 +62,13 @@ UTTERANCES = (
     + '\n1,"Tea, please.",Ross,neutral,neutral,0,0,1,1,"00:00:01,000","00:00:02,500"'
     + "\n2,No\x92.,Monica,anger,negative,0,1,1,1,'0:00:03,1','0:00:04,20'\n"
 ).encode("latin-1")
+BP4D = text(",".join(map(str, BP4D_HEADER)), "7," + "0,9,1," * 7 + "1,0", "8" + ",0" * 23)
+RECOLA = trees_recola.files(9, ())["recola/ratings_individual/valence/train_1.csv"]
 DIALOGUE = trees_iemocap.DIALOGUES[0]
-TONES = trees_iemocap.tones()["iemocap/" + turns.VOKATURI]
+TRANSCRIBED = trees_iemocap.transcription(DIALOGUE, 4)
+TONES = trees_iemocap.tones()["iemocap/" + VOKATURI]
+RATES = {"VideoInfo": [{"VideoID": f"V{i}", "FrameRate": 30} for i in range(9)]}
+LUMINANCE_OF = functools.partial(ceap360vr._luminance, rates=dict.fromkeys(ceap360vr.VIDEOS, 1.0))
 LUMINANCE = [",".join(ceap360vr.LUMINANCE_HEADER), *(f"{i}" + ",7" * 9 for i in range(61))]
 AU_HEADER = ",".join(f"AU{unit}" for unit in AFFWILD2_UNITS)
 AFFWILD2 = {
@@ -87,24 +80,13 @@ AFFWILD2 = {
 PARSERS = {
     "ferplus votes": Parser(ferplus.read_labels, ferplus.LABELS, VOTES),
     "ferplus pixels": Parser(_images, "fer2013.csv", text("emotion,pixels,Usage", f"0,{PIXELS},Training")),
-    "ferplus png": Parser(lambda path: ferplus.read_png(path, 1), "fer0000000.png", grey_png(7)),
+    "ferplus png": Parser(lambda path: ferplus.read_png(path, 1), "fer0000000.png", face(7, "PNG", mode="L")),
     "meld": Parser(lambda path: meld._read(path, "test"), meld.FILES["test"], UTTERANCES),
     "ceap360vr annotation": _ceap("no annotation", [0.1, 5, 5], [0.2, 6, 4]),
     "ceap360vr gaze": _ceap("no gaze fixations", [0, 9, -5.5, 170], [20, 31, 6, -4]),
-    "ceap360vr videos": Parser(
-        ceap360vr._frame_rates,
-        "VideoInfo.json",
-        json.dumps({"VideoInfo": [{"VideoID": f"V{i}", "FrameRate": 30} for i in range(9)]}).encode(),
-    ),
-    "ceap360vr luminance": Parser(
-        lambda path: ceap360vr._luminance(path, dict.fromkeys(ceap360vr.VIDEOS, 1.0)),
-        "VideoLuminance.csv",
-        text(*LUMINANCE),
-    ),
-    "bp4d": Parser(
-        bp4d.read_labels, "F001_T1.csv",
-        text(",".join(map(str, BP4D_HEADER)), "7," + "0,9,1," * 7 + "1,0", "8" + ",0" * 23),
-    ),
+    "ceap360vr videos": Parser(ceap360vr._frame_rates, "VideoInfo.json", json.dumps(RATES).encode()),
+    "ceap360vr luminance": Parser(LUMINANCE_OF, "VideoLuminance.csv", text(*LUMINANCE)),
+    "bp4d": Parser(bp4d.read_labels, "F001_T1.csv", BP4D),
     "disfa": Parser(disfa.read_labels, "SN001_au1.txt", text("1,0", "2,5", "3,1")),
     **{
         f"affwild2 {task.lower()}": Parser(functools.partial(affwild2.read_labels, task=task), "1.txt", seed)
@@ -121,14 +103,10 @@ PARSERS = {
     "recola features": Parser(
         lambda path: recola.read_features(path, 2), "dev_1.arff", trees_recola.features("dev_1", "x", "valence", 9, 2)
     ),
-    "recola ratings": Parser(
-        recola.read_raters, "dev_1.csv", trees_recola.files(9, ())["recola/ratings_individual/valence/train_1.csv"]
-    ),
+    "recola ratings": Parser(recola.read_raters, "dev_1.csv", RECOLA),
     "iemocap evaluation": Parser(iemocap.read_evaluation, f"{DIALOGUE}.txt", trees_iemocap.evaluation(DIALOGUE, 4)),
-    "iemocap transcription": Parser(
-        iemocap.read_transcription, f"{DIALOGUE}.txt", trees_iemocap.transcription(DIALOGUE, 4)
-    ),
-    "tones": Parser(_tones, turns.VOKATURI, b"\n".join(TONES.splitlines()[:5])),
+    "iemocap transcription": Parser(iemocap.read_transcription, f"{DIALOGUE}.txt", TRANSCRIBED),
+    "tones": Parser(_tones, VOKATURI, b"\n".join(TONES.splitlines()[:5])),
     "semaine session": Parser(semaine.read_session, "session.xml", trees_semaine.session_xml(2, "r", "Poppy", 1)),
     "semaine words": Parser(semaine.read_words, "words_user", trees_semaine.words(2, "user", 2)),
     "semaine trace": Parser(semaine.read_trace, "R1S2TUCPoDV.txt", b"0.00 0.1\n\n0.02 -0.25\n0.04 1\n"),

@@ -11,8 +11,6 @@ from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, bp4d, disfa
 
 LABELS = "bp4d/AUCoding/AU_OCC"
-SEQUENCES_IN_ORDER = [("F001", "T1"), ("M007", "T2"), ("M011", "T8"), ("F007", "T2")]  # by fold, and its own order
-SUBJECTS_IN_ORDER = ["SN002", "SN010", "SN013", "SN003"]
 BP4D_COLUMNS = [trees_faces.BP4D_HEADER.index(unit) - 1 for unit in bp4d.UNITS]
 DISFA_COLUMNS = [trees_faces.DISFA_UNITS.index(unit) for unit in disfa.UNITS]
 WHOLE = {name: CORPORA[name].files for name in ("bp4d", "disfa")}
@@ -31,17 +29,12 @@ def load(tmp_path):
     return from_files
 
 
-# --- what is read -------------------------------------------------------------------------------------------------
-
-
 def test_every_field_of_bp4d_in_order(load):
     _, made = trees_faces.bp4d(SEQUENCES)
-    rows = [
-        (subject, made[subject, task][0] + k, np.where(cells == 9, -1, cells))
-        for subject, task in SEQUENCES_IN_ORDER
-        for k, cells in enumerate(made[subject, task][1][:, BP4D_COLUMNS])
-        if k != 2  # the tree has no image of it
-    ]
+    rows = []
+    for subject, task in (("F001", "T1"), ("M007", "T2"), ("M011", "T8"), ("F007", "T2")):  # by fold, and its own order
+        first, labels = made[subject, task][0], np.where(made[subject, task][1] == 9, -1, made[subject, task][1])
+        rows += [(subject, first + k, cells) for k, cells in enumerate(labels[:, BP4D_COLUMNS]) if k != 2]  # no image
     subjects, frames, labels = zip(*rows, strict=True)
     data = load("bp4d")
     assert data.subject.tolist() == list(subjects)
@@ -56,7 +49,8 @@ def test_every_field_of_bp4d_in_order(load):
 
 def test_every_field_of_disfa_in_order(load):
     _, made = trees_faces.disfa(FRAMES)
-    rows = [(subject, k) for subject in SUBJECTS_IN_ORDER for k in range(FRAMES[subject]) if k != 1]  # without a crop
+    in_order = ("SN002", "SN010", "SN013", "SN003")
+    rows = [(subject, k) for subject in in_order for k in range(FRAMES[subject]) if k != 1]  # without a crop
     data = load("disfa")
     assert data.subject.tolist() == [subject for subject, _ in rows]
     assert data.labels.tolist() == [(made[subject][k, DISFA_COLUMNS] >= 2).astype(int).tolist() for subject, k in rows]
@@ -133,9 +127,6 @@ def test_columns_are_found_by_their_names(load):
         assert load("bp4d", WHOLE["bp4d"] | {file: content}).checksum() == load("bp4d").checksum()
 
 
-# --- is it whole --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", WHOLE)
 def test_check_finds_the_numbers_expected_fine(tmp_path, monkeypatch, name):
     """The numbers of the small tree are taken for the published ones."""
@@ -155,13 +146,13 @@ def test_check_finds_the_numbers_expected_fine(tmp_path, monkeypatch, name):
     assert len(table) == {"bp4d": 1 + 1 + 3 + 36 + 1, "disfa": 1 + 3 + 24 + 1}[name]
 
 
-# --- what lacks ---------------------------------------------------------------------------------------------------
-
-
-def test_a_gap_in_the_frames_of_bp4d_is_counted(load):
+def test_a_gap_in_the_frames_of_bp4d_and_a_label_file_that_is_missing_are_counted(load):
     rows = WHOLE["bp4d"][f"{LABELS}/F001_T1.csv"].decode().splitlines()
     data = load("bp4d", WHOLE["bp4d"] | {f"{LABELS}/F001_T1.csv": trees.text(*rows[:5], *rows[7:])})
     assert data.left_out["frame number between two coded ones in no row"] == 2
+    data = load("bp4d", {file: content for file, content in WHOLE["bp4d"].items() if "M011_T8" not in file})
+    assert data.left_out["sequence without a label file"] == 325
+    assert 2 not in data.fold
 
 
 def test_labels_longer_than_the_recording_are_counted(load):
@@ -176,12 +167,6 @@ def test_labels_longer_than_the_recording_are_counted(load):
     data = load("disfa", WHOLE["disfa"] | longer)
     assert data.left_out["no face image"] == 4 + 2  # two more frames than the tree's labels have an image
     assert data.images[6:8, 0, 0].tolist() == [shade(8), shade(9)]
-
-
-def test_a_label_file_of_bp4d_that_is_missing_is_counted(load):
-    data = load("bp4d", {file: content for file, content in WHOLE["bp4d"].items() if "M011_T8" not in file})
-    assert data.left_out["sequence without a label file"] == 325
-    assert 2 not in data.fold
 
 
 @pytest.mark.parametrize("name", WHOLE)

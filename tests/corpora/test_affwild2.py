@@ -13,11 +13,6 @@ from uncertain_affect import corpora
 from uncertain_affect.corpora import CorpusError, affwild2
 from uncertain_affect.papers import distill
 
-IN_ORDER = [
-    "122-60-1920x1080-1", "130", "130-25-1280x720", "6-30-1920x1080_left", "6-30-1920x1080_right", "video10_1_left",
-    "video85",
-]  # fmt: skip
-NO_CROP = 4  # the frame of each video that the tree has no crop of
 PLACE = "affwild2/annotations/{}_Set/{}/{}.txt"
 VIDEO85 = PLACE.format("AU", TRAIN, "video85")
 CROP = "affwild2/cropped_aligned/video85/{:05}.jpg"
@@ -35,19 +30,16 @@ def load(tmp_path):
     return from_files
 
 
-# --- what is read -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("release", [2021, 2022, 2024])
 def test_every_field_in_order(load, release):
     files, made = trees_faces.affwild2(VIDEOS, release)
     data = load(files)
-    rows = [(video, k) for video in IN_ORDER for k in range(VIDEOS[video][0]) if k + 1 != NO_CROP]
+    rows = [(video, k) for video in sorted(VIDEOS) for k in range(VIDEOS[video][0]) if k + 1 != 4]  # without a crop
     assert data.video.tolist() == [video for video, _ in rows]
     shades = data.frames[:, 3, 5].numpy().astype(int)
     assert np.abs(shades - [shade(k + 1) for _, k in rows]).max() <= 2
-    rate = {"130-25-1280x720": 25.0, "122-60-1920x1080-1": 60.0}
-    assert data.time.tolist() == pytest.approx([k / rate.get(video, 30.0) for video, k in rows])
+    rate = dict.fromkeys(VIDEOS, 30.0) | {"130-25-1280x720": 25.0, "122-60-1920x1080-1": 60.0}
+    assert data.time.tolist() == pytest.approx([k / rate[video] for video, k in rows])
     for row, (video, k) in enumerate(rows):
         tasks, labels = VIDEOS[video][1], made[video]
         assert data.au[row].tolist() == (labels["AU"][k].tolist() if "AU" in tasks else [-1] * 12)
@@ -106,18 +98,13 @@ def test_check_misses_a_task(tmp_path):
     assert set(table.index[~table["fine"]]) == {"videos, va train", "videos, va val"}
 
 
-# --- lists of the multi-task challenge ----------------------------------------------------------------------------
-
 HEADER = "image,valence,arousal,expression," + ",".join(f"AU{unit}" for unit in affwild2.UNITS[12])
 
 
 def listed(train, val):
     """The whole corpus with lists of frames in the place of label files."""
-    folder = "affwild2/MTL_Challenge/"
-    lists = {
-        folder + "train_set.txt": trees.text(HEADER, *train),
-        folder + "validation_set.txt": trees.text(HEADER, *val),
-    }
+    place, parts = "affwild2/MTL_Challenge/{}_set.txt", {"train": train, "validation": val}
+    lists = {place.format(part): trees.text(HEADER, *rows) for part, rows in parts.items()}
     return {file: content for file, content in WHOLE.items() if "/annotations/" not in file} | lists
 
 
@@ -158,9 +145,6 @@ def test_malformed_lists(load, row, reason):
     assert error.value.line == 3
 
 
-# --- lines, crops and videos that do not match --------------------------------------------------------------------
-
-
 def test_one_crop_more_than_lines_is_counted_and_two_are_a_video_less(load, tmp_path):
     one = WHOLE | {CROP.format(7): face(99, side=112)}
     data = load(one)
@@ -172,23 +156,14 @@ def test_one_crop_more_than_lines_is_counted_and_two_are_a_video_less(load, tmp_
     assert corpora.check("affwild2", tmp_path / "1").loc[affwild2.DISAGREE].tolist() == ["0", "6", False]
 
 
-@pytest.mark.parametrize(
-    ("place", "make"), [("batch1/6-30-1920x1080.mp4", trees_faces.mp4), ("batch2/6-30-1920x1080.AVI", trees_faces.avi)]
-)
-@pytest.mark.parametrize(
-    ("n", "lost"),
-    [
-        (9, {}),
-        (10, {affwild2.NO_LINE: 2}),
-        (8, {affwild2.BEYOND_VIDEO: 2}),
-        (7, {affwild2.DISAGREE: 18}),
-        (11, {affwild2.DISAGREE: 18}),
-    ],
-)
-def test_labels_longer_or_shorter_than_the_video(load, place, make, n, lost):
+@pytest.mark.parametrize(("place", "make"), [("batch1/{}.mp4", trees_faces.mp4), ("batch2/{}.AVI", trees_faces.avi)])
+def test_labels_longer_or_shorter_than_the_video(load, place, make):
     """The two people of one video have a line for each of its frames."""
-    left_out = load(WHOLE | {f"affwild2/videos/{place}": make(n)}).left_out
-    assert {reason: count for reason, count in left_out.items() if reason != affwild2.NO_FACE} == lost
+    disagree = {affwild2.DISAGREE: 18}
+    lost = {9: {}, 10: {affwild2.NO_LINE: 2}, 8: {affwild2.BEYOND_VIDEO: 2}, 7: disagree, 11: disagree}
+    for n, expected in lost.items():
+        left_out = load(WHOLE | {"affwild2/videos/" + place.format("6-30-1920x1080"): make(n)}).left_out
+        assert {reason: count for reason, count in left_out.items() if reason != affwild2.NO_FACE} == expected, n
 
 
 def test_a_shift_is_seen_without_the_video_by_other_tasks_and_crops(load):

@@ -7,23 +7,22 @@ from parsers import PARSERS
 
 from uncertain_affect.corpora import CorpusError
 
-TOKENS = [
-    b"", b"\n", b"\r\n", b",", b";", b" ", b"\t", b"'", b'"', b"nan", b"-1", b"1e999", b"9" * 5000, b"\xff", b"\0",
-]  # fmt: skip
+SIGNS = [b"", b"\n", b"\r\n", b",", b";", b" ", b"\t", b"'", b'"', b"\xff", b"\0"]
+NUMBERS = [b"nan", b"-1", b"1e999", b"9" * 5000]
 
 
 def changed(seed: bytes):
     """The whole file with a piece of it replaced: near to what is read, and so deeper in the parser than any bytes."""
-    place = st.integers(0, len(seed))
-    piece = st.one_of(st.sampled_from(TOKENS), st.binary(max_size=8))
-    once = st.tuples(place, st.integers(0, 12), piece)
-    return st.lists(once, min_size=1, max_size=3).map(lambda edits: _edit(seed, edits))
+    piece = st.one_of(st.sampled_from(SIGNS + NUMBERS), st.binary(max_size=8))
+    once = st.tuples(st.integers(0, len(seed)), st.integers(0, 12), piece)
 
+    def edited(edits) -> bytes:
+        content = seed
+        for start, length, piece in edits:
+            content = content[:start] + piece + content[start + length :]
+        return content
 
-def _edit(content: bytes, edits) -> bytes:
-    for start, length, piece in edits:
-        content = content[:start] + piece + content[start + length :]
-    return content
+    return st.lists(once, min_size=1, max_size=3).map(edited)
 
 
 @pytest.mark.parametrize("name", PARSERS)

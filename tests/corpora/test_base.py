@@ -61,19 +61,10 @@ def make(shape, **changes):
     return shape(**{**FIELDS[shape], **changes})
 
 
-# --- every shape ------------------------------------------------------------------------------------------
-
-
 @each_shape
-def test_length_is_that_of_the_first_axis_and_fields_are_frozen(shape):
-    corpus = make(shape)
-    assert len(corpus) == (5 if shape is Expressions else 3)
+def test_checksum_is_of_the_content_which_is_frozen(shape):
     with pytest.raises(FrozenInstanceError):
-        corpus.left_out = {}
-
-
-@each_shape
-def test_checksum_is_of_the_content(shape):
+        make(shape).left_out = {}
     checksum = make(shape).checksum()
     assert checksum == make(shape).checksum()
     assert len({make(other).checksum() for other in FIELDS}) == len(FIELDS)
@@ -89,6 +80,7 @@ def test_checksum_is_of_the_content(shape):
 
 @each_shape
 def test_truth_is_per_example(shape):
+    assert len(make(shape)) == (5 if shape is Expressions else 3)
     make(shape, truth={"cause": torch.zeros(len(make(shape)), 2)})
     with pytest.raises(ValueError, match=r"truth\['cause'\] must be a Tensor of shape"):
         make(shape, truth={"cause": torch.zeros(9)})
@@ -124,9 +116,7 @@ BYTES, WHOLE = torch.uint8, torch.int64
 REFUSED = [
     (Expressions, "images", torch.zeros(5, 2, 2), "must have dtype torch.uint8"),
     (Expressions, "images", torch.zeros(5, 1, 2, 2, dtype=BYTES), r"must be .* \(5, any, any\), not \(5, 1, 2, 2\)"),
-    (Expressions, "votes", torch.zeros(4, 2, dtype=WHOLE), r".* \(5, 2\), not \(4, 2\)"),
     (Expressions, "votes", torch.zeros(5, 3, dtype=WHOLE), r".* \(5, 2\), not \(5, 3\)"),
-    (Expressions, "votes", torch.zeros(5, 2), "must have dtype"),
     (Expressions, "votes", torch.tensor([[0, 1]] * 4 + [[2, -1]]), r"must be 0 or more.* \[4, 1\]"),
     (Expressions, "split", np.array(["train"] * 4 + ["Test"]), "must be one of .*Test"),
     (Expressions, "names", np.arange(5), "must be an array of 5 strings, not int64"),
@@ -134,7 +124,6 @@ REFUSED = [
     (Expressions, "groups", torch.zeros(5), "must have dtype"),
     (ActionUnits, "labels", torch.tensor([[1, 0], [1, 9], [0, 1]]), r"must be .*unknown.* \[1, 1\]"),
     (ActionUnits, "fold", torch.tensor([1, 2]), r".* \(3,\), not \(2,\)"),
-    (AffectTraces, "valence_arousal", torch.zeros(3, 3), r".* \(3, 2\)"),
     (AffectTraces, "valence_arousal", torch.full((3, 2), torch.nan), "must be finite"),
     (AffectTraces, "inputs", torch.zeros(3), r".* \(3, any\), not \(3,\)"),
     (AffectVideos, "valence_arousal", torch.full((3, 2), -2.0), r"must be in \[-1, 1\]"),
@@ -152,9 +141,6 @@ REFUSED = [
 def test_what_does_not_fit_is_refused_by_name(shape, name, value, message):
     with pytest.raises(ValueError, match=f"{shape.__name__}.{name} ?{message}"):
         make(shape, **{name: value})
-
-
-# --- expressions ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])
@@ -182,20 +168,14 @@ def test_duplicates_of_training_are_those_outside_it():
     assert not corpus.duplicates_of_training().any()  # the shared group has no training image
 
 
-# --- the door ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("door", [corpora.load, corpora.is_available])
 def test_an_unknown_corpus_is_refused_with_those_known(door, tmp_path):
     with pytest.raises(CorpusError, match=r"no corpus is called 'fer\+'. Known: .*ferplus"):
         door("fer+", tmp_path)
 
 
-def test_only_the_simulated_world_is_available_in_an_empty_root(tmp_path):
+def test_only_the_simulated_world_is_available_in_an_empty_root_which_comes_from_the_environment(tmp_path, monkeypatch):
     assert [name for name in corpora.KNOWN if corpora.is_available(name, tmp_path)] == ["simulated"]
-
-
-def test_the_root_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("UNCERTAIN_AFFECT_DATA", str(tmp_path))
     with pytest.raises(CorpusError, match=str(tmp_path / "ferplus")):
         corpora.load("ferplus")

@@ -14,7 +14,6 @@ from uncertain_affect.corpora import AffectTraces, CorpusError, ceap360vr, downl
 
 ANNOTATION, HEAD, GAZE = KINDS = tuple(ceap360vr.PARTS)
 STIMULI = ["1_Stimuli/VideoInfo.json", "1_Stimuli/VideoLuminance.csv"]
-EVERY_FILE = STIMULI + [part.path.format(f"P{n}") for part in ceap360vr.PARTS.values() for n in range(1, 33)]
 VIDEOS = [f"V{number}" for number in range(1, 9)]
 RATES = {"V0": 30, "V1": 25} | dict.fromkeys(VIDEOS[1:], 30)
 WHOLE = 32 * 8 * 60
@@ -39,14 +38,10 @@ def samples_of(kind, person, video):
 
 def content(kind, person, videos=VIDEOS, name="P{}", **samples):
     """The file, as Python holds it, of a person (number); `samples` replaces those of a video."""
-    part = ceap360vr.PARTS[kind]
-
-    def rows(video):
-        return [
-            dict(zip(part.columns, row, strict=True)) for row in samples.get(video, samples_of(kind, person, video))
-        ]
-
-    entries = [{"VideoID": video, part.samples: rows(video)} for video in videos]
+    part, entries = ceap360vr.PARTS[kind], []
+    for video in videos:
+        rows = samples.get(video, samples_of(kind, person, video))
+        entries.append({"VideoID": video, part.samples: [dict(zip(part.columns, row, strict=True)) for row in rows]})
     return {part.top: [{"ParticipantID": name.format(person), part.videos: entries}]}
 
 
@@ -63,10 +58,10 @@ def levels(video):
     return level
 
 
-def write_stimuli(root, rates=RATES, luminance=None):
+def write_stimuli(root, rates=RATES, **luminance):
     info, table = (root / "ceap360vr" / path for path in STIMULI)
     write(info, {"VideoInfo": [{"VideoID": video, "FrameRate": rate} for video, rate in rates.items()]})
-    columns = {video: [f"{level:g}" for level in levels(video)] for video in RATES} | (luminance or {})
+    columns = {video: [f"{level:g}" for level in levels(video)] for video in RATES} | luminance
     length = max(map(len, columns.values()))
     lines = [[str(n), *(cells[n] if n < len(cells) else "" for cells in columns.values())] for n in range(length)]
     write(table, "\n".join(map(",".join, [["Frame", *columns], *lines])) + "\n")
@@ -112,12 +107,9 @@ def load_fails(root, message):
     return caught.value
 
 
-# --- the layout -------------------------------------------------------------------------------------------
-
-
 def test_one_example_a_second_in_order(root):
     corpus = load(root)
-    assert corpus.inputs.shape == (960, len(ceap360vr.FEATURES))
+    assert corpus.inputs.shape == (960, len(set(ceap360vr.FEATURES))) == (960, 21)
     assert corpus.inputs.dtype == corpus.valence_arousal.dtype == corpus.time.dtype == torch.float32
     assert corpus.inputs.isfinite().all()
     assert corpus.person.tolist() == ["P1"] * 480 + ["P2"] * 480
@@ -145,9 +137,11 @@ def test_it_is_available_with_the_videos_and_one_whole_person(root):
     path_of(root, HEAD, 2).unlink()
     assert not corpora.is_available("ceap360vr", root)
     load_fails(root, "ceap360vr: nobody has annotation, head path and fixations of a video")
-    write_corpus(root)
-    (root / "ceap360vr" / STIMULI[1]).unlink()
-    assert not corpora.is_available("ceap360vr", root)
+    for path in STIMULI:
+        write_corpus(root)
+        (root / "ceap360vr" / path).unlink()
+        assert not corpora.is_available("ceap360vr", root)
+        load_fails(root, f"{path}: no such file")
 
 
 def test_check_counts_people_videos_and_seconds(root):
@@ -155,11 +149,6 @@ def test_check_counts_people_videos_and_seconds(root):
     assert table.loc["people"].tolist() == ["32", "2", False]
     assert table.loc["seconds"].tolist() == ["15,360", "960", False]
     assert table.loc["left out: no files of the person"].tolist() == ["0", "14,400", False]
-    change(root, ANNOTATION, 2, ["V0", *VIDEOS])
-    assert corpora.check("ceap360vr", root).loc["left out: training video V0"].tolist() == ["0", "60", True]
-
-
-# --- what is left out -------------------------------------------------------------------------------------
 
 
 def test_the_training_video_is_left_out_and_counted(root):
@@ -168,6 +157,7 @@ def test_the_training_video_is_left_out_and_counted(root):
         change(root, kind, 2, ["V0", *VIDEOS])
     corpus = load(root)
     assert corpus.left_out == {**expected.left_out, "training video V0": 60}
+    assert corpora.check("ceap360vr", root).loc["left out: training video V0"].tolist() == ["0", "60", True]
     assert corpus.inputs.equal(expected.inputs)
     assert corpus.video.tolist() == expected.video.tolist()
 
@@ -199,16 +189,6 @@ def test_seconds_without_a_sample_are_left_out_and_counted_once(root):
     assert corpus.inputs.isfinite().all()
 
 
-def test_labels_that_never_change_are_kept(root):
-    change(root, ANNOTATION, 2, V8=[[time, 5.0, arousal] for time, _, arousal in samples_of(ANNOTATION, 2, "V8")])
-    corpus = load(root)
-    assert (corpus.valence_arousal[rows(corpus, "P2", "V8"), 0] == 5).all()
-    assert len(corpus) == 960
-
-
-# --- labels -----------------------------------------------------------------------------------------------
-
-
 def test_a_second_has_the_mean_of_the_line_through_the_samples():
     # Valence rises from 1 at .5 s to 5 at 2.5 s and stays; arousal drops from 9 to 1 between 1.25 and 1.75 s.
     traces = np.array([[0.5, 1, 9], [1.25, 2.5, 9], [1.75, 3.5, 1], [2.5, 5, 1]])
@@ -232,9 +212,6 @@ def test_labels_are_integrals(samples):
     assert means.min() >= 1 - 1e-9
 
 
-# --- features ---------------------------------------------------------------------------------------------
-
-
 def head_of(pitch_yaw):
     return np.array([[number, *angles] for number, angles in enumerate(pitch_yaw, start=1)], dtype=float)
 
@@ -245,19 +222,12 @@ def named(features, first):
     return dict(zip(ceap360vr.FEATURES[start:], features.T, strict=False))
 
 
-def test_features_have_each_a_name():
-    assert len(set(ceap360vr.FEATURES)) == len(ceap360vr.FEATURES) == 10 + 8 + 3
-    assert ceap360vr.FEATURES[:10] == tuple(named(ceap360vr.head_features(head_of([(0, 0)] * 299)), "head x"))
-    assert ceap360vr.FEATURES[-3:] == tuple(named(ceap360vr.luminance_features(levels("V1"), 25), "luminance"))
-
-
 def test_a_head_that_rests_has_no_speed_and_no_spread():
     head = named(ceap360vr.head_features(head_of([(-30, 90)] * 299)), "head x")  # up by 30 degrees
     np.testing.assert_allclose(head["head x"], 0, atol=1e-15)
     np.testing.assert_allclose(head["head y"], np.sqrt(3) / 2)
     np.testing.assert_allclose(head["head z"], 0.5)
-    for name in ceap360vr.FEATURES[3:10]:
-        np.testing.assert_allclose(head[name], 0, atol=1e-7)
+    np.testing.assert_allclose([head[name] for name in ceap360vr.FEATURES[3:10]], 0, atol=1e-7)
 
 
 def test_a_turn_across_the_back_is_a_small_one():
@@ -277,7 +247,7 @@ def test_a_turn_across_the_back_is_a_small_one():
 
 def test_head_pitch_is_turned_upwards_and_gaps_are_not_jumps():
     # Downwards by 6 degrees a sample, with samples 3 and 4 missing.
-    head = head_of([(-45 + 6 * n, 0) for n in range(15)])[[0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]]
+    head = np.delete(head_of([(-45 + 6 * n, 0) for n in range(15)]), [2, 3], axis=0)
     found = named(ceap360vr.head_features(head), "head x")
     np.testing.assert_allclose(found["head pitch velocity"][:3], -30, rtol=1e-12)
     np.testing.assert_allclose(found["head peak speed"][:3], 30, rtol=1e-12)
@@ -309,12 +279,9 @@ def test_fixations_by_hand():
     # 1.2 s ahead and .2 s up: the mean vector is (6/7, 0, 1/7). From second 5 on the first .6 s are out.
     spreads = [np.sqrt(2 - 2 * np.hypot(6, 1) / 7)] * 3 + [np.sqrt(2 - 2 * np.hypot(3, 1) / 4)]
     np.testing.assert_allclose(gaze["gaze spread, window"][:8], [0, 0, *spreads, 0, 0], atol=1e-7)
-
-
-def test_frames_are_seconds_by_the_rate_of_the_video():
-    fixations = np.array([[60, 74, 0, 0.0]])
-    assert ceap360vr.gaze_features(fixations, 30)[:, 4].tolist() == [0, 0, 0.5] + [0] * 57
-    assert ceap360vr.gaze_features(fixations, 25)[:, 4] == pytest.approx([0, 0, 0.6] + [0] * 57)
+    # Frames are seconds by the rate of the video.
+    at_30 = ceap360vr.gaze_features(np.array([[60, 74, 0, 0.0]]), 30)
+    assert at_30[:, 4].tolist() == [0, 0, 0.5] + [0] * 57
 
 
 def test_luminance_of_the_second_whatever_the_frame_rate(root):
@@ -332,13 +299,11 @@ def test_luminance_of_the_second_whatever_the_frame_rate(root):
 def test_nothing_looks_ahead(root):
     expected = load(root)
     for kind, per_second in ((HEAD, dict.fromkeys(VIDEOS, 5)), (GAZE, RATES)):
-        late = {
-            video: [
-                [*row[:-2], -row[-2] / 2, row[-1] / 3] if row[0] > 30 * per_second[video] else row
-                for row in samples_of(kind, 1, video)
-            ]
-            for video in VIDEOS
-        }
+        late = {video: samples_of(kind, 1, video) for video in VIDEOS}
+        for video, samples in late.items():
+            for row in samples:
+                if row[0] > 30 * per_second[video]:
+                    row[-2:] = -row[-2] / 2, row[-1] / 3
         change(root, kind, 1, **late)
     corpus = load(root)
     early, first = corpus.time < 30, torch.from_numpy(corpus.person == "P1")
@@ -346,13 +311,6 @@ def test_nothing_looks_ahead(root):
     changed = (corpus.inputs != expected.inputs).any(dim=1)
     assert changed[first & ~early].all()
     assert not changed[~first].any()
-
-
-def test_a_fixation_that_goes_on_is_not_known_to():
-    short = ceap360vr.gaze_features(np.array([[25, 49, 10, 20.0]]), 25)
-    long = ceap360vr.gaze_features(np.array([[25, 400, 10, 20.0]]), 25)
-    np.testing.assert_array_equal(short[:2], long[:2])
-    assert (short[2] != long[2]).any()
 
 
 def test_features_know_neither_label_nor_name(root):
@@ -369,16 +327,6 @@ def test_features_know_neither_label_nor_name(root):
     assert corpus.inputs.equal(expected.inputs)
 
 
-# --- bad input --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", STIMULI)
-def test_a_missing_file_of_the_videos_is_named(root, tmp_path_factory, path):
-    (root / "ceap360vr" / path).unlink()
-    load_fails(root, f"{path}: no such file")
-    load_fails(tmp_path_factory.mktemp("empty"), f"ceap360vr/{STIMULI[0]}: no such file")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0, 0.3, 0.9999])
 def test_truncated_json_is_refused(root, kind, share):
@@ -391,11 +339,11 @@ def test_truncated_json_is_refused(root, kind, share):
     assert error.line in (text.count("\n"), text.count("\n") + 1)  # where the text ends, or what began there
 
 
-TOP, OF_VIDEOS = ceap360vr.PARTS[GAZE].top, ceap360vr.PARTS[GAZE].videos
+TOP, NO_SAMPLES = ceap360vr.PARTS[GAZE].top, {"ParticipantID": "P1", ceap360vr.PARTS[GAZE].videos: [{"VideoID": "V1"}]}
 OTHERS = {  # the gaze of P1, and what is said of it
     "nobody": ({TOP: []}, "not laid out"),
     "another part": (content(HEAD, 1), "not laid out"),
-    "no samples": ({TOP: [{"ParticipantID": "P1", OF_VIDEOS: [{"VideoID": "V1"}]}]}, "not laid out"),
+    "no samples": ({TOP: [NO_SAMPLES]}, "not laid out"),
     "a word": (content(GAZE, 1, V1=[["a", 2, 0, 0]]), "not laid out"),
     "a list in a sample": (content(GAZE, 1, V1=[[[1], 2, 0, 0]]), "not laid out"),
     "lists in a sample": (content(GAZE, 1, V1=[[[1], [2], [0], [0]]]), "a sample holds a list"),
@@ -438,47 +386,29 @@ def test_samples_that_cannot_be_are_refused_by_place(root, kind, row, message):
 
 
 @pytest.mark.parametrize(
-    ("rates", "message"),
+    ("stimuli", "line", "message"),
     [
-        ({"V1": 25}, "no entry for V2"),
-        (RATES | {"V4": 0}, "FrameRate of V4 is 0, not 1 to 1000"),
-        (RATES | {"V4": NAN}, "FrameRate of V4 is nan"),
-        (RATES | {"V4": "fast"}, "not laid out as it is published"),
+        ({"rates": {"V1": 25}}, None, "VideoInfo.json: no entry for V2"),
+        ({"rates": RATES | {"V4": 0}}, None, "VideoInfo.json: FrameRate of V4 is 0, not 1 to 1000"),
+        ({"rates": RATES | {"V4": NAN}}, None, "VideoInfo.json: FrameRate of V4 is nan"),
+        ({"rates": RATES | {"V4": "fast"}}, None, "VideoInfo.json: not laid out as it is published"),
+        ({"V2": ["7"] * 1770}, 1771, "the luminance of V2 ends with frame 1769, before second 59"),
+        ({"V2": ["7"] * 9 + ["", "7"]}, 11, "the luminance of V2 is blank before its last frame"),
+        ({"V2": ["7"] * 9 + ["nan", "7"]}, 11, "the V2 'nan' is no number from 0 to 255"),
+        ({"V2": ["7"] * 9 + ["256", "7"]}, 11, "the V2 '256' is no number from 0 to 255"),
     ],
 )
-def test_frame_rates_that_cannot_be_are_refused(root, rates, message):
-    write_stimuli(root, rates)
-    load_fails(root, f"VideoInfo.json: {message}")
+def test_frame_rates_and_luminance_that_cannot_be_are_refused(root, stimuli, line, message):
+    write_stimuli(root, **stimuli)
+    error = load_fails(root, message)
+    assert (error.path.name, error.line) == ("VideoLuminance.csv" if line else "VideoInfo.json", line)
 
 
-@pytest.mark.parametrize(
-    ("cells", "line", "message"),
-    [
-        (["7"] * 1770, 1771, "the luminance of V2 ends with frame 1769, before second 59"),
-        (["7"] * 9 + ["", "7"], 11, "the luminance of V2 is blank before its last frame"),
-        (["7"] * 9 + ["nan", "7"], 11, "the V2 'nan' is no number from 0 to 255"),
-        (["7"] * 9 + ["256", "7"], 11, "the V2 '256' is no number from 0 to 255"),
-    ],
-)
-def test_luminance_that_cannot_be_is_refused(root, cells, line, message):
-    write_stimuli(root, luminance={"V2": cells})
-    assert load_fails(root, f"VideoLuminance.csv.*: {message}").line == line
-
-
-def test_a_damaged_table_of_luminance_is_refused(root):
+def test_a_frame_of_luminance_that_lacks_is_refused(root):
     file = root / "ceap360vr" / STIMULI[1]
     lines = file.read_text().splitlines()
-    for damaged, message in (
-        ([*lines[:100], lines[100][:9]], "line 101: 5 columns where 10"),
-        ([*lines[:100], *lines[101:]], "line 101: not frame 99"),
-        (lines[1:], "line 1: the column '0' is there twice"),
-        ([], "line 1: the file is empty"),
-    ):
-        file.write_text("\n".join(damaged))
-        load_fails(root, message)
-
-
-# --- source and target ------------------------------------------------------------------------------------
+    file.write_text("\n".join([*lines[:100], *lines[101:]]))
+    load_fails(root, "line 101: not frame 99")
 
 
 def test_people_with_odd_numbers_are_the_source(tmp_path):
@@ -487,4 +417,5 @@ def test_people_with_odd_numbers_are_the_source(tmp_path):
 
 
 def test_every_file_that_is_read_has_a_source():
-    assert [source.path for source in download.SOURCES["ceap360vr"]] == [f"ceap360vr/{path}" for path in EVERY_FILE]
+    files = STIMULI + [part.path.format(person) for part in ceap360vr.PARTS.values() for person in ceap360vr.PEOPLE]
+    assert [source.path for source in download.SOURCES["ceap360vr"]] == [f"ceap360vr/{path}" for path in files]

@@ -9,7 +9,7 @@ import pytest
 
 from uncertain_affect.corpora import KNOWN, CorpusError, about, download, ferplus
 
-CONTENT = b"Usage,Image name\nTraining,fer0000000.png\n"
+FILE, CONTENT = "ferplus/fer2013new.csv", b"Usage,Image name\nTraining,fer0000000.png\n"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -46,13 +46,10 @@ def server(tmp_path_factory, monkeypatch):
         http.failing, http.cut, http.requests, http.folder, http.waited = 0, 0, [], folder, waited
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{http.server_port}/fer2013new.csv"
-        source = download.Source(url, "ferplus/fer2013new.csv", hashlib.sha256(CONTENT).hexdigest())
+        source = download.Source(url, FILE, hashlib.sha256(CONTENT).hexdigest())
         monkeypatch.setitem(download.SOURCES, "ferplus", (source,))
         yield http
         http.shutdown()
-
-
-FILE = "ferplus/fer2013new.csv"
 
 
 def test_the_file_is_fetched_once_and_the_rest_explained(server, tmp_path, capsys):
@@ -102,12 +99,9 @@ def test_a_server_that_fails_is_asked_again(server, tmp_path):
     assert server.waited == [1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("trouble", "message"), [({"cut": 9}, "cannot be fetched|not the published file"), ({"failing": 9}, "503")]
-)
+@pytest.mark.parametrize(("trouble", "message"), [("cut", "cannot be fetched|not the published"), ("failing", "503")])
 def test_a_truncated_file_or_a_broken_server_leaves_nothing(server, tmp_path, trouble, message):
-    for name, count in trouble.items():
-        setattr(server, name, count)
+    setattr(server, trouble, 9)
     with pytest.raises(CorpusError, match=message):
         download.get("ferplus", tmp_path)
     assert len(server.requests) == 1 + download.RETRIES
@@ -115,11 +109,10 @@ def test_a_truncated_file_or_a_broken_server_leaves_nothing(server, tmp_path, tr
 
 
 def test_it_goes_through_the_proxy_that_the_environment_names(server, tmp_path, monkeypatch):
-    source = download.SOURCES["ferplus"][0]
-    far = download.Source("http://example.invalid/fer2013new.csv", source.path, source.sha256)
+    far = download.Source("http://example.invalid/fer2013new.csv", FILE, download.SOURCES["ferplus"][0].sha256)
     monkeypatch.setitem(download.SOURCES, "ferplus", (far,))
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    for variable in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{server.server_port}")
     # this proxy answers by itself: no name of that kind exists
     assert download.get("ferplus", tmp_path)[0].read_bytes() == CONTENT
     assert server.requests == ["http://example.invalid/fer2013new.csv"]

@@ -22,37 +22,27 @@ def root(tmp_path):
     return trees.write(tmp_path, WHOLE)
 
 
-def expected():
-    """Dialogue and turn, in the order of dialogues and of time."""
-    dialogues = sorted(trees_iemocap.DIALOGUES)
-    return [(d, turn) for d in dialogues for turn in sorted(trees_iemocap.turns(d), key=lambda turn: turn["start"])]
-
-
-def test_turns_are_in_order_of_time_and_carry_the_labels_of_their_names(root):
+def test_turns_are_in_order_of_time_and_carry_the_labels_of_their_names_and_sessions(root):
+    in_order = []
+    for dialogue in sorted(trees_iemocap.DIALOGUES):
+        in_order += sorted(trees_iemocap.turns(dialogue), key=lambda turn: turn["start"])
     corpus = corpora.load("iemocap", root)
-    assert corpus.dialogue.tolist() == [dialogue for dialogue, _ in expected()]
-    assert corpus.speaker.tolist() == [turn["speaker"] for _, turn in expected()]
-    assert corpus.turns.tolist() == [turn["text"] for _, turn in expected()]
-    np.testing.assert_allclose(corpus.start, [turn["start"] for _, turn in expected()])
-    np.testing.assert_allclose(corpus.end, [turn["end"] for _, turn in expected()])
+    assert corpus.dialogue.tolist() == [turn["name"].rpartition("_")[0] for turn in in_order]
+    assert corpus.speaker.tolist() == [turn["speaker"] for turn in in_order]
+    assert corpus.turns.tolist() == [turn["text"] for turn in in_order]
+    np.testing.assert_allclose(corpus.start, [turn["start"] for turn in in_order])
+    np.testing.assert_allclose(corpus.end, [turn["end"] for turn in in_order])
     ratings = torch.stack([corpus.targets[name] for name in ("valence", "activation", "dominance")], 1)
-    np.testing.assert_allclose(ratings, [turn["ratings"] for _, turn in expected()])
+    np.testing.assert_allclose(ratings, [turn["ratings"] for turn in in_order])
     # files hold F's turns before M's: they were sorted
     assert corpus.speaker[:4].tolist() == ["Ses01F", "Ses01M", "Ses01F", "Ses01M"]
     assert corpus.left_out == {"transcribed, without an evaluation": 10, "transcribed, without a turn's name": 10}
-
-
-def test_excited_is_happy_and_other_categories_stay_as_context(root):
-    corpus = corpora.load("iemocap", root)
+    # excited is happy, and other categories stay as context
     four = {"ang": 0, "hap": 1, "exc": 1, "neu": 2, "sad": 3}
-    categories = [turn["category"] for _, turn in expected()]
+    categories = [turn["category"] for turn in in_order]
     assert set(categories) == set(trees_iemocap.CATEGORIES)
     assert corpus.targets["emotion"].tolist() == [four.get(category, -1) for category in categories]
     assert iemocap.EMOTIONS == ("angry", "happy", "neutral", "sad")
-
-
-def test_sessions_make_the_partition(root):
-    corpus = corpora.load("iemocap", root)
     split = {name[4]: part for name, part in zip(corpus.dialogue.tolist(), corpus.split.tolist(), strict=True)}
     assert split == {"1": "train", "2": "train", "3": "train", "4": "val", "5": "test"}
     train, test = (set(corpus.speaker[corpus.split == part].tolist()) for part in ("train", "test"))
@@ -111,8 +101,6 @@ def test_published_counts_add_up():
     assert sum(iemocap.PUBLISHED["classes"].values()) == 5531
     assert sum(iemocap.PUBLISHED["sessions"].values()) == 10039
 
-
-# --- tone of voice, and faces -------------------------------------------------------------------------------------
 
 TONES = "iemocap/" + turns.VOKATURI
 TOOLS = trees_iemocap.tones() | trees_iemocap.faces(per_second=1)

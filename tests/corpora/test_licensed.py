@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,6 @@ def load(name: str, root: Path) -> corpora.Corpus:
     return corpora.load(name, root, **CORPORA[name].options)
 
 
-# --- what is read -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("change", trees.HARMLESS)
 @each_corpus
 def test_the_form_of_text_files_changes_nothing(whole, spoilt, name, change):
@@ -70,21 +68,12 @@ def test_the_form_of_text_files_changes_nothing(whole, spoilt, name, change):
 def test_the_order_in_which_a_folder_is_listed_changes_nothing(whole, name, monkeypatch):
     scandir = os.scandir
 
-    class Reversed:
-        def __init__(self, *folder):
-            with scandir(*folder) as scan:
-                self.entries = iter(sorted(scan, key=lambda entry: entry.name, reverse=True))
+    @contextmanager
+    def backwards(*folder):
+        with scandir(*folder) as scan:
+            yield iter(sorted(scan, key=lambda entry: entry.name, reverse=True))
 
-        def __iter__(self):
-            return self.entries
-
-        def __enter__(self):
-            return self.entries
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(os, "scandir", Reversed)
+    monkeypatch.setattr(os, "scandir", backwards)
     assert load(name, whole[name][0]).checksum() == whole[name][1]
 
 
@@ -98,15 +87,9 @@ def test_the_folder_of_the_owners_is_found_too(whole, name, place, tmp_path):
 
 @each_corpus
 def test_nothing_is_unpickled(whole, name, monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a pickle is read")
-
     for reader in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, reader, refuse)
+        monkeypatch.setattr(pickle, reader, None)
     assert load(name, whole[name][0]).checksum() == whole[name][1]
-
-
-# --- is it there, and is it whole ---------------------------------------------------------------------------------
 
 
 @each_corpus
@@ -158,14 +141,10 @@ def test_check_compares_with_what_was_published(whole, name):
     assert {row: table.loc[row].tolist() for row in CORPORA[name].check} == CORPORA[name].check
 
 
-# --- what is malformed --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("name", "case"), pairs(lambda corpus: corpus.malformed))
 def test_what_is_malformed_is_refused_by_file_line_reason_and_cure(spoilt, name, case):
-    corpus = CORPORA[name]
-    file, old, new, line, message = vars(corpus.malformed[case]).values()
-    content = new.encode() if old is None else trees.replaced(corpus.files, file, old, new)[file]
+    file, old, new, line, message = CORPORA[name].malformed[case]
+    content = new.encode() if old is None else trees.replaced(CORPORA[name].files, file, old, new)[file]
     root = spoilt(name, {file: content})
     with pytest.raises(CorpusError, match=message) as caught:
         load(name, root)
@@ -195,17 +174,16 @@ def test_what_is_no_text_is_refused(spoilt, name, file, change):
     assert caught.value.path == root / file
 
 
-@pytest.mark.parametrize("put", trees.IN_ITS_PLACE, ids=lambda put: put.__name__)
+@pytest.mark.parametrize("what", trees.IN_ITS_PLACE)
 @each_text
-def test_something_else_in_the_place_of_a_file(spoilt, name, file, put):
-    corpus = CORPORA[name]
-    root = spoilt(name, {file: corpus.files[file]})
+def test_something_else_in_the_place_of_a_file(whole, spoilt, name, file, what):
+    root, (put, message) = spoilt(name, {file: b""}), trees.IN_ITS_PLACE[what]
+    (root / file).unlink()
     put(root / file)
-    if put is trees.unreadable and not trees.is_unreadable(root / file):
+    if what == "unreadable" and os.access(root / file, os.R_OK):
         pytest.skip("this user may read everything")
-    if put is trees.nothing and file in corpus.optional:
-        usual = load(name, trees.write(root / "usual", corpus.files))
-        assert load(name, root).checksum() != usual.checksum()
+    if what == "nothing" and file in CORPORA[name].optional:
+        assert load(name, root).checksum() != whole[name][1]
         return
-    with pytest.raises(CorpusError, match=corpus.missing if put is trees.nothing else trees.IN_ITS_PLACE[put]):
+    with pytest.raises(CorpusError, match=CORPORA[name].missing if what == "nothing" else message):
         load(name, root)

@@ -78,7 +78,6 @@ MALFORMED = {
     "a unit twice": (csv(names=[*NAMES, "AU09_r"]), 1, "'AU09_r' is there twice"),
     "units exchanged": (csv(names=EXCHANGED), 1, "the action units are"),
     "no success": (csv(names=[n for n in NAMES if n != "success"]), 1, "no column success"),
-    "no units": (csv(names=HEAD), 1, "no column AU01_r"),
     "Windows' NaN": (csv(row(1, intensity="-nan(ind)")), 2, "the AU01_r '-nan(ind)'"),
     "an intensity of 6": (csv(row(1), row(2, intensity=6)), 3, "the AU01_r '6' is no number from 0 to 5"),
     "a presence of a half": (csv(row(1, presence=0.5)), 2, "the AU01_c '0.5' is no whole number"),

@@ -17,7 +17,6 @@ from uncertain_affect.papers import rock
 
 PLACE = "semaine/Sessions/2"  # Poppy of the first recording
 USER = f"{PLACE}/wordLevel_alignedTranscript_2_user"
-VALENCE = f"{PLACE}/R1S2TUCPoDV.txt"
 WHOLE = CORPORA["semaine"].files
 
 
@@ -26,18 +25,15 @@ def root(tmp_path):
     return trees.write(tmp_path, WHOLE)
 
 
-def test_folders_of_one_time_stamp_are_one_recording(root):
+def test_folders_of_one_time_stamp_are_one_recording_with_turns_in_order_of_time_and_without_empty_ones(root):
     corpus = corpora.load("semaine", root)
-    assert list(dict.fromkeys(corpus.dialogue.tolist())) == [
-        f"{recording}_{number}_{character.lower()}"
-        for number, (recording, character) in trees_semaine.numbers().items()
-    ]
+    numbers = trees_semaine.numbers().items()
+    names = [f"{recording}_{number}_{character.lower()}" for number, (recording, character) in numbers]
+    assert list(dict.fromkeys(corpus.dialogue.tolist())) == names
     split = dict(zip(corpus.dialogue.tolist(), corpus.split.tolist(), strict=True))
     assert {name.split("_")[0]: part for name, part in split.items()} == RECORDINGS
-
-
-def test_turns_of_both_speakers_in_order_of_time_without_empty_ones(root):
-    corpus = corpora.load("semaine", root)
+    assert len(semaine.PARTITION) == 21
+    assert semaine.PARTITION[semaine.TWICE] == "val"  # printed in two partitions, it counts once
     here = corpus.dialogue == "2008.12.05.16.03.15_2_poppy"
     assert corpus.speaker[here].tolist() == ["1", "90", "90", "1", "90", "1", "90"]
     assert set(corpus.turns.tolist()) == {"WELL TEA,"}  # tags are no words
@@ -56,14 +52,9 @@ def test_a_label_is_the_mean_of_the_raters_mean_over_the_turn(root, letter):
     wanted = [mean[round(start / 0.02) : round((start + 1.5) / 0.02) + 1].mean() for start in (0.3, 8.3, 12.3)]
     measured = corpus.targets[semaine.DIMENSIONS[letter]][torch.from_numpy(here)]
     np.testing.assert_allclose(measured, wanted, rtol=1e-5)
-
-
-def test_operators_are_context_without_labels(root):
-    corpus = corpora.load("semaine", root)
-    operator = torch.from_numpy(corpus.speaker == "90")
-    for values in corpus.targets.values():
-        assert values[operator].isnan().all()
-        assert values[~operator].isfinite().all()
+    # operators are context, without labels
+    without = corpus.targets[semaine.DIMENSIONS[letter]].isnan()
+    np.testing.assert_array_equal(without, corpus.speaker == "90")
 
 
 def test_files_of_other_dimensions_are_not_taken_for_intensity_or_activation(root):
@@ -100,11 +91,6 @@ def test_a_turn_after_the_end_of_the_traces_has_no_label(tmp_path):
     last = np.flatnonzero(corpus.dialogue == "2008.12.05.16.03.15_2_poppy")[-1]
     assert corpus.start[last] == 912.2
     assert all(values[last].isnan() for values in corpus.targets.values())
-
-
-def test_the_recording_that_is_printed_twice_counts_once():
-    assert semaine.PARTITION[semaine.TWICE] == "val"
-    assert len(semaine.PARTITION) == 21
 
 
 def test_narratives_and_targets_are_ready_for_the_protocol(root):

@@ -36,42 +36,13 @@ def planted(files: Files, rows_of: Callable[[str, list[bytes]], list[int]]) -> I
             yield file, b"".join(lines[: row + 1] + lines[row:])
 
 
-# what can lie in the place of any file, and what a reader is told
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def a_loop(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.name)
-
-
-def a_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def nothing(path: Path) -> None:
-    path.unlink()
-
-
-def unreadable(path: Path) -> None:
-    path.chmod(0)
-
-
-def a_giant(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.truncate(2**31)
-
-
-IN_ITS_PLACE = {
-    a_folder: "not a file",
-    a_loop: r"cannot be read \(Too many levels of symbolic links\)",
-    a_pipe: "not a file",
-    nothing: "no such file",
-    unreadable: "cannot be read",
-    a_giant: "bytes are more than such a file can have",
+IN_ITS_PLACE = {  # what can lie in the place of any file, and what a reader is told
+    "a folder": (Path.mkdir, "not a file"),
+    "a loop": (lambda path: path.symlink_to(path.name), r"cannot be read \(Too many levels of symbolic links\)"),
+    "a pipe": (os.mkfifo, "not a file"),
+    "nothing": (lambda path: None, "no such file"),
+    "unreadable": (lambda path: path.touch(mode=0), "cannot be read"),
+    "a giant": (lambda path: (path.touch(), os.truncate(path, 2**31)), "bytes are more than such a file can have"),
 }
 ANYWHERE = {  # changes of a whole text, and what a reader is told
     "empty": (lambda content: b"", "the file is empty"),
@@ -87,11 +58,3 @@ HARMLESS = {
     "blank lines at the end": lambda content: content + b"\n \n\n",
     "no line end at the end": lambda content: content.rstrip(b"\r\n"),
 }
-
-
-def is_unreadable(path: Path) -> bool:
-    try:
-        path.read_bytes()
-    except PermissionError:
-        return True
-    return False

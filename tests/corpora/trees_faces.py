@@ -29,15 +29,9 @@ def shade(frame: int) -> int:
     return 40 + 3 * (frame % 60)
 
 
-def face(grey: int, kind: str = "JPEG", side: int = 48, height: int | None = None) -> bytes:
+def face(grey: int, kind: str = "JPEG", side: int = 48, height: int | None = None, mode: str = "RGB") -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.full((height or side, side, 3), grey, np.uint8)).save(out, kind, quality=95)
-    return out.getvalue()
-
-
-def grey_png(level: int, size: int = 48) -> bytes:
-    out = io.BytesIO()
-    Image.new("L", (size, size), level).save(out, "PNG")
+    Image.new(mode, (side, height or side), (grey,) * len(mode)).save(out, kind, quality=95)
     return out.getvalue()
 
 
@@ -119,11 +113,9 @@ def mp4(n_frames: int) -> bytes:
 
     def track(handler: bytes, samples: int) -> bytes:
         sizes = box(b"stsz", struct.pack(">III", 0, 1, samples))
-        media = [
-            box(b"hdlr", bytes(8) + handler + bytes(12)),
-            box(b"minf", box(b"stbl", box(b"stsd", bytes(8)), sizes)),
-        ]
-        return box(b"trak", box(b"tkhd", bytes(84)), box(b"mdia", box(b"mdhd", bytes(24)), *media))
+        kind, table = box(b"hdlr", bytes(8) + handler + bytes(12)), box(b"stbl", box(b"stsd", bytes(8)), sizes)
+        media = box(b"mdia", box(b"mdhd", bytes(24)), kind, box(b"minf", table))
+        return box(b"trak", box(b"tkhd", bytes(84)), media)
 
     moov = box(b"moov", box(b"mvhd", bytes(100)), track(b"soun", 9), track(b"vide", n_frames))
     return box(b"ftyp", b"isom\0\0\2\0isom") + box(b"mdat", bytes(100)) + moov

@@ -11,7 +11,7 @@ DIALOGUES = [
     for letter, scene in (("F", "impro05a"), ("M", "script01_1b" if session == 5 else "script01_1"))
 ]
 INTENSITIES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
-PRESENCES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
+PRESENCES = (*INTENSITIES[:-1], 28, 45)
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 
 
@@ -24,18 +24,11 @@ def turns(dialogue: str, n: int = 8) -> list[dict]:
             start = 6.0 + 8 * i + (4 if speaker == "M" else 0) + round(float(rng.uniform(0, 0.5)), 4)
             category = CATEGORIES[(i + 3 * (speaker == "M") + DIALOGUES.index(dialogue)) % len(CATEGORIES)]
             given = rng.integers(1, 6, (2, 3))
-            out.append(
-                {
-                    "name": f"{dialogue}_{speaker}{i:03d}",
-                    "speaker": f"{dialogue[:5]}{speaker}",
-                    "start": start,
-                    "end": start + 2.5,
-                    "category": category,
-                    "given": given,
-                    "ratings": given.mean(0),
-                    "text": f"Tea number {i}, said {speaker}, with {category} cups.",
-                }
-            )
+            turn = {"name": f"{dialogue}_{speaker}{i:03d}", "speaker": f"{dialogue[:5]}{speaker}"}
+            turn |= {"start": start, "end": start + 2.5}
+            turn |= {"category": category, "given": given, "ratings": given.mean(0)}
+            turn |= {"text": f"Tea number {i}, said {speaker}, with {category} cups."}
+            out.append(turn)
     return out
 
 

@@ -1,10 +1,8 @@
 """A small RECOLA as AVEC 2016 lays it out."""
 
-import io
-
 import numpy as np
-from PIL import Image
 from trees import Files, text
+from trees_faces import face
 
 PEOPLE = [f"{part}_{number}" for part in ("train", "dev") for number in range(1, 10)]
 COLUMNS = {"features_video_appearance": 168, "features_video_geometric": 632, "features_audio": 88}
@@ -26,9 +24,7 @@ def gold(person: str, dimension: str, rows: int) -> bytes:
         "@attribute Instance_name string",
         "@attribute frameTime numeric",
         "@attribute GoldStandard numeric",
-        *([] if person == "train_1" else ["", "", ""]),
-        "@data",
-        *([] if person == "train_1" else [""]),
+        *(["@data"] if person == "train_1" else ["", "", "", "@data", ""]),
     ]
     values = trace(person, dimension, rows)
     return text(*header, *(f"{quote}{person}{quote},{k * 0.04:.2f},{v:.6f}" for k, v in enumerate(values)), "")
@@ -46,12 +42,6 @@ def features(person: str, folder: str, dimension: str, rows: int, columns: int) 
     return text(*header, *lines)
 
 
-def crop(level: int, kind: str = "BMP", size: int = 20) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (size, size), (level, level, level)).save(out, kind)
-    return out.getvalue()
-
-
 def files(rows: int = 26, kinds=("features_video_appearance",), crops=None) -> Files:
     """Gold standards of all 18 people with `rows` rows; features of the `kinds`; face crops of the frames `crops`."""
     tree = {}
@@ -59,17 +49,13 @@ def files(rows: int = 26, kinds=("features_video_appearance",), crops=None) -> F
         for dimension in ("arousal", "valence"):
             tree[f"recola/ratings_gold_standard/{dimension}/{person}.arff"] = gold(person, dimension, rows)
             for kind in kinds:
-                tree[f"recola/{kind}/{dimension}/{person}.arff"] = features(
-                    person, kind, dimension, rows, COLUMNS[kind]
-                )
+                content = features(person, kind, dimension, rows, COLUMNS[kind])
+                tree[f"recola/{kind}/{dimension}/{person}.arff"] = content
         for frame in crops or ():
             level = 30 + (7 * PEOPLE.index(person) + frame) % 200
-            tree[f"recola/faces/{person}_aligned/frame_det_00_{frame:06d}.bmp"] = crop(level)
+            tree[f"recola/faces/{person}_aligned/frame_det_00_{frame:06d}.bmp"] = face(level, "BMP", side=20)
     tree["recola/ratings_gold_standard/arousal/test_1.arff"] = b"not read\n"
     tree["recola/ratings_gold_standard/arousal/._train_1.arff"] = b"\x00macOS"
     raters = ["FM1 ", "FM2 ", "FM3 ", "FF1 ", "FF2 ", "FF3"]
-    tree["recola/ratings_individual/arousal/train_1.csv"] = text(
-        ";".join(["time", *raters]), *(f"{k * 0.04:.2f}" + f";{0.1:.3f}" * 6 for k in range(rows))
-    )
-    tree["recola/ratings_individual/valence/train_1.csv"] = tree["recola/ratings_individual/arousal/train_1.csv"]
-    return tree
+    rated = text(";".join(["time", *raters]), *(f"{k * 0.04:.2f}" + f";{0.1:.3f}" * 6 for k in range(rows)))
+    return tree | {f"recola/ratings_individual/{name}/train_1.csv": rated for name in ("arousal", "valence")}

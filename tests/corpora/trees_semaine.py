@@ -6,7 +6,6 @@ from trees import Files, text
 RECORDINGS = {"2008.12.05.16.03.15": "train", "2009.06.26.14.38.17": "val", "2008.12.14.14.47.07": "test"}
 CHARACTERS = {"Poppy": "Po", "Spike": "Sp"}
 RATERS = {"A": (1, 2), "V": (1, 2), "P": (1, 2), "I": (6,)}  # intensity by another rater
-SPLITS = ("train", "val", "test")
 
 
 def numbers() -> dict[int, tuple[str, str]]:
@@ -15,24 +14,14 @@ def numbers() -> dict[int, tuple[str, str]]:
     return dict(enumerate(pairs, start=2))
 
 
-def spoken(number: int, role: str, turns: int = 4) -> list[tuple[int, list[tuple[int, int, str]]]]:
-    """Number and words of each turn; user and operator take turns of 2 s. The user's second turn is empty."""
-    out = []
-    for i in range(turns):
-        start = 4000 * i + (2000 if role == "operator" else 0) + 100 * number
-        words = [
-            (start, start + 300, "WELL"),
-            (start + 300, start + 640, "<LAUGH>"),
-            (start + 700, start + 1500, "TEA,"),
-        ]
-        out.append((2 * i + (role == "operator"), [] if (role, i) == ("user", 1) else words))
-    return out
-
-
 def words(number: int, role: str, turns: int = 4) -> bytes:
+    """User and operator take turns of 2 s, with even and odd numbers. The user's second turn is empty."""
     lines = []
-    for turn, of_turn in spoken(number, role, turns):
-        lines += [f"---recording {number} turn {turn}---", *(f"{a} {b} {w}" for a, b, w in of_turn), "."]
+    for turn in range(role == "operator", 2 * turns, 2):
+        start = 2000 * turn + 100 * number
+        said = ((0, 300, "WELL"), (300, 640, "<LAUGH>"), (700, 1500, "TEA,")) if turn != 2 else ()
+        rows = (f"{start + begin} {start + end} {word}" for begin, end, word in said)
+        lines += [f"---recording {number} turn {turn}---", *rows, "."]
     return text(*lines, "")
 
 

@@ -33,10 +33,8 @@ def main() -> int:
 
     chosen = [name for name in PARSERS if not args.parser or name.startswith(tuple(args.parser))]
     failed = [name for name in chosen if not run(name, args.seconds)]
-    print(
-        f"{len(chosen) - len(failed)} of {len(chosen)} parsers met every input"
-        + f"; failed: {', '.join(failed)}" * bool(failed)
-    )
+    names = f"; failed: {', '.join(failed)}" * bool(failed)
+    print(f"{len(chosen) - len(failed)} of {len(chosen)} parsers met every input{names}")
     return 1 if failed or not chosen else 0
 
 

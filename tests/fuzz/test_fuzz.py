@@ -16,12 +16,7 @@ def test_every_corpus_and_tool_output_has_a_parser_to_fuzz():
 
 def test_without_atheris_it_says_so_and_claims_nothing(tmp_path):
     (tmp_path / "atheris.py").write_text("raise ImportError")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(DRIVER), "--seconds", "1"],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
+    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, str(DRIVER), "--seconds", "1"], env=here, capture_output=True, text=True)
     assert done.returncode == 2
     assert "Nothing was fuzzed: atheris is not installed" in done.stdout

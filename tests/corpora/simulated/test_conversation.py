@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from drawing import seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -15,10 +16,6 @@ from uncertain_affect.corpora.simulated.people import People
 from uncertain_affect.papers.rock import monah
 
 AT = {word: i for i, word in enumerate(conversation.VOCABULARY)}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def correlation(a, b):
@@ -66,13 +63,10 @@ def test_feelings_have_the_stated_mean_spread_inertia_and_contagion(monkeypatch,
     assert_close(carry, torch.tensor([[a, b], [b, a]]).double(), atol=0.01, rtol=0)
 
 
-def test_the_vocabulary_is_of_a_few_hundred_plain_words():
+def test_probabilities_of_a_few_hundred_plain_words_follow_feeling_and_topic():
     words = conversation.VOCABULARY
     assert 250 < len(words) < 500 and len(set(words)) == len(words)
     assert all(word.isascii() and word.isalpha() and word.islower() for word in words)
-
-
-def test_word_probabilities_follow_feeling_and_topic():
     felt = torch.tensor([[-0.7, 0.6, 0.5], [0.8, 0.5, 0.3], [-0.7, -0.5, -0.5]])
     p = conversation.word_probabilities(felt, torch.tensor([0, 0, 1]))
     assert_close(p.sum(1), torch.ones(3))
@@ -210,15 +204,15 @@ def test_distributions_of_ratings_and_traces_agree_with_draws():
     assert_close(sd, labels.std(0), atol=0, rtol=0.02)
 
 
+PARTITIONS = {"iemocap": ([5766, 2103, 2170], [6, 2, 2]), "semaine": ([7812, 2264, 1888], [24, 10, 10])}
+
+
 @pytest.mark.parametrize("size", ["quick", "full"])
-@pytest.mark.parametrize(
-    ("form", "turns", "speakers"),
-    [("iemocap", (5766, 2103, 2170), (6, 2, 2)), ("semaine", (7812, 2264, 1888), (24, 10, 10))],
-)
-def test_partitions_are_the_papers(form, size, turns, speakers):
-    corpus = conversation.dialogues(form, size, seeded(3))
+@pytest.mark.parametrize("form", PARTITIONS)
+def test_partitions_are_the_papers(form, size):
+    corpus, (turns, speakers) = conversation.dialogues(form, size, seeded(3)), PARTITIONS[form]
     table, tolerance = corpus.describe(), 0 if size == "full" else 0.02
-    assert table["speakers"].tolist() == list(speakers)
+    assert table["speakers"].tolist() == speakers
     wanted = conversation.SIZES[size] * np.array(turns)
     np.testing.assert_allclose(table["turns"].to_numpy(float), wanted, rtol=tolerance)
     # Nobody speaks in two partitions, and no dialogue is in two.

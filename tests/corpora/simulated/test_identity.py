@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from drawing import seeded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,10 +14,6 @@ from uncertain_affect.models.backbones import SMALL_TAPS, SmallResNet
 from uncertain_affect.training.fit import History
 
 TINY = PretrainingSettings(n_people=10, n_pictures=24, epochs=10, batch_size=32)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def tapped_features(images, corpus="skewed", taps=tuple(SMALL_TAPS), seed=0, batch_size=256):
@@ -56,9 +53,6 @@ def trainings(monkeypatch, tmp_path) -> list[int]:
 
 
 class TestPeople:
-    def test_skewed_is_nine_in_ten_light(self):
-        assert (skin_tones("skewed", 150, seeded()) < 1 / 3).sum() == 135
-
     @given(n=st.integers(1, 300), seed=st.integers(0, 9))
     def test_tones_are_even_on_either_side(self, n, seed):
         balanced, below = skin_tones("balanced", n, seeded(seed)), torch.arange(n) / n
@@ -99,9 +93,8 @@ class TestSmallResNet:
 
         def conv(x, conv, bn, stride=1, padding=1):
             x = F.conv2d(x, state[f"{conv}.weight"], None, stride, padding)
-            mean, var, scale, shift = (
-                state[f"{bn}.{key}"][:, None, None] for key in ("running_mean", "running_var", "weight", "bias")
-            )
+            of = ("running_mean", "running_var", "weight", "bias")
+            mean, var, scale, shift = (state[f"{bn}.{key}"][:, None, None] for key in of)
             return (x - mean) / (var + 1e-5) ** 0.5 * scale + shift
 
         x = conv((images[:, None] - 127.5) / 128, "conv", "bn", 2, 2).relu()
@@ -189,9 +182,8 @@ class TestTappedFeatures:
     def test_are_computed_once_for_the_same_images_and_network(self, images, trainings, monkeypatch):
         computed, compute = [], SmallResNet.tapped_features
         monkeypatch.setattr(SmallResNet, "tapped_features", lambda *args: computed.append(1) or compute(*args))
-        first, again, other = (
-            tapped_features(images, taps=["stage4"], **x)["stage4"] for x in ({}, {"batch_size": 2}, {"seed": 1})
-        )
+        options = ({}, {"batch_size": 2}, {"seed": 1})
+        first, again, other = (tapped_features(images, taps=["stage4"], **x)["stage4"] for x in options)
         np.testing.assert_array_equal(again, first)
         assert not np.allclose(other, first)
         assert len(computed) == 2 and trainings == [0, 1]

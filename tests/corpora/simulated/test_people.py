@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from drawing import seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -10,10 +11,6 @@ from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import feeling
 from uncertain_affect.corpora.simulated.constants import ACTION_UNITS
 from uncertain_affect.corpora.simulated.people import People
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(n, seed=0, **options):
@@ -77,15 +74,12 @@ def test_autocorrelation_falls_to_one_over_e_in_the_relaxation_time():
         assert torch.corrcoef(found)[0, 1] == pytest.approx(math.exp(-seconds / 4), abs=0.06)
 
 
-def test_recordings_vary_about_their_mean():
+def test_recordings_vary_about_their_mean_which_may_be_a_course_and_stay_on_the_scale():
     mean = torch.tensor([[0.1, -0.2]]).expand(3000, 2)
     felt = feeling.recordings(mean, 3, 1.0, seeded())
     assert felt.shape == (3000, 3, 2) and felt.abs().max() <= 1
     assert_close(felt.mean((0, 1)), mean[0], atol=0.02, rtol=0)
     assert_close(felt.std((0, 1)), torch.full((2,), c.FEELING_SD), rtol=0.05, atol=0)
-
-
-def test_the_mean_may_be_a_course_and_feelings_stay_on_the_scale():
     course = torch.stack([torch.linspace(-0.5, 0.5, 9), torch.zeros(9)], 1).expand(3000, 9, 2)
     felt = feeling.recordings(course, 9, 1.0, seeded())
     assert_close(felt.mean(0), course[0], atol=0.03, rtol=0)

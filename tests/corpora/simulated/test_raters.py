@@ -1,34 +1,21 @@
 import numpy as np
 import pytest
 import torch
+from drawing import seeded, show, taken
 from scipy import stats
 from torch.testing import assert_close
 
 from uncertain_affect.corpora.simulated import constants as c
 from uncertain_affect.corpora.simulated import raters, views
-from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, OCCLUSIONS, Nuisance
+from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, OCCLUSIONS
 
 UNKNOWN, NF = 8, 9
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def shown(units):
-    """Intensities (1, 17) from {action unit: intensity}."""
-    return torch.tensor([[float(units.get(au, 0)) for au in ACTION_UNITS]])
-
-
-def conditions(**changed):
-    usual = vars(Nuisance.none(1))
-    return Nuisance(**usual | {name: torch.tensor([x]).to(usual[name].dtype) for name, x in changed.items()})
 
 
 def test_distribution_of_one_rater_by_hand(monkeypatch):
     rater = torch.tensor([1.5]), torch.tensor([0.5]), torch.arange(10.0)[None] / 10, torch.tensor([0.1])
     monkeypatch.setattr(raters, "population", lambda: rater)
-    intensities = shown({12: 4.0, 6: 2.0})
+    intensities = show({12: 4.0, 6: 2.0})
     scores = []
     for i, emotion in enumerate(c.EMOTIONS):
         evidence = 0.0
@@ -39,12 +26,12 @@ def test_distribution_of_one_rater_by_hand(monkeypatch):
         scores.append(1.5 * evidence + i / 10)
     e = np.exp([*scores, 0.8, 0.9])  # nothing is lost in a good picture
     expected = 0.9 * e / e.sum() + 0.1 * np.array([1 / 9] * 9 + [0])
-    found = raters.label_distribution(intensities, conditions())
+    found = raters.label_distribution(intensities, taken())
     np.testing.assert_allclose(found[0].numpy(), expected, rtol=2e-4)
 
 
 def test_the_population_is_one_and_averages_to_p_star(monkeypatch):
-    face, crowd = (shown({1: 2.0, 4: 3.0}), conditions()), raters.population()
+    face, crowd = (show({1: 2.0, 4: 3.0}), taken()), raters.population()
     p = raters.label_distribution(*face)
     assert crowd is raters.population() and all(len(values) == c.N_RATERS for values in crowd)
     alone = []
@@ -87,28 +74,28 @@ READ_AS = {
 
 @pytest.mark.parametrize(("emotion", "units"), READ_AS.items())
 def test_prototypes_are_read_as_their_emotion(emotion, units):
-    p = raters.label_distribution(shown(units), conditions())
+    p = raters.label_distribution(show(units), taken())
     assert c.EMOTIONS[p[0, :8].argmax()] == emotion
 
 
 def test_what_a_scarf_covers_is_no_evidence():
-    scarf, bare = conditions(occlusion=OCCLUSIONS.index("scarf"), occlusion_extent=1.0), conditions()
-    smile, rest = shown({12: 5.0}), shown({})
+    scarf, bare = taken(occlusion=OCCLUSIONS.index("scarf"), occlusion_extent=1.0), taken()
+    smile, rest = show({12: 5.0}), show({})
     assert_close(raters.label_distribution(smile, scarf), raters.label_distribution(rest, scarf))
     assert raters.label_distribution(smile, bare)[0, 1] > 2 * raters.label_distribution(rest, bare)[0, 1]
 
 
 def test_bad_pictures_are_unknown_more_often():
-    smile = shown({6: 4.0, 12: 5.0})
-    good, bad = (raters.label_distribution(smile, conditions(blur=blur))[0] for blur in (0.0, 4.0))
+    smile = show({6: 4.0, 12: 5.0})
+    good, bad = (raters.label_distribution(smile, taken(blur=blur))[0] for blur in (0.0, 4.0))
     assert bad[UNKNOWN] > 3 * good[UNKNOWN] and bad[NF] > good[NF]
     assert torch.special.entr(bad).sum() > torch.special.entr(good).sum()
 
 
 def test_a_good_picture_shows_every_unit():
-    assert_close(raters.visibility(Nuisance.none(2)), torch.ones(2, 17))
-    assert_close(raters.visibility(conditions(blur=1.5)), torch.full((1, 17), 0.5))  # 1/(1 + (blur/1.5)^2)
-    glasses = raters.visibility(conditions(occlusion=OCCLUSIONS.index("sunglasses"), occlusion_extent=1.0))[0]
+    assert_close(raters.visibility(taken(2)), torch.ones(2, 17))
+    assert_close(raters.visibility(taken(blur=1.5)), torch.full((1, 17), 0.5))  # 1/(1 + (blur/1.5)^2)
+    glasses = raters.visibility(taken(occlusion=OCCLUSIONS.index("sunglasses"), occlusion_extent=1.0))[0]
     assert glasses[ACTION_UNITS.index(5)] == pytest.approx(0.05) and glasses[ACTION_UNITS.index(12)] == 1
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawing import seeded
 from torch.testing import assert_close
 
 from uncertain_affect import corpora
@@ -15,7 +16,7 @@ from uncertain_affect.corpora.simulated.people import People
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path_factory):
+def small(monkeypatch):
     """Views of a few hundred frames, drawn in several chunks."""
     monkeypatch.setitem(views.FERPLUS_SIZES, "quick", {"train": 160, "val": 30, "test": 50})
     monkeypatch.setattr(views, "BP4D_QUICK", 16)
@@ -24,10 +25,6 @@ def small(monkeypatch, tmp_path_factory):
     monkeypatch.setitem(views.AFFWILD2_SIZES, "quick", (16, 12, 1.0, 48))
     monkeypatch.setattr(views, "CHUNK", 64)
     monkeypatch.setattr(filming, "CHUNK", 200)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def load(view, **options):

@@ -2,16 +2,13 @@ import math
 
 import pytest
 import torch
+from drawing import seeded
 from torch.testing import assert_close
 
 from uncertain_affect.corpora.simulated import voice
 from uncertain_affect.corpora.simulated.people import People
 
 AVERAGE = torch.tensor([[150.0, 1.0, -9.0]])
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def feel(valence, arousal, n):
@@ -23,9 +20,8 @@ def patches(valence=0.0, arousal=0.0, speaking=True, who=AVERAGE, n=200):
 
 
 def test_feelings_move_the_voice_as_stated():
-    rest, calm, aroused, sad, happy = (
-        voice.prosody(feel(*va, 1), AVERAGE) for va in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
-    )
+    felt = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
+    rest, calm, aroused, sad, happy = (voice.prosody(feel(*va, 1), AVERAGE) for va in felt)
     own = {"pitch": 150, "pitch_range": 2, "level": 0, "tilt": -9, "formant_scale": 1, "syllable_rate": 4.5}
     assert {name: values.item() for name, values in rest.items()} == pytest.approx(own)
     assert_close(aroused["pitch"] / calm["pitch"], torch.tensor([2 ** (2 * voice.AROUSAL_PITCH)]))
