@@ -136,7 +136,7 @@ def _affwild2() -> Corpus:
         another_unit=(None, lines(units.replace("AU26", "AU27"), *[zeros] * 6), 1, "the header"),
         a_unit_of_2=(None, lines(units, zeros, "2" + zeros[1:], *[zeros] * 4), 3, "the au1 '2' is none of 0, 1, -1"),
         a_blank_line=(None, lines(units, zeros, "", *[zeros] * 4), 3, "0 columns where 12"),
-        expression_in_the_place_of_units=(None, lines(names, *"012345"), 2, "1 columns where 7"),
+        expression_in_the_place_of_units=(None, lines(names, *"012345"), 1, "the header"),
     ) | cases(
         expr,
         in_another_order=(None, lines(names.replace("Anger,Disgust", "Disgust,Anger"), *"01234560"), 1, "the header"),
