@@ -21,7 +21,6 @@ must be another, unknown one, or the partitions share a speaker. Here it is deve
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +70,6 @@ EMPTY_TURN = "turn without a word"
 AFTER_SHORTEST = "trace sample after the shortest trace"
 TO_LONGEST = "trace sample that is missing to the longest of its folder"
 LEFT_OUT = (NO_CHARACTER, NO_WORDS, NO_TRACES, NO_PARTITION, EMPTY_TURN, AFTER_SHORTEST, TO_LONGEST)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One turn of a transcript: its start and end in seconds, and its words."""
-
-    start: float
-    end: float
-    words: str
 
 
 def load(root: Path) -> Dialogues:
@@ -161,7 +151,7 @@ def _talk(session: Path, left_out: dict[str, int]) -> list[tuple]:
         left_out[NO_PARTITION] += 1
         return []
     spoken = {role: _transcript(files, role) for role in ("user", "operator")}
-    if not any(turn.words for turn in spoken["user"]):
+    if not any(words for _, _, words in spoken["user"]):
         left_out[NO_WORDS] += 1
         return []
     begin, traces = _traces(session, files, character)
@@ -177,11 +167,12 @@ def _talk(session: Path, left_out: dict[str, int]) -> list[tuple]:
         left_out[TO_LONGEST] += longest * len(lengths) - sum(lengths)
     name, rows = f"{recording}_{session.name}_{character}", []
     for role, of_role in spoken.items():
-        left_out[EMPTY_TURN] += sum(not turn.words for turn in of_role)
-        for turn in of_role:
-            if turn.words:
-                labels = [_label(means.get(d), turn, begin) if role == "user" else np.nan for d in DIMENSIONS.values()]
-                rows.append((name, PARTITION[recording], turn.start, turn.end, people[role], turn.words, *labels))
+        left_out[EMPTY_TURN] += sum(not words for _, _, words in of_role)
+        traced = means if role == "user" else {}
+        for start, end, words in of_role:
+            if words:
+                labels = [_label(traced.get(d, np.empty(0)), start - begin, end - begin) for d in DIMENSIONS.values()]
+                rows.append((name, PARTITION[recording], start, end, people[role], words, *labels))
     return sorted(rows, key=lambda row: row[2:5])
 
 
@@ -221,7 +212,7 @@ def _recording(session: Path, files: list[Path]) -> str:
     return stamps[0]
 
 
-def _transcript(files: list[Path], role: str) -> list[Turn]:
+def _transcript(files: list[Path], role: str) -> list[tuple[float, float, str]]:
     """The turns of the user or the operator; none without a transcript."""
     found = [p for p in files if p.name.startswith("wordLevel_alignedTranscript") and p.name.endswith(f"_{role}")]
     if len(found) > 1:
@@ -229,8 +220,8 @@ def _transcript(files: list[Path], role: str) -> list[Turn]:
     return read_words(found[0]) if found else []
 
 
-def read_words(path: Path) -> list[Turn]:
-    """The turns of a word-level transcript, in the order of the file.
+def read_words(path: Path) -> list[tuple[float, float, str]]:
+    """The turns of a word-level transcript in the order of the file: start and end in seconds, and the words.
 
     Raises:
         CorpusError: it is malformed; a turn is twice there or does not end; or words are not in the order of time.
@@ -252,7 +243,7 @@ def read_words(path: Path) -> list[Turn]:
             raise file.error(reason, line)
         elif text == ".":
             times = (words[0][0], words[-1][1]) if words else (0.0, 0.0)
-            spoken.append(Turn(*times, " ".join(word for *_, word in words if not re.fullmatch("<.*>", word))))
+            spoken.append((*times, " ".join(word for *_, word in words if not re.fullmatch("<.*>", word))))
             number = None
         elif match := WORD.fullmatch(text):
             word = int(match[1]) / 1000, int(match[2]) / 1000, match[3].strip()
@@ -307,10 +298,8 @@ def read_trace(path: Path) -> tuple[float, np.ndarray]:
     return float(time[0]), value
 
 
-def _label(mean: np.ndarray | None, turn: Turn, begin: float) -> float:
-    """The mean, over a turn, of a trace that begins at `begin`; NaN where there is none."""
-    if mean is None:
-        return np.nan
-    first, last = (round((time - begin) / STEP) for time in (turn.start, turn.end))
-    part = mean[max(first, 0) : max(last + 1, 0)]
+def _label(trace: np.ndarray, start: float, end: float) -> float:
+    """The mean of a trace from `start` to `end`, in seconds after it begins; NaN where it holds nothing of that."""
+    first, last = round(start / STEP), round(end / STEP)
+    part = trace[max(first, 0) : max(last + 1, 0)]
     return float(part.mean()) if len(part) else np.nan

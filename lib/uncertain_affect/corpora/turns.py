@@ -22,17 +22,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uncertain_affect.corpora import openface
+from uncertain_affect.corpora import openface, talkturns
 from uncertain_affect.corpora.base import CorpusError, Dialogues
 from uncertain_affect.corpora.reading import File
-from uncertain_affect.corpora.talkturns import (
-    ACTION_UNITS,
-    ACTIONS,
-    TONES,
-    shown_actions,
-    spoken_text,
-    words_per_minute,
-)
 
 # MELD's longest turns that are what they seem last 41 s; two last minutes, with a handful of words. Pauses beyond a
 # minute (either way) are cuts to another scene, or times from elsewhere.
@@ -41,7 +33,7 @@ TIMING = ("rate", "duration", "delay")
 UNITS = ("AU05", "AU17", "AU20", "AU25")  # whose intensities HAN-ROCK predicts
 FACES = "openface"
 VOKATURI = "talkturn_vokaturi.csv"
-SCORES = {"happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear"}  # Vokaturi's words for `TONES`
+SCORES = {"happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear"}  # Vokaturi's words for `talkturns.TONES`
 SUM_WITHIN = 0.02  # rounding of five scores
 GET_TONES = "Write it anew with MONAH and Vokaturi, one row for each turn whose voice could be judged"
 
@@ -59,7 +51,7 @@ def auxiliary(folder: Path, table: pd.DataFrame) -> dict[str, Tensor]:
     """Auxiliary targets of N turns: actions and tones where the reader has both tools' output in `folder`, else timing.
 
     - actions: `AU05`, `AU17`, `AU20`, `AU25`, the mean intensities over the valid frames of a turn, NaN without one;
-      and `actions`, bool (N, 6), which of `ACTIONS` were shown.
+      and `actions`, bool (N, 6), which of `talkturns.ACTIONS` were shown.
     - tones: `happy`, `sad`, `angry`, `fear`, NaN where the voice could not be judged.
     - timing: see :func:`timing`.
 
@@ -73,14 +65,14 @@ def auxiliary(folder: Path, table: pd.DataFrame) -> dict[str, Tensor]:
     if not (folder / VOKATURI).is_file() or not (folder / FACES).is_dir():
         return timing(table, follows=(table["dialogue"] == table["dialogue"].shift()).to_numpy())
     scores = torch.from_numpy(tones(folder / VOKATURI, table)).float()
-    return actions(folder / FACES, table) | dict(zip(TONES, scores.unbind(1), strict=True))
+    return actions(folder / FACES, table) | dict(zip(talkturns.TONES, scores.unbind(1), strict=True))
 
 
 def actions(folder: Path, table: pd.DataFrame) -> dict[str, Tensor]:
     """What the faces did in N turns, from the tables `<dialogue>/<speaker>.csv` in `folder`, see :func:`auxiliary`."""
-    units, shown = np.full((len(table), len(UNITS)), np.nan), np.zeros((len(table), len(ACTIONS)), bool)
+    units, shown = np.full((len(table), len(UNITS)), np.nan), np.zeros((len(table), len(talkturns.ACTIONS)), bool)
     wanted = [openface.INTENSITIES.index(f"{unit}_r") for unit in UNITS]
-    of_actions = [openface.PRESENCES.index(f"AU{int(unit[2:]):02}_c") for unit in ACTION_UNITS]
+    of_actions = [openface.PRESENCES.index(f"AU{int(unit[2:]):02}_c") for unit in talkturns.ACTION_UNITS]
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     rows_of = table.groupby(["dialogue", "speaker"]).indices
     there = {who: path for who in rows_of if (path := folder / who[0] / f"{who[1]}.csv").exists()}
@@ -88,7 +80,7 @@ def actions(folder: Path, table: pd.DataFrame) -> dict[str, Tensor]:
         raise CorpusError("no <dialogue>/<speaker>.csv of any turn is there", path=folder, cure=openface.GET)
     for who, path in there.items():
         face, rows = openface.read(path), rows_of[who]
-        shown[rows] = shown_actions(start[rows], end[rows], face.time, face.presence[:, of_actions])
+        shown[rows] = talkturns.shown_actions(start[rows], end[rows], face.time, face.presence[:, of_actions])
         for row in rows:
             here = face.valid & (face.time >= start[row]) & (face.time <= end[row])
             if here.any():
@@ -98,7 +90,7 @@ def actions(folder: Path, table: pd.DataFrame) -> dict[str, Tensor]:
 
 
 def tones(path: Path, table: pd.DataFrame) -> np.ndarray:
-    """Vokaturi's scores float64 (N, 4) of N turns in the order of `TONES`; NaN where the file has no row.
+    """Vokaturi's scores float64 (N, 4) of N turns in the order of `talkturns.TONES`; NaN where the file has no row.
 
     Args:
         path: of the file.
@@ -122,8 +114,8 @@ def tones(path: Path, table: pd.DataFrame) -> np.ndarray:
     scores = {name: judged.numbers(name, 0, 1) for name in names}
     total = sum(scores.values())
     judged.refuse(np.abs(total - 1) > SUM_WITHIN, lambda row: f"the five scores sum to {total[row]:.3f}, not 1")
-    of_turns = np.full((len(table), len(TONES)), np.nan)
-    of_turns[rows] = np.stack([scores[SCORES[tone]] for tone in TONES], axis=1)
+    of_turns = np.full((len(table), len(talkturns.TONES)), np.nan)
+    of_turns[rows] = np.stack([scores[SCORES[tone]] for tone in talkturns.TONES], axis=1)
     return of_turns
 
 
@@ -139,12 +131,12 @@ def timing(table: pd.DataFrame, follows: np.ndarray) -> dict[str, Tensor]:
     """
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     known = (end > start) & (end - start <= LONGEST_S)
-    n_words = np.array([len(spoken_text(words).split()) for words in table["words"]])
+    n_words = np.array([len(talkturns.spoken_text(words).split()) for words in table["words"]])
     delay = np.full(len(start), np.nan)
     delay[1:] = np.round(start[1:] - end[:-1], 3)
     follows = follows & known & np.r_[False, known[:-1]] & (np.abs(delay) <= LONGEST_S)
     values = (
-        np.where(known, words_per_minute(n_words, start, end), np.nan),
+        np.where(known, talkturns.words_per_minute(n_words, start, end), np.nan),
         np.where(known, np.round(end - start, 3), np.nan),
         np.where(follows, delay, np.nan),
     )
