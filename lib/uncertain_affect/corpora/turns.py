@@ -33,12 +33,8 @@ TIMING = ("rate", "duration", "delay")
 UNITS = ("AU05", "AU17", "AU20", "AU25")  # whose intensities HAN-ROCK predicts
 FACES = "openface"
 VOKATURI = "talkturn_vokaturi.csv"
-SCORES = {
-    "happy": "happiness",
-    "sad": "sadness",
-    "angry": "anger",
-    "fear": "fear",
-}  # Vokaturi's words for `talkturns.TONES`
+# Vokaturi's words for `talkturns.TONES`
+SCORES = {"happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear"}
 SUM_WITHIN = 0.02  # rounding of five scores
 GET_TONES = "Write it anew with MONAH and Vokaturi, one row for each turn whose voice could be judged"
 
