@@ -110,10 +110,7 @@ def hand_made_cases():
         "every probability at the threshold": (np.tile([0.01, 0.99], (10, 1)), [0] * 3 + [1] * 7),
         "a class at the threshold but once": ([[0.01, 0.99]] * 9 + [[0.02, 0.98]], [0] * 3 + [1] * 7),
         "a tie across every boundary": ([[0.2, 0.8]] * 18 + [[0.1, 0.9], [0.3, 0.7]], [0, 1] * 10),
-        "one image has nearly all the votes": (
-            [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]],
-            [[1, 0], [90, 9], [0, 1]],
-        ),
+        "one image has nearly all the votes": ([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[1, 0], [90, 9], [0, 1]]),
         "votes by the hundred": ([[0.9, 0.1], [0.2, 0.8]], [[100, 17], [31, 69]]),
         "proportions": ([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [[0.8, 0.2], [1 / 3, 2 / 3], [0.1, 0.9]]),
     }

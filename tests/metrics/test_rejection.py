@@ -33,10 +33,7 @@ def test_three_quarters_of_the_test_images_are_2684():
     assert f"{accuracy_at_coverage(probs, labels, rank, 1):.3%}" == "56.943%"
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=20),
-    st.floats(0.01, 1),
-)
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=20), st.floats(0.01, 1))
 def test_accuracy_at_coverage_is_a_point_of_the_curve(rows, coverage):
     uncertainty = np.array([value for value, _ in rows])
     labels = np.array([int(wrong) for _, wrong in rows])

@@ -62,12 +62,6 @@ def data():
     return made_up()
 
 
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def fold(data):
     return ugn.prepare(data, ugn.splits(data)[0], SMALL)
@@ -310,10 +304,7 @@ def test_a_network_is_trained_once(fold, branches, empty_cache, monkeypatch):
     others += [{"fold": fold._replace(**change)} for change in data]
     same = dataclasses.replace(ONE_EPOCH, lr=1.0, batch_size=1, n_samples=1, n_training_samples=1)
     trained(
-        "branches",
-        lambda fold=fold, settings=ONE_EPOCH: ugn.train_branches(fold, settings),
-        others,
-        {"settings": same},
+        "branches", lambda fold=fold, settings=ONE_EPOCH: ugn.train_branches(fold, settings), others, {"settings": same}
     )
     others = [{"methods": ("UGN-B",)}, {"methods": (CONSTANT,)}, {"shared_mask": True}, {"normalisation": "printed"}]
     others += [{"settings": dataclasses.replace(ONE_EPOCH, n_training_samples=2)}]

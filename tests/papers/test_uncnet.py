@@ -27,12 +27,6 @@ def data() -> Faces:
     return faces(x.numpy(), proportions, np.repeat(["train", "val", "test"], [50, 20, 20]), standardise=False)
 
 
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def networks(data):
     return {name: train(data, SMALL, name) for name in ("Baseline", "UncNet")}
