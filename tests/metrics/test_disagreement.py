@@ -1,6 +1,4 @@
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +7,6 @@ from hypothesis import given
 from metric_strategies import votes as vote_counts
 
 from uncertain_affect.metrics import annotator_disagreement, split_half_reliability
-
-FERPLUS = Path(os.environ.get("UNCERTAIN_AFFECT_DATA", "data"), "ferplus", "fer2013new.csv")
 
 
 def test_hand_worked_votes():
@@ -85,7 +81,6 @@ def test_reliability_repeats_with_its_generator():
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not FERPLUS.exists(), reason="needs ferplus/fer2013new.csv under $UNCERTAIN_AFFECT_DATA")
 @pytest.mark.parametrize(
     ("usage", "n", "mean", "half", "full"),
     [
@@ -94,8 +89,11 @@ def test_reliability_repeats_with_its_generator():
         ("PublicTest", 3_579, 0.317, 0.58, 0.73),
     ],
 )
-def test_published_figures_of_ferplus(usage, n, mean, half, full):
-    with FERPLUS.open(newline="") as file:
+def test_published_figures_of_ferplus(data_root, usage, n, mean, half, full):
+    path = data_root / "ferplus" / "fer2013new.csv"
+    if not path.is_file():
+        pytest.skip(f"{path} does not exist")
+    with path.open(newline="") as file:
         rows = [row[2:11] for row in csv.reader(file) if row[0] == usage and row[1]]
     votes = np.array(rows, dtype=int)
     votes = votes[votes.sum(1) > 0]
