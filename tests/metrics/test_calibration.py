@@ -20,9 +20,6 @@ ace, tace = metrics.adaptive_calibration_error, metrics.thresholded_adaptive_cal
 METRICS = (ece, mce, sce, ace, tace)
 
 
-# --- The oracle: one entry per <annotation, image> pair, plain loops, exact fractions ---
-
-
 def entries(probs, target):
     """Pairs as (probabilities of the image, indicator of the annotated class), all of equal weight."""
     target = np.asarray(target)
@@ -81,9 +78,6 @@ def exact_errors(probs, target, n, threshold):
         )
     means = (sum(errors) / len(errors) for errors in zip(*classes, strict=True))
     return [mean_gap(top), max(gap for *_, gap in top), *means]
-
-
-# --- The cases ---
 
 
 def hand_made_cases():
@@ -183,13 +177,6 @@ def test_an_edge_belongs_to_the_bin_above_it_and_one_to_the_last(dtype):
     for confidence, its_bin in ((0.7, 7), (1.0, 9)):
         curve = metrics.reliability_curve(np.array([[confidence, 1 - confidence]], dtype=dtype), [0])
         assert curve["weight"].to_numpy().nonzero()[0] == [its_bin]
-
-
-def test_perfect_calibration_is_zero():
-    # Proportions predicted exactly: every class is right as often as its probability says.
-    votes = np.random.default_rng(0).multinomial(10, np.ones(5) / 5, 50)
-    for metric in METRICS:
-        assert metric(votes / 10, votes) == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize(("norm", "ours"), [("l1", ece), ("max", mce)])

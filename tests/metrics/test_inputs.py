@@ -72,11 +72,6 @@ def test_set_metrics_return_the_same_float_for_arrays_tensors_and_lists(metric, 
         assert metric(PROBS.tolist(), target.tolist()) == value
 
 
-@pytest.mark.parametrize("metric", SET_METRICS)
-def test_one_vote_each_equals_labels(metric):
-    assert metric(PROBS, np.eye(3)[LABELS]) == metric(PROBS, LABELS)
-
-
 def set_values(probs, target):
     return [
         *(metric(probs, target) for metric in SET_METRICS),

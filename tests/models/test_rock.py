@@ -70,9 +70,6 @@ def test_contexts_stay_within_the_dialogue():
         contexts(["a", "b", "a"], 2)
 
 
-# --- the recurrence ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own_input", [False, True])
 @pytest.mark.parametrize("hidden_size", [1, 3])
 @settings(max_examples=10)
@@ -167,9 +164,6 @@ def test_attention_worked_by_hand(attend, expected):
     torch.testing.assert_close(alpha, torch.tensor([[[0.75, 0.25, 0.0]]]))
     torch.testing.assert_close(v, torch.tensor([[expected]]))
     assert attention.output_size == 2
-
-
-# --- the networks -----------------------------------------------------------------------------------------
 
 
 def network(kind, tasks=None, seed=0, **options):

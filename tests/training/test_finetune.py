@@ -72,9 +72,6 @@ def watched(monkeypatch):
     return networks
 
 
-# --- what is tuned, and what comes out --------------------------------------------------------------------------
-
-
 def test_features_are_those_of_the_middle_of_all_images_in_evaluation_mode(watched):
     features, history = tuned()
     assert features.shape == (30, 16) and features.dtype == torch.float32
@@ -138,9 +135,6 @@ def test_no_training_image_is_refused():
         tuned(rows=ROWS[:0], label="my stage")
 
 
-# --- the cache --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -182,9 +176,6 @@ def test_a_resumed_tuning_is_bit_for_bit_the_uninterrupted_one(epochs, tmp_path,
     assert rest.calls == 2 * (4 - epochs)
     assert torch.equal(resumed.features, whole.features) and losses(resumed.history) == losses(whole.history)
     assert not list((cache_dir() / "backbones").glob("*.checkpoint"))
-
-
-# --- the network to start from ----------------------------------------------------------------------------------
 
 
 def another(seed=7, **options):

@@ -38,9 +38,6 @@ def parameters(model, member=0):
     return torch.cat([p.detach()[member].flatten() for p in model.parameters()])
 
 
-# --- side by side -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own_data", [False, True])
 def test_copies_side_by_side_are_copies_trained_one_after_another(own_data):
     seeds = [3, 0, 7]
@@ -110,9 +107,6 @@ def test_copies_and_generators_must_match():
         fit_tensors(network([0, 1]), soft_label_cross_entropy, TRAIN, VAL, **options)
 
 
-# --- when to stop, and where ------------------------------------------------------------------------------
-
-
 def scripted(values):
     """A loss whose validation part follows a script, (epochs, S), whatever the network predicts."""
     values = iter(torch.as_tensor(values, dtype=torch.float64))
@@ -159,9 +153,6 @@ def test_a_loss_that_is_not_a_number_ends_training(is_val, value, message, tmp_p
     with pytest.raises(FloatingPointError, match=f"my fit: the {message} in epoch 3"):
         fitted([0, 1], loss, checkpoint=tmp_path / "fit", label="my fit")
     assert len(torch.load(tmp_path / "fit", weights_only=True)["history"]["val"]) == 2
-
-
-# --- interruption -----------------------------------------------------------------------------------------
 
 
 class Epochs:
@@ -254,9 +245,6 @@ def test_generators_repeat_and_their_streams_are_unrelated():
     correlation = torch.corrcoef(torch.stack(list(draws.values()))) - torch.eye(len(draws))
     # 4,950 pairs of standard error 1 / sqrt(n): the largest stays below 5 of them (p = .003)
     assert correlation.abs().max() < 5 / n**0.5
-
-
-# --- any network on any data --------------------------------------------------------------------------------
 
 
 def test_minibatches_pass_over_small_sets_until_an_epoch_is_full():

@@ -91,14 +91,7 @@ def test_a_killed_pass_goes_on_and_gives_the_same_bits(teachers, tmp_path, monke
         distill.soft_labels(teachers)
     resumed = distill.soft_labels(teachers)
     assert len(calls) == 3 + 2  # ten videos in shards of three: the first two were there
-    # a shard that does not match its checksum is made anew
-    damaged = next((tmp_path / "killed").rglob("EXPR.npy"))
-    damaged.write_bytes(damaged.read_bytes()[:-4] + b"\0\0\0\0")
-    with pytest.warns(UserWarning, match="is damaged"):
-        mended = distill.soft_labels(teachers)
-    assert len(calls) == 3 + 2 + 1
-    for task in TASKS:
-        assert torch.equal(resumed[task], whole[task]) and torch.equal(mended[task], whole[task])
+    assert all(torch.equal(resumed[task], whole[task]) for task in TASKS)
 
 
 def test_released_validation_sees_single_frames_but_for_the_first_video(released, every):
@@ -134,9 +127,7 @@ def test_temperatures_of_every_network_and_unit_are_fitted_on_held_out_videos(da
     torch.testing.assert_close(p["VA"], plain["VA"])
     assert torch.equal(p["EXPR"].argmax(-1), plain["EXPR"].argmax(-1))
     assert torch.equal(p["AU"] > 0.5, plain["AU"] > 0.5)
-
-
-def test_temperatures_lower_the_nll_where_they_are_fitted(data, teachers):
+    # where they are fitted they lower the NLL
     rows, metrics = data.rows("test"), distill.Metrics(data.outputs)
     z = distill.logits(teachers, rows)
     fitted = distill.scaled(z, distill.temperatures(z, data, rows, data.test))

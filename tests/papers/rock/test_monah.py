@@ -182,9 +182,6 @@ def test_turns_of_one_length_and_count_have_no_spread():
     assert narrate(turns, NOUNS)[-1] == "the woman said well."
 
 
-# --- z-scores -----------------------------------------------------------------------------------------------
-
-
 def z_by_loop(values, speaker, zero_filled):
     """The definition (or the released code's multiplication by 0), turn by turn with NumPy's own mean and sd."""
     z = np.full(len(values), np.nan)
@@ -246,9 +243,6 @@ def test_the_released_form_counts_later_turns_as_zeros():
 
     assert third(zero_filled=False) == ["the woman very quickly"] * 3
     assert third(zero_filled=True) == ["the woman quickly", "the woman quickly", "the woman very quickly"]
-
-
-# --- properties ---------------------------------------------------------------------------------------------
 
 
 def recording(generator, n, n_speakers=3):
