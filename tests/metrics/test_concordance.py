@@ -28,6 +28,10 @@ def test_worked_by_hand():
     assert ccc([0, 1, 2], [1, 2, 6]) == pytest.approx((10 / 3) / (2 / 3 + 14 / 3 + 4))
     assert rmse([0, 1, 2], [1, 2, 6]) == pytest.approx(math.sqrt(18 / 3))
     assert isinstance(ccc([0, 1], [1, 2]), float) and isinstance(rmse([0, 1], [1, 2]), float)
+    # constant labels have none
+    assert math.isnan(ccc([0, 1], [3, 3])) and math.isnan(ccc([3, 3], [3, 3]))
+    assert ccc([3, 3], [0, 1]) == 0
+    assert rmse([0, 1], [3, 3]) == pytest.approx(math.sqrt(13 / 2))
 
 
 def test_offset_and_scale_cost_what_correlation_forgives():
@@ -65,12 +69,6 @@ def test_rounding_costs_no_digits():
     assert ccc(x + 2.0**40, y + 2.0**40) == ccc(x, y)
     x = np.full(7, 0.1) * np.arange(7)
     assert metrics.rmse_from_sums(metrics.moment_sums(x, x).sum(0)) == pytest.approx(0, abs=1e-7)
-
-
-def test_constant_labels_have_none():
-    assert math.isnan(ccc([0, 1], [3, 3])) and math.isnan(ccc([3, 3], [3, 3]))
-    assert ccc([3, 3], [0, 1]) == 0
-    assert rmse([0, 1], [3, 3]) == pytest.approx(math.sqrt(13 / 2))
 
 
 def test_leading_axes_and_tensors():

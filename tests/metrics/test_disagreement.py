@@ -52,9 +52,7 @@ def test_halves_share_no_vote():
     votes = [[2, 2]] * 20_000 + [[3, 1]] * 20_000
     assert split_half_reliability([[2, 2]] * 300, np.random.default_rng(0)).half == pytest.approx(1)
     assert split_half_reliability(votes, np.random.default_rng(0)).half == pytest.approx(-1 / 35, abs=0.01)
-
-
-def test_reliability_below_zero_has_no_ceiling():
+    # A reliability below zero has no ceiling.
     reliability = split_half_reliability([[3, 1]] * 300, np.random.default_rng(0))
     assert reliability.half == pytest.approx(-1)
     assert reliability.ceiling == 0

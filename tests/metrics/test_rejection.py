@@ -60,14 +60,11 @@ def test_ties_keep_the_order_of_the_rows():
     assert tensor.tolist() == expected
 
 
-def test_votes_stand_for_their_first_most_frequent_class():
+def test_votes_stand_for_their_first_most_frequent_class_and_torch_equals_numpy():
     votes = np.array([[6, 4], [2, 8], [5, 5], [7, 3]])
     theirs = accuracy_rejection_curve(PROBS, votes, UNCERTAINTY)
     ours = accuracy_rejection_curve(PROBS, [0, 1, 0, 0], UNCERTAINTY)
     assert theirs.equals(ours)
-
-
-def test_torch_equals_numpy():
     tensors = torch.from_numpy(PROBS), torch.from_numpy(LABELS), torch.from_numpy(UNCERTAINTY)
     assert accuracy_rejection_curve(*tensors).equals(accuracy_rejection_curve(PROBS, LABELS, UNCERTAINTY))
     assert type(accuracy_at_coverage(*tensors, 0.75)) is float

@@ -34,13 +34,10 @@ def as_sequential(model, member=0):
     return nn.Sequential(*layers[:-2]).eval()
 
 
-def test_one_copy_has_247_177_parameters():
+def test_parameters_are_247_177_a_copy_truncated_normals_with_biases_of_a_tenth():
     assert CLASSES[0] == "neutral" and len(CLASSES) == 9
     assert sum(p.numel() for p in network(1792).parameters()) == 247_177
     assert sum(p.numel() for p in network(1792, copies=2).parameters()) == 2 * 247_177
-
-
-def test_weights_start_as_truncated_normals_and_biases_at_a_tenth():
     model = network(1792)
     # cut at two standard deviations, a normal keeps sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) = .8796 of its own
     for weight, fan_in in zip(model.weights, (1792, 128, 128), strict=True):

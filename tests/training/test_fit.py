@@ -268,13 +268,10 @@ def line(steps, **options):
     return model.weight.item(), history
 
 
-def test_without_validation_the_last_epoch_is_kept():
+def test_the_best_epoch_is_kept_or_the_last_if_asked_or_without_validation():
     weight, history = line(4)
     assert weight == -4 and history.best_epoch == [4] and history.val == []
     assert history.train == [[0.0], [-1.0], [-2.0], [-3.0]]
-
-
-def test_the_best_epoch_is_kept_or_the_last_if_asked():
     values = iter([3.0, 1.0, 2.0] * 2)
     options = {"validate": lambda: torch.tensor(next(values))}
     weight, history = line(3, **options)

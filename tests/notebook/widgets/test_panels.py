@@ -96,9 +96,7 @@ def test_the_bench_draws_what_the_metrics_say():
     kinds = ("expected", "maximum", "static", "adaptive", "thresholded_adaptive")
     expected = [100 * getattr(metrics, f"{kind}_calibration_error")(p, votes, 5) for kind in kinds]
     assert widths(bars) == pytest.approx(expected)
-
-
-def test_luck_is_less_with_more_votes():
+    # luck is less with more votes
     one = calibration_bench.panel(PROBS, np.eye(3)[PROBS.argmax(1)]).axes[1].lines[0].get_xdata()
     ten = calibration_bench.panel(PROBS, 10 * np.eye(3)[PROBS.argmax(1)]).axes[1].lines[0].get_xdata()
     assert (np.array(ten) < np.array(one)).all()

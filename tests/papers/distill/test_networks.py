@@ -67,16 +67,12 @@ def test_pictures_are_clips_of_one_frame(teachers):
     assert [of.shape for of in p.values()] == [(2, 2, 5, 12), (2, 2, 5, 7), (2, 2, 5, 2, 20)]
 
 
-def test_soft_labels_are_the_mean_over_members_of_every_frame(teachers, every):
-    soft, p = distill.soft_labels(teachers), distill.predict(teachers, every)
-    for task in TASKS:
-        torch.testing.assert_close(soft[task], p[task].mean(1), atol=1e-6, rtol=1e-5)
-
-
-def test_a_killed_pass_goes_on_and_gives_the_same_bits(teachers, tmp_path, monkeypatch):
+def test_soft_labels_are_means_over_members_and_a_killed_pass_goes_on_to_them(teachers, every, tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "VIDEOS_A_SHARD", 3)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "whole"))
-    whole = distill.soft_labels(teachers)
+    whole, p = distill.soft_labels(teachers), distill.predict(teachers, every)
+    for task in TASKS:
+        torch.testing.assert_close(whole[task], p[task].mean(1), atol=1e-6, rtol=1e-5)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "killed"))
     calls, honest = [], networks.Group.logits
 

@@ -56,9 +56,7 @@ def test_frames_are_split_by_task_and_tuning_videos_train_nothing(data):
     assert data.outputs == {"AU": 12, "EXPR": 7, "VA": 40}
     assert data.names["AU"][2] == "AU4" and data.names["EXPR"][6] == "Surprise"
     torch.testing.assert_close(data.weights["AU"], losses.positive_weights(corpus().au[data.train["AU"]]))
-
-
-def test_clips_run_through_one_video_in_order_of_time(data):
+    # clips run through one video in order of time
     for clips in (*data.clips.values(), data.union):
         assert (corpus().time[clips].diff(dim=1) == 1).all()
         assert all(len(names(data, clip)) == 1 for clip in clips)
