@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from uncertain_affect.losses.rock import multi_task_loss
 from uncertain_affect.models import rock
 from uncertain_affect.models.rock import Task, contexts, seventeen_tasks
 
@@ -294,28 +293,6 @@ def test_overall_attention_worked_by_hand():
     words, turns = predicted.overall_attention()
     torch.testing.assert_close(words, torch.tensor([[[0.75, 0.25]]]))
     torch.testing.assert_close(turns, torch.tensor([[0.55, 0.45]]))
-
-
-@both_networks
-def test_a_word_in_the_past_is_learnt(kind):
-    g = generator(8)
-    tokens, label = torch.randint(2, 30, (120, 6), generator=g), torch.randint(2, (120,), generator=g)
-    tokens[torch.arange(120), torch.randint(6, (120,), generator=g)] = torch.where(label == 1, 29, 28)
-    context = contexts(["d"] * 120, 2)[1:]
-    # the class of a talkturn is told by the talkturn before it
-    targets = torch.stack([label[:-1], label[1:]], 1).float()
-    model = network(kind, [Task("emotion", "primary", 2), Task("next", "f", 2)], gru_dropout=0.05).train()
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.02)
-    losses = []
-    for _ in range(60):
-        predicted = model(tokens, context)
-        loss = multi_task_loss(predicted.values, predicted.logits, targets, torch.tensor([0.7, 0.3]), [True, True])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[0] == pytest.approx(math.log(2), abs=0.25)
-    assert losses[-1] < 0.25
 
 
 def test_bad_input_of_the_networks_is_named():

@@ -87,9 +87,6 @@ def test_branches_are_one_linear_layer_per_action_unit():
     assert branches.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=4 / math.sqrt(2 * 240_000))
 
 
-# --- the layer ----------------------------------------------------------------------------------------------
-
-
 def test_how_a_layer_starts():
     network = UncertainGraphNetwork(2, 1, [generator()], ["UGN"])
     assert [made.W.shape for made in network.layers] == [(1, 1, 64), (1, 64, 64)], "nodes as wide as in the paper"
@@ -138,9 +135,6 @@ def test_the_adjacency_is_symmetric_and_normalised_and_the_printed_one_neither()
     unnormalised = torch.linalg.eigvalsh(torch.relu(b + b.T) + torch.eye(6))
     torch.testing.assert_close(torch.linalg.eigvals(printed).real.sort().values, unnormalised, rtol=1e-4, atol=1e-4)
     assert unnormalised.max() > 2
-
-
-# --- the network --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shared_mask", [False, True])
@@ -295,9 +289,6 @@ def test_branches_are_used_as_they_are(own):
     branches.weight.data.zero_()
     assert standing.branch_weight.abs().min() >= 0 and standing.branch_weight.abs().max() > 0
     assert "branch_weight" not in standing.state_dict()
-
-
-# --- training -----------------------------------------------------------------------------------------------
 
 
 def loss(out, labels):

@@ -16,12 +16,9 @@ def own_figures():
     plt.close("all")
 
 
-def test_every_method_has_a_colour_of_its_own():
+def test_every_method_has_a_colour_of_its_own_and_figures_one_style():
     assert set(ARMS) | {"U_a", "U_e", "U_t"} <= set(plots.COLOURS)
     assert len({tuple(colour) for colour in plots.COLOURS.values()}) == len(plots.COLOURS)
-
-
-def test_the_style_is_set_for_all_figures():
     plots.style()
     assert plt.rcParams["figure.dpi"] == 90
     assert plt.rcParams["axes.grid"]

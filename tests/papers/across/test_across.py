@@ -53,9 +53,6 @@ def test_the_profiles_differ_in_size():
         across.settings("fast")
 
 
-# --- all methods ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("shape", [(1, 4), (3, 2), (2, 3)])
 def test_every_method_predicts_every_input(shape, own):
@@ -125,9 +122,6 @@ def test_graphs_are_trained_as_long_as_all_others(monkeypatch):
     _, seconds = methods._graphs(small_task((3, 2), units=True), small_settings(max_epochs=7, patience=2), "cpu")
     assert [(s.max_epochs, s.patience, s.seeds, s.n_samples) for s in trained] == [(7, 2, (0, 1, 2), 7)] * 2
     assert seconds == 3
-
-
-# --- each of them ---------------------------------------------------------------------------------------------
 
 
 def test_experts_are_sampled_as_often_as_their_gate_weighs():
@@ -234,9 +228,6 @@ def test_what_is_no_prediction_is_refused(predict, message):
             across.own_predictions(predict, small_task(**task))
 
 
-# --- measures -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own", [False, True])
 def test_measures_are_those_of_each_seed(own):
     task = small_task((2, 3), own)
@@ -325,9 +316,6 @@ def test_conditions_are_compared_by_the_predictions_of_all_methods(monkeypatch):
     assert growing[0.01]["deep ensemble"].shape == (3, 3, 60)
 
 
-# --- tasks ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own", [False, True])
 def test_a_smaller_part_lies_within_a_larger_one(own):
     task = small_task(own=own)
@@ -364,9 +352,6 @@ def test_an_unknown_corpus_is_refused():
         across.load("bp4d", "quick", small_settings())
     with pytest.raises(ValueError, match="'iemocap': predictions are evaluated on simulated, ferplus and meld"):
         across.known("iemocap")
-
-
-# --- predictions made elsewhere -------------------------------------------------------------------------------
 
 
 def small_world(truth=True):

@@ -93,13 +93,10 @@ def test_bad_targets():
         rock.targets(tiny(auxiliary=missing), "iemocap", "valence")
 
 
-def test_narratives_stand_in_the_rows_of_their_turns(forms):
+def test_which_tasks_there_are_and_that_narratives_stand_in_the_rows_of_their_turns(forms):
     corpus = forms["iemocap"]
     for story, words in zip(rock.narratives(corpus, "iemocap"), corpus.turns.tolist(), strict=True):
         assert story.endswith(f"said {words.lower()}")
-
-
-def test_which_tasks_there_are(forms):
     names = [f"IEMOCAP {target}" for target in ("emotion", "valence", "activation", "dominance")]
     names += [f"SEMAINE {target}" for target in ("activation", "intensity", "power", "valence")]
     assert [name for *_, name in rock.problems(forms)] == names
