@@ -12,6 +12,8 @@ from uncertain_affect.metrics import annotator_disagreement, split_half_reliabil
 def test_hand_worked_votes():
     votes = np.array([[10, 0, 0], [5, 5, 0], [4, 3, 3], [1, 1, 1]])
     np.testing.assert_allclose(annotator_disagreement(votes), [0, 0.5, 0.66, 2 / 3], rtol=1e-15)
+    assert annotator_disagreement(votes).dtype == np.float64
+    assert annotator_disagreement(torch.from_numpy(votes)).dtype == torch.float64
     # Without replacement: 1 - (20 + 20)/90, 1 - (12 + 6 + 6)/90; three different votes always disagree.
     np.testing.assert_allclose(annotator_disagreement(votes, unbiased=True), [0, 5 / 9, 11 / 15, 1], rtol=1e-15)
 

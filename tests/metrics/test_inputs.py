@@ -121,11 +121,6 @@ def test_metrics_of_each_example_keep_kind_dtype_and_device(name, dtype, device)
         np.testing.assert_allclose(result.cpu().numpy(), array, rtol=1e-6, atol=1e-12)
 
 
-def test_metrics_of_counts_are_in_float64():
-    assert metrics.annotator_disagreement(VOTES).dtype == np.float64
-    assert metrics.annotator_disagreement(torch.from_numpy(VOTES)).dtype == torch.float64
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_rows_of_half_precision_are_refused_whatever_their_sum_is_rounded_to(dtype):
     logits = torch.randn(1000, 9, generator=torch.Generator().manual_seed(0)) * 5
