@@ -64,6 +64,13 @@ def test_sums_give_the_same(pair):
     assert metrics.rmse_from_sums(sums) == pytest.approx(rmse(x, y), abs=1e-7)
 
 
+@given(pairs(), st.sampled_from([-100, -1, 3, 1000]))
+def test_both_may_be_shifted_and_swapped(pair, by):
+    x, y = pair
+    assert ccc(x + by, y + by) == pytest.approx(ccc(x, y), abs=1e-12)
+    assert ccc(y, x) == pytest.approx(ccc(x, y), abs=1e-12)
+
+
 def test_rounding_costs_no_digits():
     x, y = np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 6.0])
     assert ccc(x + 2.0**40, y + 2.0**40) == ccc(x, y)
