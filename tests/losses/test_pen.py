@@ -37,14 +37,6 @@ def test_losses_agree_with_torch_for_each_copy(batch):
         torch.testing.assert_close(entropy[copy], F.cross_entropy(mixture.logits[copy], person[copy]))
 
 
-def test_the_penalty_is_smallest_where_the_gate_is_uniform():
-    # it pulls to h = 0, not to a sparse gate
-    logits = torch.tensor([[5.0, 0.1, -0.1]], requires_grad=True)
-    pen.gate_activation_l1(logits).backward()
-    assert logits.grad.sign().tolist() == [[1, 1, -1]]
-    assert pen.gate_activation_l1(torch.zeros(1, 3)) == 0
-
-
 def test_the_losses_add_their_parts_with_weights_of_each_copy(batch):
     mixture, labels, person = batch
     y = pen.affect_squared_error(mixture.mean, labels)
@@ -55,15 +47,7 @@ def test_the_losses_add_their_parts_with_weights_of_each_copy(batch):
         torch.testing.assert_close(pen.pen_source_loss(mixture, labels, person, l0, l1), y + l0 * c + l1 * r)
 
 
-def test_bad_input_is_refused():
-    for person, error in (
-        ([0, 3], "no expert for person 3: 3 experts are numbered from 0 to 2"),
-        ([7, 4], "no expert for person 4"),
-        ([-1, 0], "no expert for person -1"),
-        ([0.0, math.nan], r"people are torch\.float32"),
-    ):
-        with pytest.raises(ValueError, match=error):
-            pen.gate_cross_entropy(torch.zeros(2, 3), torch.tensor(person))
-    for loss in (pen.affect_squared_error, pen.gate_cross_entropy, lambda z, _: pen.gate_activation_l1(z)):
-        with pytest.raises(ValueError, match="there is no example"):
-            loss(torch.zeros(4, 0, 2), torch.zeros(4, 0, 2, dtype=torch.int64))
+@pytest.mark.parametrize("people, wrong", [([0, 3], 3), ([7, 4], 4), ([-1, 0], -1)])
+def test_people_without_an_expert_are_named(people, wrong):
+    with pytest.raises(ValueError, match=f"no expert for person {wrong}: 3 experts are numbered from 0 to 2"):
+        pen.gate_cross_entropy(torch.zeros(2, 3), torch.tensor(people))

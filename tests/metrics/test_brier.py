@@ -29,6 +29,14 @@ def test_hand_worked_scores():
     # Votes 3:1 and p = (1/2, 1/2): d = 1 - 10/16, distance 2/16, together the 1/2 of every pair.
     score, disagreement, distance = brier_decomposition(np.array([[0.5, 0.5]]), [[3, 1]])
     assert (score[0], disagreement[0], distance[0]) == (0.5, 0.375, 0.125)
+    # Labels have no disagreement.
+    score, disagreement, distance = brier_decomposition(np.array([[0.75, 0.25], [0.5, 0.5]]), [0, 1])
+    assert disagreement.tolist() == [0, 0]
+    assert score.tolist() == distance.tolist() == [0.125, 0.5]
+    # Counts weigh images by their votes, proportions do not.
+    probs = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert brier_score(probs, [[3, 0], [0, 1]]) == 0.5
+    assert brier_score(probs, [[1.0, 0.0], [0.0, 1.0]]) == 1
 
 
 @given(predictions())
@@ -64,15 +72,3 @@ def test_agrees_with_scikit_learn(case):
         for c in range(n_classes)
     )
     assert brier_score(probs, votes) == pytest.approx(theirs, abs=1e-12)
-
-
-def test_counts_weigh_images_by_their_votes_and_proportions_do_not():
-    probs = np.array([[1.0, 0.0], [1.0, 0.0]])
-    assert brier_score(probs, [[3, 0], [0, 1]]) == 0.5
-    assert brier_score(probs, [[1.0, 0.0], [0.0, 1.0]]) == 1
-
-
-def test_decomposition_of_labels_is_all_distance():
-    score, disagreement, distance = brier_decomposition(np.array([[0.75, 0.25], [0.5, 0.5]]), [0, 1])
-    assert disagreement.tolist() == [0, 0]
-    assert score.tolist() == distance.tolist() == [0.125, 0.5]

@@ -1,6 +1,4 @@
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +8,12 @@ from metric_strategies import votes as vote_counts
 
 from uncertain_affect.metrics import annotator_disagreement, split_half_reliability
 
-FERPLUS = Path(os.environ.get("UNCERTAIN_AFFECT_DATA", "data"), "ferplus", "fer2013new.csv")
-
 
 def test_hand_worked_votes():
     votes = np.array([[10, 0, 0], [5, 5, 0], [4, 3, 3], [1, 1, 1]])
     np.testing.assert_allclose(annotator_disagreement(votes), [0, 0.5, 0.66, 2 / 3], rtol=1e-15)
+    assert annotator_disagreement(votes).dtype == np.float64
+    assert annotator_disagreement(torch.from_numpy(votes)).dtype == torch.float64
     # Without replacement: 1 - (20 + 20)/90, 1 - (12 + 6 + 6)/90; three different votes always disagree.
     np.testing.assert_allclose(annotator_disagreement(votes, unbiased=True), [0, 5 / 9, 11 / 15, 1], rtol=1e-15)
 
@@ -56,9 +54,7 @@ def test_halves_share_no_vote():
     votes = [[2, 2]] * 20_000 + [[3, 1]] * 20_000
     assert split_half_reliability([[2, 2]] * 300, np.random.default_rng(0)).half == pytest.approx(1)
     assert split_half_reliability(votes, np.random.default_rng(0)).half == pytest.approx(-1 / 35, abs=0.01)
-
-
-def test_reliability_below_zero_has_no_ceiling():
+    # A reliability below zero has no ceiling.
     reliability = split_half_reliability([[3, 1]] * 300, np.random.default_rng(0))
     assert reliability.half == pytest.approx(-1)
     assert reliability.ceiling == 0
@@ -85,7 +81,6 @@ def test_reliability_repeats_with_its_generator():
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not FERPLUS.exists(), reason="needs ferplus/fer2013new.csv under $UNCERTAIN_AFFECT_DATA")
 @pytest.mark.parametrize(
     ("usage", "n", "mean", "half", "full"),
     [
@@ -94,8 +89,11 @@ def test_reliability_repeats_with_its_generator():
         ("PublicTest", 3_579, 0.317, 0.58, 0.73),
     ],
 )
-def test_published_figures_of_ferplus(usage, n, mean, half, full):
-    with FERPLUS.open(newline="") as file:
+def test_published_figures_of_ferplus(data_root, usage, n, mean, half, full):
+    path = data_root / "ferplus" / "fer2013new.csv"
+    if not path.is_file():
+        pytest.skip(f"{path} does not exist")
+    with path.open(newline="") as file:
         rows = [row[2:11] for row in csv.reader(file) if row[0] == usage and row[1]]
     votes = np.array(rows, dtype=int)
     votes = votes[votes.sum(1) > 0]

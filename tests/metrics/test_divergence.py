@@ -6,11 +6,7 @@ from hypothesis import strategies as st
 from metric_strategies import distributions
 from scipy.spatial import distance
 
-from uncertain_affect.metrics import (
-    entropy_decomposition,
-    jensen_shannon_distance,
-    jensen_shannon_divergence,
-)
+from uncertain_affect.metrics import entropy_decomposition, jensen_shannon_distance, jensen_shannon_divergence
 
 
 @st.composite

@@ -40,17 +40,13 @@ def changed(array, row, values):
     ("probs", "target", "message"),
     [
         (changed(PROBS, 1, [1.2, -0.1, -0.1]), LABELS, r"probs: row 1 holds -0\.1"),
-        (changed(PROBS, 2, np.nan), LABELS, r"probs: row 2 holds nan"),
-        (changed(PROBS, 0, [np.inf, 0, 0]), LABELS, r"probs: row 0 sums to inf"),
         (changed(PROBS, 2, [0.3, 0.3, 0.3]), LABELS, r"probs: row 2 sums to 0\.9"),
         (100 * PROBS, LABELS, r"probs: row 0 sums to 100"),
         (PROBS[0], LABELS, r"probs has shape \(3,\)"),
         (PROBS[None], LABELS, r"average the samples"),
-        (PROBS[:0], LABELS[:0], r"expected a non-empty"),
         (PROBS, LABELS[:2], r"2 labels for 3 rows"),
         (PROBS, changed(LABELS, 1, 3), r"labels: row 1 holds 3: expected integers from 0 to 2"),
         (PROBS, changed(LABELS, 2, -1), r"labels: row 2 holds -1"),
-        (PROBS, LABELS.astype(float), r"labels are float64: expected integers"),
         (PROBS, VOTES[:, :2], r"target has shape \(3, 2\)"),
         (PROBS, changed(VOTES, 1, 0), r"votes: row 1 has no votes"),
         (PROBS, changed(VOTES, 1, [-1, 2, 0]), r"votes: row 1 holds -1"),
@@ -74,11 +70,6 @@ def test_set_metrics_return_the_same_float_for_arrays_tensors_and_lists(metric, 
     assert metric(torch.from_numpy(probs).requires_grad_(), target) == value
     if dtype == "float64":
         assert metric(PROBS.tolist(), target.tolist()) == value
-
-
-@pytest.mark.parametrize("metric", SET_METRICS)
-def test_one_vote_each_equals_labels(metric):
-    assert metric(PROBS, np.eye(3)[LABELS]) == metric(PROBS, LABELS)
 
 
 def set_values(probs, target):
@@ -130,26 +121,14 @@ def test_metrics_of_each_example_keep_kind_dtype_and_device(name, dtype, device)
         np.testing.assert_allclose(result.cpu().numpy(), array, rtol=1e-6, atol=1e-12)
 
 
-def test_metrics_of_counts_are_in_float64():
-    assert metrics.annotator_disagreement(VOTES).dtype == np.float64
-    assert metrics.annotator_disagreement(torch.from_numpy(VOTES)).dtype == torch.float64
-
-
-def test_float32_rounding_of_a_softmax_passes_and_half_precision_does_not():
-    logits = torch.randn(1000, 9, generator=torch.Generator().manual_seed(0)) * 5
-    labels = torch.zeros(1000, dtype=torch.long)
-    metrics.expected_calibration_error(logits.softmax(1), labels)
-    with pytest.raises(ValueError, match="sums to"):
-        metrics.expected_calibration_error(logits.softmax(1).bfloat16(), labels)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_rows_of_half_precision_are_refused_whatever_their_sum_is_rounded_to(dtype):
+    logits = torch.randn(1000, 9, generator=torch.Generator().manual_seed(0)) * 5
+    metrics.entropy(logits.softmax(1))  # rounding in single precision passes
     probs = torch.tensor([0.7002, 0.2001, 0.1002], dtype=dtype).expand(1, 1, 3)  # in half precision, 1.0
-    with pytest.raises(ValueError, match="which half precision is too coarse for"):
-        metrics.entropy_decomposition(probs)
-    with pytest.raises(ValueError, match="which half precision is too coarse for"):
-        metrics.entropy(probs)
+    for metric in (metrics.entropy_decomposition, metrics.entropy):
+        with pytest.raises(ValueError, match="which half precision is too coarse for"):
+            metric(probs)
     exact = torch.tensor([0.5, 0.25, 0.25], dtype=dtype)
     assert metrics.entropy(exact).item() == pytest.approx(1.5 * np.log(2), rel=1e-2)
 
@@ -181,26 +160,14 @@ REFUSED = [
     (metrics.split_half_reliability, ([[10, 0], [0, 10]], np.random.default_rng(0)), "nothing to correlate"),
     *((metrics.accuracy_at_coverage, (HALF, [0, 1], [1, 2], c), "coverage is") for c in (0, -0.5, 1.01, np.nan)),
     (metrics.accuracy_rejection_curve, (HALF, [0, 1], [1, 2, 3]), "3 uncertainties for 2 rows"),
-    (metrics.rejection_order, ([0.1, 0.2, np.nan],), "row 2 is NaN"),
     (metrics.rejection_order, ([[0.1], [0.2]],), r"shape \(2, 1\)"),
     (metrics.rejection_order, (0.1,), r"shape \(\)"),
-    (metrics.rejection_order, ([],), r"shape \(0,\)"),
-    *((metric, ([], []), r"uncertainty has shape \(0,\)") for metric in RANKED),
     *((metric, ([0.1, 0.2], [1]), r"has shape \(1,\): expected \(2,\), as uncertainty has") for metric in RANKED),
-    *((metric, ([0.1, np.nan], [0, 1]), "uncertainty: row 1 is not finite") for metric in RANKED),
     *((metric, ([0.1, 0.2], [0, 1], [1]), r"weights have shape \(1,\): expected \(..., 2\)") for metric in RANKED),
     *((metric, ([0.1, 0.2], [0, 1], [1, -1]), "none below 0") for metric in RANKED),
     *((metric, ([0.1, 0.2], [0, 1], [[1, 1], [0, 0]]), "not all 0") for metric in RANKED),
     (metrics.auroc, ([0.1, 0.2], [1, 2]), "positive: row 1 is 2, neither True nor False"),
-    *(
-        (metric, bad, message)
-        for metric in (metrics.ccc, metrics.rmse)
-        for bad, message in (
-            (([0, 1], [0, 1, 2]), r"predictions \(2,\) and labels \(3,\) must have one shape"),
-            (([], []), "N above 0"),
-            (([0, 1], [0, np.nan]), r"labels\[1\] is not finite"),
-        )
-    ),
+    *((metric, ([0, 1], [0, 1, 2]), r"\(2,\) and labels \(3,\) must have") for metric in (metrics.ccc, metrics.rmse)),
 ]
 
 

@@ -33,10 +33,7 @@ def test_three_quarters_of_the_test_images_are_2684():
     assert f"{accuracy_at_coverage(probs, labels, rank, 1):.3%}" == "56.943%"
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=20),
-    st.floats(0.01, 1),
-)
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=20), st.floats(0.01, 1))
 def test_accuracy_at_coverage_is_a_point_of_the_curve(rows, coverage):
     uncertainty = np.array([value for value, _ in rows])
     labels = np.array([int(wrong) for _, wrong in rows])
@@ -63,14 +60,11 @@ def test_ties_keep_the_order_of_the_rows():
     assert tensor.tolist() == expected
 
 
-def test_votes_stand_for_their_first_most_frequent_class():
+def test_votes_stand_for_their_first_most_frequent_class_and_torch_equals_numpy():
     votes = np.array([[6, 4], [2, 8], [5, 5], [7, 3]])
     theirs = accuracy_rejection_curve(PROBS, votes, UNCERTAINTY)
     ours = accuracy_rejection_curve(PROBS, [0, 1, 0, 0], UNCERTAINTY)
     assert theirs.equals(ours)
-
-
-def test_torch_equals_numpy():
     tensors = torch.from_numpy(PROBS), torch.from_numpy(LABELS), torch.from_numpy(UNCERTAINTY)
     assert accuracy_rejection_curve(*tensors).equals(accuracy_rejection_curve(PROBS, LABELS, UNCERTAINTY))
     assert type(accuracy_at_coverage(*tensors, 0.75)) is float

@@ -77,12 +77,8 @@ def test_prelu_is_torchs():
     ours, theirs = emenet.PReLU(5), nn.PReLU(5)
     with torch.no_grad():
         theirs.weight.copy_(ours.weight.uniform_(-0.5, 1.5, generator=generator()))
-    x, y = (torch.randn(2, 5, 3, 3, generator=generator()).requires_grad_() for _ in range(2))
-    torch.testing.assert_close(ours(x), theirs(y))
-    ours(x).square().sum().backward()
-    theirs(y).square().sum().backward()
-    torch.testing.assert_close(x.grad, y.grad)
-    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    x = torch.randn(2, 5, 3, 3, generator=generator())
+    torch.testing.assert_close(ours(x), theirs(x))
 
 
 def test_sound_is_averaged_over_time():
@@ -99,26 +95,13 @@ def test_sound_is_averaged_over_time():
 @given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 3), st.integers(1, 6), st.booleans())
 def test_every_copy_of_every_task_is_torchs_gru(seed, k, b, t, own):
     heads = TaskHeads(4, generators(range(seed, seed + k)), {"AU": 3, "EXPR": 2}, hidden=5).eval()
-    g = generator(seed)
-    x = torch.randn(k, *((2,) if own else ()), b, t, 4, generator=g, requires_grad=True)
+    x = torch.randn(k, *((2,) if own else ()), b, t, 4, generator=generator(seed))
     out = heads(x)
-    sum((v**2).sum() for v in out.values()).backward()
-    ours, x_grad = {n: p.grad.clone() for n, p in heads.named_parameters()}, x.grad.clone()
-    x.grad = None
-    total, grus = 0.0, [as_grus(heads, copy) for copy in range(k)]
     for copy in range(k):
-        for a, task in enumerate(heads.outputs):
-            h, _ = grus[copy][a](x[copy, a] if own else x[copy])
-            logits = h @ heads.weights[task][copy].detach() + heads.biases[task][copy].detach()
+        for a, (task, gru) in enumerate(zip(heads.outputs, as_grus(heads, copy), strict=True)):
+            h, _ = gru(x[copy, a] if own else x[copy])
+            logits = h @ heads.weights[task][copy] + heads.biases[task][copy]
             torch.testing.assert_close(out[task][copy], logits, atol=1e-5, rtol=1e-5)
-            total = total + (logits**2).sum()
-    total.backward()
-    torch.testing.assert_close(x_grad, x.grad, atol=1e-4, rtol=1e-4)
-    for copy in range(k):
-        for a, gru in enumerate(grus[copy]):
-            for name, theirs in (("weight_hh", gru.weight_hh_l0.grad.T), ("weight_ih", gru.weight_ih_l0.grad.T)):
-                torch.testing.assert_close(ours[name][copy, a], theirs, atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(ours["bias_hh"][copy, a, 0], gru.bias_hh_l0.grad, atol=1e-4, rtol=1e-4)
 
 
 def test_released_gru_runs_over_the_clips_of_a_batch():

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from uncertain_affect.losses.rock import multi_task_loss
 from uncertain_affect.models import rock
 from uncertain_affect.models.rock import Task, contexts, seventeen_tasks
 
@@ -50,11 +49,6 @@ def recurrence(n_tasks, input_size, hidden_size, dtype=torch.float64, **options)
     return model
 
 
-def padded(gru, x, lengths):
-    packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    return nn.utils.rnn.pad_packed_sequence(gru(packed)[0], batch_first=True, total_length=x.shape[1])[0]
-
-
 def test_the_seventeen_tasks_come_in_the_papers_order():
     tasks = seventeen_tasks("emotion", 4)
     assert [task.name for task in tasks[:6]] == ["emotion", "AU05", "AU17", "AU20", "AU25", "happy"]
@@ -75,30 +69,22 @@ def test_contexts_stay_within_the_dialogue():
         contexts(["a", "b", "a"], 2)
 
 
-# --- the recurrence ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own_input", [False, True])
 @pytest.mark.parametrize("hidden_size", [1, 3])
 @settings(max_examples=10)
 @given(data=st.data())
-def test_states_and_gradients_are_those_of_torch(own_input, hidden_size, data):
+def test_states_are_those_of_torch(own_input, hidden_size, data):
     n_tasks, n, n_steps = (data.draw(st.integers(1, 4)) for _ in range(3))
     lengths = torch.tensor(data.draw(st.lists(st.integers(1, n_steps), min_size=n, max_size=n)))
     model = recurrence(n_tasks, 5, hidden_size)
     x = normal(*([n_tasks] if own_input else []), n, n_steps, 5)
-    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    grus = as_grus(model)
-    states = model(ours, lengths)
-    reference = torch.stack([padded(g, theirs[i] if own_input else theirs, lengths) for i, g in enumerate(grus)])
-    close(states, reference, 1e-12)
-    weights = normal(*states.shape, seed=3)
-    (states * weights).sum().backward()
-    (reference * weights).sum().backward()
-    close(ours.grad, theirs.grad, 1e-12)
-    for name in PARAMETERS:
-        expected = [torch.stack([getattr(g, name + s).grad for s in ("_l0", "_l0_reverse")]) for g in grus]
-        close(getattr(model, name).grad, torch.stack(expected), 1e-11)
+    expected = []
+    for task, gru in enumerate(as_grus(model)):
+        own = x[task] if own_input else x
+        packed = nn.utils.rnn.pack_padded_sequence(own, lengths, batch_first=True, enforce_sorted=False)
+        states, _ = nn.utils.rnn.pad_packed_sequence(gru(packed)[0], batch_first=True, total_length=n_steps)
+        expected.append(states)
+    close(model(x, lengths), torch.stack(expected), 1e-12)
 
 
 def test_what_follows_the_end_is_never_read():
@@ -115,9 +101,9 @@ def test_what_follows_the_end_is_never_read():
 
 @pytest.mark.parametrize("hidden_size", [1, 3])
 def test_recurrent_dropout_masks_the_state_that_enters_the_gates(hidden_size):
-    """Against the recurrence written out for one direction, values and gradients."""
+    """Against the recurrence written out for one direction."""
     model = recurrence(2, 4, hidden_size, recurrent_dropout=0.5).train()
-    x = normal(5, 6, 4).requires_grad_()
+    x = normal(5, 6, 4)
     state = model.generator.get_state()
     ours = model(x)[..., :hidden_size]
     model.generator.set_state(state)
@@ -132,12 +118,7 @@ def test_recurrent_dropout_masks_the_state_that_enters_the_gates(hidden_size):
         z, new = torch.sigmoid(xz + hz), torch.tanh(xn + torch.sigmoid(xr + hr) * hn)
         h = (1 - z) * new + z * h
         expected.append(h)
-    expected = torch.stack(expected, 2)
-    close(ours, expected, 1e-12)
-    wanted, weights = (x, *(getattr(model, name) for name in PARAMETERS)), normal(*expected.shape, seed=3)
-    gradients = [torch.autograd.grad((states * weights).sum(), wanted) for states in (ours, expected)]
-    for g, reference in zip(*gradients, strict=True):
-        close(g, reference, 1e-11)
+    close(ours, torch.stack(expected, 2), 1e-12)
 
 
 def test_input_dropout_drops_the_same_features_at_all_steps():
@@ -182,9 +163,6 @@ def test_attention_worked_by_hand(attend, expected):
     torch.testing.assert_close(alpha, torch.tensor([[[0.75, 0.25, 0.0]]]))
     torch.testing.assert_close(v, torch.tensor([[expected]]))
     assert attention.output_size == 2
-
-
-# --- the networks -----------------------------------------------------------------------------------------
 
 
 def network(kind, tasks=None, seed=0, **options):
@@ -315,28 +293,6 @@ def test_overall_attention_worked_by_hand():
     words, turns = predicted.overall_attention()
     torch.testing.assert_close(words, torch.tensor([[[0.75, 0.25]]]))
     torch.testing.assert_close(turns, torch.tensor([[0.55, 0.45]]))
-
-
-@both_networks
-def test_a_word_in_the_past_is_learnt(kind):
-    g = generator(8)
-    tokens, label = torch.randint(2, 30, (120, 6), generator=g), torch.randint(2, (120,), generator=g)
-    tokens[torch.arange(120), torch.randint(6, (120,), generator=g)] = torch.where(label == 1, 29, 28)
-    context = contexts(["d"] * 120, 2)[1:]
-    # the class of a talkturn is told by the talkturn before it
-    targets = torch.stack([label[:-1], label[1:]], 1).float()
-    model = network(kind, [Task("emotion", "primary", 2), Task("next", "f", 2)], gru_dropout=0.05).train()
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.02)
-    losses = []
-    for _ in range(60):
-        predicted = model(tokens, context)
-        loss = multi_task_loss(predicted.values, predicted.logits, targets, torch.tensor([0.7, 0.3]), [True, True])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[0] == pytest.approx(math.log(2), abs=0.25)
-    assert losses[-1] < 0.25
 
 
 def test_bad_input_of_the_networks_is_named():

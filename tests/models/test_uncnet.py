@@ -34,16 +34,10 @@ def as_sequential(model, member=0):
     return nn.Sequential(*layers[:-2]).eval()
 
 
-# --- the network ------------------------------------------------------------------------------------------
-
-
-def test_one_copy_has_247_177_parameters():
+def test_parameters_are_247_177_a_copy_truncated_normals_with_biases_of_a_tenth():
     assert CLASSES[0] == "neutral" and len(CLASSES) == 9
     assert sum(p.numel() for p in network(1792).parameters()) == 247_177
     assert sum(p.numel() for p in network(1792, copies=2).parameters()) == 2 * 247_177
-
-
-def test_weights_start_as_truncated_normals_and_biases_at_a_tenth():
     model = network(1792)
     # cut at two standard deviations, a normal keeps sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) = .8796 of its own
     for weight, fan_in in zip(model.weights, (1792, 128, 128), strict=True):
@@ -82,9 +76,6 @@ def test_bad_settings_are_refused():
             UncNet(12, [generator()], dropout=dropout)
 
 
-# --- draw_kept --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.1, 0.2, 1 / 3, 0.5, 0.9])
 def test_the_rate_is_within_its_bound(dropout):
     n = 4_000_000
@@ -93,14 +84,7 @@ def test_the_rate_is_within_its_bound(dropout):
     assert abs(dropped - dropout) <= 8e-6 + 4 * math.sqrt(dropout * (1 - dropout) / n)
 
 
-def test_neighbouring_entries_are_independent():
-    # four entries share a 64-bit draw
-    kept = draw_kept((500_000, 4), 0.2, generator()).double()
-    correlation = torch.corrcoef(kept.T) - torch.eye(4)
-    assert correlation.abs().max() < 5 / math.sqrt(500_000)
-
-
-def test_four_entries_come_out_of_each_draw():
+def test_four_entries_are_the_quarters_of_each_draw():
     # trained networks are cached and recorded: the draws behind them must stay as they are
     g, reference = generator(), generator()
     kept = draw_kept((5, 128), 0.2, g)
@@ -119,9 +103,6 @@ def test_rows_drawn_together_or_apart_are_the_same(width):
     assert together.shape == (6, 5, width) and together.dtype == torch.bool
     assert torch.equal(together, apart)
     assert torch.equal(whole.get_state(), parts.get_state())
-
-
-# --- Monte Carlo dropout ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("masks", MASKS)

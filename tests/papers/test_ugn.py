@@ -62,12 +62,6 @@ def data():
     return made_up()
 
 
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def fold(data):
     return ugn.prepare(data, ugn.splits(data)[0], SMALL)
@@ -126,13 +120,8 @@ def test_a_corpus_is_loaded_by_name(data, monkeypatch):
 
 def test_emotions_are_present_where_two_annotators_chose_them():
     votes = [[8, 2, 0, 0, 0, 0, 0, 0, 0, 0], [9, 1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0, 3, 2, 4]]
-    expressions = dataclasses.replace(
-        faces(3),
-        votes=torch.tensor(votes),
-        split=np.array(["train", "test", "val"]),
-        groups=torch.tensor([4, 4, 2]),
-        left_out={"no face": 3},
-    )
+    known = {"split": np.array(["train", "test", "val"]), "groups": torch.tensor([4, 4, 2]), "left_out": {"no face": 3}}
+    expressions = dataclasses.replace(faces(3), votes=torch.tensor(votes), **known)
     units = ugn.emotions_as_units(expressions)
     assert units.au_names == ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
     assert units.labels.tolist() == [[1, 1, *[0] * 6], [1, *[0] * 7], [*[0] * 7, 1]]
@@ -300,7 +289,10 @@ def test_a_network_is_trained_once(fold, branches, empty_cache, monkeypatch):
             train(**other)
         assert calls == [label] * (1 + len(others))
 
-    def graphs(branches=branches, settings=ONE_EPOCH, methods=("UGN",), **options):
+    def train_branches(fold=fold, settings=ONE_EPOCH):
+        return ugn.train_branches(fold, settings)
+
+    def train_graphs(branches=branches, settings=ONE_EPOCH, methods=("UGN",), **options):
         return ugn.train_graphs(fold, branches, settings, methods, **options)
 
     monkeypatch.setattr(ugn, "fit_tensors", counted_fit)
@@ -309,16 +301,11 @@ def test_a_network_is_trained_once(fold, branches, empty_cache, monkeypatch):
     others = [{"settings": dataclasses.replace(ONE_EPOCH, **change)} for change in changes]
     others += [{"fold": fold._replace(**change)} for change in data]
     same = dataclasses.replace(ONE_EPOCH, lr=1.0, batch_size=1, n_samples=1, n_training_samples=1)
-    trained(
-        "branches",
-        lambda fold=fold, settings=ONE_EPOCH: ugn.train_branches(fold, settings),
-        others,
-        {"settings": same},
-    )
+    trained("branches", train_branches, others, {"settings": same})
     others = [{"methods": ("UGN-B",)}, {"methods": (CONSTANT,)}, {"shared_mask": True}, {"normalisation": "printed"}]
     others += [{"settings": dataclasses.replace(ONE_EPOCH, n_training_samples=2)}]
     others += [{"branches": ActionUnitBranches(fold.features.shape[1], 3, generators([5, 6]), width=6)}]
-    trained("graphs", graphs, others, {"settings": dataclasses.replace(ONE_EPOCH, n_samples=9)})
+    trained("graphs", train_graphs, others, {"settings": dataclasses.replace(ONE_EPOCH, n_samples=9)})
 
 
 def test_the_fits_have_their_settings_and_losses(fold, branches, empty_cache, monkeypatch):
@@ -379,9 +366,6 @@ def test_seeds_do_not_depend_on_which_others_run(fold, branches, graphs):
     agree(ugn.predict_branches(fold, own), ugn.predict_branches(fold, branches)[1:2], atol=1e-5)
     for method, predictions in ugn.predict_graphs(fold, ugn.train_graphs(fold, own, alone), alone).items():
         agree(predictions, together[method][1:2], atol=1e-4)
-
-
-# --- predictions ----------------------------------------------------------------------------------------------------
 
 
 def test_predictions_of_branches_are_theirs_and_all_aleatoric(fold, branches):

@@ -27,12 +27,6 @@ def data() -> Faces:
     return faces(x.numpy(), proportions, np.repeat(["train", "val", "test"], [50, 20, 20]), standardise=False)
 
 
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def networks(data):
     return {name: train(data, SMALL, name) for name in ("Baseline", "UncNet")}
@@ -41,9 +35,6 @@ def networks(data):
 @pytest.fixture(scope="module")
 def arms(data, networks):
     return predict(data, networks, SMALL)
-
-
-# --- settings and faces -----------------------------------------------------------------------------------
 
 
 def test_full_is_the_protocol_of_the_paper_and_quick_shrinks_its_work():
@@ -70,14 +61,8 @@ def test_faces_are_split_and_standardised_by_the_training_images_alone():
     assert scaled.features["train"].tolist() == [[-1, 0], [0, 0], [1, 0]]
     assert (scaled.features["val"].tolist(), scaled.features["test"].tolist()) == ([[49, 0]], [[3, 0]])
     assert all(t.dtype == torch.float32 for t in (*scaled.features.values(), *scaled.targets.values()))
-
-
-def test_a_split_without_images_is_refused():
     with pytest.raises(ValueError, match="no image is in the split 'test'"):
         faces(np.zeros((3, 2)), torch.full((3, 9), 1 / 9), np.array(["train", "val", "val"]), standardise=False)
-
-
-# --- training ---------------------------------------------------------------------------------------------
 
 
 def test_a_network_is_trained_once_with_minibatches_of_its_own(data, networks, empty_cache, monkeypatch):
@@ -127,9 +112,6 @@ def test_seeds_do_not_depend_on_which_others_run(data, networks, arms):
     for name, predictions in predict(data, own, alone).items():
         for ours, theirs in zip(dataclasses.astuple(arms[name]), dataclasses.astuple(predictions), strict=True):
             torch.testing.assert_close(ours[2], theirs[0], rtol=0, atol=1e-4)
-
-
-# --- the three arms ---------------------------------------------------------------------------------------
 
 
 def test_dropout_off_is_the_network_itself(data, networks, arms):

@@ -72,9 +72,6 @@ def watched(monkeypatch):
     return networks
 
 
-# --- what is tuned, and what comes out --------------------------------------------------------------------------
-
-
 def test_features_are_those_of_the_middle_of_all_images_in_evaluation_mode(watched):
     features, history = tuned()
     assert features.shape == (30, 16) and features.dtype == torch.float32
@@ -133,9 +130,6 @@ def test_the_seed_draws_the_weights_the_order_and_the_augmentation(watched, monk
     assert torch.equal(torch.get_rng_state(), state), "nothing should be drawn from the global generator"
 
 
-# --- the cache --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -179,9 +173,6 @@ def test_a_resumed_tuning_is_bit_for_bit_the_uninterrupted_one(epochs, tmp_path,
     assert not list((cache_dir() / "backbones").glob("*.checkpoint"))
 
 
-# --- the network to start from ----------------------------------------------------------------------------------
-
-
 def another(seed=7, **options):
     return ResNet(18, torch.Generator().manual_seed(seed), **{"width": 2, "in_channels": 1} | options)
 
@@ -206,7 +197,9 @@ def test_tuning_starts_from_the_given_network_without_its_head(watched):
     assert tuned(settings=STILL, start=another(in_channels=3)).features.shape == (30, 16)
 
 
-def test_a_network_of_other_settings_is_refused():
+def test_no_training_image_and_a_network_of_other_settings_are_refused():
+    with pytest.raises(ValueError, match="my stage: there is no training image"):
+        tuned(rows=ROWS[:0], label="my stage")
     for depth, width in ((18, 3), (50, 2)):
         with pytest.raises(ValueError, match=f"the start is no ResNet of depth {depth} and width {width}"):
             tuned(settings=dataclasses.replace(STILL, depth=depth, width=width), start=another())

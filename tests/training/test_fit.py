@@ -38,9 +38,6 @@ def parameters(model, member=0):
     return torch.cat([p.detach()[member].flatten() for p in model.parameters()])
 
 
-# --- side by side -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own_data", [False, True])
 def test_copies_side_by_side_are_copies_trained_one_after_another(own_data):
     seeds = [3, 0, 7]
@@ -104,9 +101,6 @@ def test_losses_are_means_over_all_examples():
         torch.testing.assert_close(evaluate(model, soft_label_cross_entropy, over, batch_size=7), expected)
 
 
-# --- when to stop, and where ------------------------------------------------------------------------------
-
-
 def scripted(values):
     """A loss whose validation part follows a script, (epochs, S), whatever the network predicts."""
     values = iter(torch.as_tensor(values, dtype=torch.float64))
@@ -153,9 +147,6 @@ def test_a_loss_that_is_not_a_number_ends_training(is_val, value, message, tmp_p
     with pytest.raises(FloatingPointError, match=f"my fit: the {message} in epoch 3"):
         fitted([0, 1], loss, checkpoint=tmp_path / "fit", label="my fit")
     assert len(torch.load(tmp_path / "fit", weights_only=True)["history"]["val"]) == 2
-
-
-# --- interruption -----------------------------------------------------------------------------------------
 
 
 class Epochs:
@@ -250,9 +241,6 @@ def test_generators_repeat_and_their_streams_are_unrelated():
     assert correlation.abs().max() < 5 / n**0.5
 
 
-# --- any network on any data --------------------------------------------------------------------------------
-
-
 def test_minibatches_pass_over_small_sets_until_an_epoch_is_full():
     rows = [torch.tensor([5, 7, 9]), torch.arange(20, 28)]
     epoch = minibatches(rows, generators([0, 1]), 3, length=8)
@@ -274,13 +262,10 @@ def line(steps, **options):
     return model.weight.item(), history
 
 
-def test_without_validation_the_last_epoch_is_kept():
+def test_the_best_epoch_is_kept_or_the_last_if_asked_or_without_validation():
     weight, history = line(4)
     assert weight == -4 and history.best_epoch == [4] and history.val == []
     assert history.train == [[0.0], [-1.0], [-2.0], [-3.0]]
-
-
-def test_the_best_epoch_is_kept_or_the_last_if_asked():
     values = iter([3.0, 1.0, 2.0] * 2)
     options = {"validate": lambda: torch.tensor(next(values))}
     weight, history = line(3, **options)

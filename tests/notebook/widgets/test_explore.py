@@ -48,6 +48,7 @@ def test_the_picture_follows_the_controls():
     assert picture(box).startswith(PNG)
     assert picture(box) != first
     assert text(box) == ""
+    assert plt.get_fignums() == []
 
 
 def test_an_error_is_shown_in_place_of_text_and_picture():
@@ -62,13 +63,6 @@ def test_an_error_is_shown_in_place_of_text_and_picture():
     assert picture(drawn) is None
     height.value = 1
     assert (text(drawn), picture(drawn)) == ("", first)
-
-
-def test_nothing_is_kept_from_one_box_to_the_next():
-    first = explore(bar, height=IntSlider(1, 0, 10))
-    first.children[0].children[0].value = 3
-    assert picture(explore(bar, height=IntSlider(1, 0, 10))) != picture(first)
-    assert plt.get_fignums() == []
 
 
 def test_a_still_picture_has_its_alternative_text():

@@ -68,6 +68,7 @@ def test_ece_mce_and_curve_by_hand():
     # five each: .6 four times and .9, of which 3 and 1 are correct; .9 five times, of which 2 are
     ece, mce, _ = errors(confidence, correct, 2, "equal count")
     assert (ece, mce) == pytest.approx((0.5 * 0.14 + 0.5 * 0.5, 0.5))
+    assert set(np.bincount(calibration_bench.bins(RNG.random(60), 7, "equal count"))) == {8, 9}
 
 
 @given(st.integers(1, 30), st.integers(0, 1000))
@@ -78,11 +79,6 @@ def test_even_bins_give_the_error_of_the_metrics(n_bins, seed):
     ece, mce, _ = errors(confidence, correct, n_bins)
     assert ece == pytest.approx(metrics.expected_calibration_error(p, labels, n_bins))
     assert mce == pytest.approx(metrics.maximum_calibration_error(p, labels, n_bins))
-
-
-def test_equal_count_bins_hold_as_many_each():
-    bin_of = calibration_bench.bins(RNG.random(60), 7, "equal count")
-    assert set(np.bincount(bin_of)) == {8, 9}
 
 
 @given(st.floats(0.2, 5), st.integers(0, 100))
@@ -100,9 +96,7 @@ def test_the_bench_draws_what_the_metrics_say():
     kinds = ("expected", "maximum", "static", "adaptive", "thresholded_adaptive")
     expected = [100 * getattr(metrics, f"{kind}_calibration_error")(p, votes, 5) for kind in kinds]
     assert widths(bars) == pytest.approx(expected)
-
-
-def test_luck_is_less_with_more_votes():
+    # luck is less with more votes
     one = calibration_bench.panel(PROBS, np.eye(3)[PROBS.argmax(1)]).axes[1].lines[0].get_xdata()
     ten = calibration_bench.panel(PROBS, 10 * np.eye(3)[PROBS.argmax(1)]).axes[1].lines[0].get_xdata()
     assert (np.array(ten) < np.array(one)).all()

@@ -23,11 +23,7 @@ SIZES = {"train": 300, "val": 80, "test": 60}
 SAMPLES = {"softmax": 1, "temperature scaling": 1, "MC dropout": 7, "Laplace": 7, "deep ensemble": 2, "student 1": 1,
            "students 1": 2, "student 2": 1, "students 2": 2, "evidential": 7}  # fmt: skip
 PEOPLE = {"train": torch.arange(300) % 4, "val": torch.arange(80) % 4}
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def small_task(shape=(1, 4), own=False, **options):
@@ -45,15 +41,16 @@ def small_settings(**options):
     return across.AcrossSettings(**{"seeds": (0, 1, 2)} | small | options)
 
 
+def predict(task, method, **options):
+    return across.predict_all(task, small_settings(**options), methods=[method])[method]
+
+
 def test_the_profiles_differ_in_size():
     quick, full = across.settings("quick", 7), across.settings("full", 7)
     assert quick.seeds == (7, 8, 9, 10, 11) == full.seeds[:5] and len(full.seeds) == 20
     assert (full.hidden, full.n_samples) == ((128, 128), 100)
     with pytest.raises(ValueError, match='PROFILE must be "quick" or "full"'):
         across.settings("fast")
-
-
-# --- all methods ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -78,17 +75,14 @@ def test_every_method_predicts_every_input(shape, own):
     ("method", "shape", "options"), [("UGN", (3, 2), {"units": True}), ("PEN", (2, 3), {"person": PEOPLE})]
 )
 def test_graphs_and_experts_predict_the_tasks_that_they_fit(method, shape, options):
-    p = across.predict_all(small_task(shape, **options), small_settings(), methods=[method])[method].probs["test"]
+    p = predict(small_task(shape, **options), method).probs["test"]
     assert p.shape == (3, 7, 60, *shape) and (p.sum(-1) - 1).abs().max() < 1e-6
     assert not across.predict_all(small_task(), small_settings(), methods=[method])
 
 
 def test_a_seed_predicts_the_same_alone_and_among_others():
     task = small_task()
-    among, alone = (
-        across.predict_all(task, small_settings(seeds=seeds), methods=["deep ensemble"])["deep ensemble"]
-        for seeds in ((0, 1, 2), (0,))
-    )
+    among, alone = (predict(task, "deep ensemble", seeds=seeds) for seeds in ((0, 1, 2), (0,)))
     # all copies rest together, so what is the same is what so few epochs leave
     torch.testing.assert_close(alone.probs["test"][0], among.probs["test"][0], rtol=0, atol=1e-5)
 
@@ -98,8 +92,7 @@ def test_an_epoch_passes_several_times_over_a_small_training_set():
     inputs, targets = ({**part, "train": torch.cat([part["train"]] * 2)} for part in (task.inputs, task.targets))
     twice = dataclasses.replace(task, inputs=inputs, targets=targets)
     first, second, once = (
-        across.predict_all(t, small_settings(least=n), methods=["softmax"])["softmax"].probs["test"]
-        for t, n in ((task, 301), (twice, 0), (task, 0))
+        predict(t, "softmax", least=n).probs["test"] for t, n in ((task, 301), (twice, 0), (task, 0))
     )
     assert torch.equal(first, second) and not torch.equal(first, once)
 
@@ -129,9 +122,6 @@ def test_graphs_are_trained_as_long_as_all_others(monkeypatch):
     _, seconds = methods._graphs(small_task((3, 2), units=True), small_settings(max_epochs=7, patience=2), "cpu")
     assert [(s.max_epochs, s.patience, s.seeds, s.n_samples) for s in trained] == [(7, 2, (0, 1, 2), 7)] * 2
     assert seconds == 3
-
-
-# --- each of them ---------------------------------------------------------------------------------------------
 
 
 def test_experts_are_sampled_as_often_as_their_gate_weighs():
@@ -238,9 +228,6 @@ def test_what_is_no_prediction_is_refused(predict, message):
             across.own_predictions(predict, small_task(**task))
 
 
-# --- measures -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own", [False, True])
 def test_measures_are_those_of_each_seed(own):
     task = small_task((2, 3), own)
@@ -263,11 +250,8 @@ def test_each_question_is_a_case_of_its_own(own):
     assert torch.equal(cases.target, votes.reshape(120, 3)) and torch.equal(cases.truth, cases.target)
     assert torch.equal(cases.clusters, task.clusters.repeat_interleave(2))
     assert torch.equal(cases.group, group[1].repeat_interleave(2))
-    assert (
-        dataclasses.replace(task, truth=None).cases().group
-        is None
-        is dataclasses.replace(task, truth=None).cases().truth
-    )
+    cases = dataclasses.replace(task, truth=None).cases()
+    assert cases.group is None and cases.truth is None
 
 
 def test_only_differences_that_hold_all_together_are_decided():
@@ -332,19 +316,16 @@ def test_conditions_are_compared_by_the_predictions_of_all_methods(monkeypatch):
     assert growing[0.01]["deep ensemble"].shape == (3, 3, 60)
 
 
-# --- tasks ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("own", [False, True])
 def test_a_smaller_part_lies_within_a_larger_one(own):
-    task, settings = small_task(own=own), small_settings()
-    parts = [tasks.part_of(task, fraction, settings) for fraction in (0.05, 0.5)]
+    task = small_task(own=own)
+    parts = [tasks.part_of(task, fraction, small_settings()) for fraction in (0.05, 0.5)]
     for seed in range(3):
         small, large = ({tuple(row) for row in part.inputs["train"][seed].tolist()} for part in parts)
         assert len(small) == 15 and len(large) == 150 and small < large
-    predictions = across.predict_all(parts[0], settings, methods=["deep ensemble"])
-    assert predictions["deep ensemble"].probs["test"].shape == (3, 2, 60, 1, 4)
-    assert across.measured(parts[0], predictions)["deep ensemble"]["NLL"].shape == (3, 1 if own else 15)
+    predictions = predict(parts[0], "deep ensemble")
+    assert predictions.probs["test"].shape == (3, 2, 60, 1, 4)
+    assert across.measured(parts[0], {"": predictions})[""]["NLL"].shape == (3, 1 if own else 15)
 
 
 def test_a_part_of_the_training_examples_keeps_who_is_seen():
@@ -353,7 +334,7 @@ def test_a_part_of_the_training_examples_keeps_who_is_seen():
     for seed in range(3):
         rows = [(task.inputs["train"] == x).all(1).nonzero().item() for x in part.inputs["train"][seed]]
         assert part.person["train"][seed].tolist() == task.person["train"][rows].tolist()
-    assert across.predict_all(part, small_settings(), methods=["PEN"])["PEN"].probs["test"].shape == (3, 7, 60, 2, 3)
+    assert predict(part, "PEN").probs["test"].shape == (3, 7, 60, 2, 3)
 
 
 def test_components_are_those_of_training_and_have_its_scale():
@@ -371,9 +352,6 @@ def test_an_unknown_corpus_is_refused():
         across.load("bp4d", "quick", small_settings())
     with pytest.raises(ValueError, match="'iemocap': predictions are evaluated on simulated, ferplus and meld"):
         across.known("iemocap")
-
-
-# --- predictions made elsewhere -------------------------------------------------------------------------------
 
 
 def small_world(truth=True):

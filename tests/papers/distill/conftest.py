@@ -32,9 +32,3 @@ def released(data):
 @pytest.fixture(scope="package")
 def start():
     return distill.starting_trunk(TUNING, 32)
-
-
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    return tmp_path

@@ -28,13 +28,10 @@ def test_members_train_side_by_side_as_they_do_alone(data, arms, empty_cache):
             torch.testing.assert_close(p[group.balanced == together.balanced], q, atol=1e-4, rtol=1e-3)
 
 
-def test_arms_part_only_when_a_weight_moves(arms):
+def test_weights_follow_algorithm_1_as_printed_or_as_released_and_arms_part_when_one_moves(arms, teachers, released):
     without, with_ = arms
     torch.testing.assert_close(without.performance[:, 0], with_.performance[:, 0])
     assert (without.weights == 0.25).all()  # three tasks, and landmarks, which are off and counted
-
-
-def test_weights_follow_algorithm_1_as_printed_or_as_released(teachers, released):
     for generation in (teachers, released):
         for performance, trace in zip(generation.performance, generation.weights, strict=True):
             expected = losses.balancing_trace(performance, n_auxiliary=1, released=generation is released)

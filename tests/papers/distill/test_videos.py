@@ -44,6 +44,8 @@ def test_ferplus_differs_between_profiles_in_seeds_alone_but_on_a_gpu():
 def test_frames_are_split_by_task_and_tuning_videos_train_nothing(data):
     tuning = names(data, data.rows("tune"))
     assert len(tuning) == 2 and not tuning & (names(data, data.rows("train")) | names(data, data.union))
+    # each task has one at least
+    assert all(mask.any() for mask in split(corpus(), dataclasses.replace(SMALL, tuning_share=0.01)).tune.values())
     for first, task in enumerate(TASKS):
         here = {f"v{i}" for i in range(first, first + 7)}
         assert names(data, data.train[task].nonzero()) == here - tuning
@@ -54,9 +56,7 @@ def test_frames_are_split_by_task_and_tuning_videos_train_nothing(data):
     assert data.outputs == {"AU": 12, "EXPR": 7, "VA": 40}
     assert data.names["AU"][2] == "AU4" and data.names["EXPR"][6] == "Surprise"
     torch.testing.assert_close(data.weights["AU"], losses.positive_weights(corpus().au[data.train["AU"]]))
-
-
-def test_clips_run_through_one_video_in_order_of_time(data):
+    # clips run through one video in order of time
     for clips in (*data.clips.values(), data.union):
         assert (corpus().time[clips].diff(dim=1) == 1).all()
         assert all(len(names(data, clip)) == 1 for clip in clips)
@@ -75,10 +75,6 @@ def test_frames_with_a_missing_part_are_left_out_and_the_clip_goes_on_after_them
     assert not data.train["AU"][gap].any() and torch.equal(data.train["AU"][~gap], whole.train["AU"][~gap])
     assert "v4" in names(whole, whole.clips["VA"]) and "v4" not in names(data, data.clips["VA"])
     assert torch.equal(data.union, whole.union)
-
-
-def test_each_task_has_a_video_that_tunes_it():
-    assert all(mask.any() for mask in split(corpus(), dataclasses.replace(SMALL, tuning_share=0.01)).tune.values())
 
 
 def test_what_cannot_be_split_says_why():

@@ -60,9 +60,3 @@ def adapted(data, drawn, source):
 @pytest.fixture(scope="session")
 def predictions(data, source, adapted):
     return pen.predict(data, source, adapted)
-
-
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    return tmp_path

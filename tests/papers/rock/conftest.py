@@ -13,12 +13,6 @@ from uncertain_affect.papers import rock
 ROCK, NONE, FLAT = rock.Cell("rock", 256, "aphf"), rock.Cell("rock", 256, ""), rock.Cell("flat", 256, "ap")
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture(scope="session")
 def settings():
     sizes = dict(pri_gru={256: 4, 1: 1}, total=5, embedding_size=6, word_gru=3, attention=4, max_words=10)

@@ -49,16 +49,13 @@ def test_choosing_is_on_development_data_and_seeds_are_shared():
     assert rock.common(found, "u", ROCK, NONE) == [[], []]
 
 
-def test_the_papers_bootstrap_by_hand():
+def test_the_papers_bootstrap_by_hand_and_as_a_plain_loop():
     rng = np.random.default_rng(0)
     assert set(tuning_bootstrap([0.5], [0.2], 10, rng)) == {0.2}
     # of two trials the better is among two draws in three of four cases
     drawn = tuning_bootstrap([0.1, 0.9], [7.0, 3.0], 40_000, rng)
     assert set(drawn) == {3.0, 7.0}
     assert (drawn == 3.0).mean() == pytest.approx(0.75, abs=0.01)
-
-
-def test_the_papers_bootstrap_is_a_plain_loop():
     dev, test = np.array([0.2, 0.7, 0.7, 0.1, 0.5]), np.arange(5.0)
     fast = tuning_bootstrap(dev, test, 300, np.random.default_rng(3))
     draws = np.random.default_rng(3).integers(5, size=(300, 5))

@@ -165,24 +165,18 @@ def test_delays_answer_another_speaker_after_silence():
     np.testing.assert_array_equal(monah.delays_ms(speaker, start, end), expected)
 
 
-def test_delays_of_200_ms_are_told_wherever_they_lie():
-    """1.2 − 1 is less than .2 in binary: differences of times must not lose the boundary."""
+def test_delays_of_200_ms_are_told_wherever_they_lie_and_equal_rates_have_no_spread():
+    """1.2 − 1 is less than .2 in binary: differences of times lose neither the boundary nor that they are equal."""
     start = np.arange(1, 5000) * 1.2
     turns = Talkturns(np.resize(["a", "b"], len(start)), start, start + 1, ["yes"] * len(start))
     assert (1.2 - 1 < 0.2) and len(turns) == 4999
     sentences = narrate(turns, NOUNS)
     assert sentences[1::2] == ["after two hundred milliseconds the man said yes."] * 2499
     assert sentences[2::2] == ["after two hundred milliseconds the woman said yes."] * 2499
-
-
-def test_turns_of_one_length_and_count_have_no_spread():
     start = np.arange(50) * 1.1
     turns = Talkturns(["a"] * 50, start, start + 0.7, ["well then"] * 49 + ["well"])
     assert len(np.unique(turns.end - turns.start)) > 1  # in binary
     assert narrate(turns, NOUNS)[-1] == "the woman said well."
-
-
-# --- z-scores -----------------------------------------------------------------------------------------------
 
 
 def z_by_loop(values, speaker, zero_filled):
@@ -197,19 +191,21 @@ def z_by_loop(values, speaker, zero_filled):
     return z
 
 
-def test_z_by_hand():
+def test_z_by_hand_and_far_from_zero():
     values = [100.0, 7.0, 120.0, np.nan, 150.0, 110.0, 8.0, 8.5]
     speaker = ["a", "b", "a", "a", "a", "a", "b", "b"]
     # a: 100, 120 give m = 110, s = √200, z(150) = 40/√200; then m = 370/3, s² = 1900/3, z(110) = −(40/3)/√(1900/3)
     # b: 7, 8 give m = 7.5, s = √.5, z(8.5) = √2
     expected = [np.nan] * 4 + [40 / 200**0.5, -(40 / 3) / (1900 / 3) ** 0.5, np.nan, 2**0.5]
     np.testing.assert_allclose(z_against_earlier(values, speaker), expected, rtol=1e-14)
-
-
-def test_z_is_undefined_without_spread():
+    # undefined without spread
     z = z_against_earlier([0.1, 0.1, 0.1, 0.7, 0.1], ["a"] * 5)
     assert np.isnan(z[:4]).all() and z[4] == pytest.approx(-0.15 / 0.3)
     assert np.isnan(z_against_earlier([np.nan] * 3, [1, 1, 2])).all()
+    # far from zero it keeps its digits
+    values = 1e9 + np.random.default_rng(0).normal(size=2000)
+    expected = z_by_loop(values, ["a"] * 2000, zero_filled=False)
+    np.testing.assert_allclose(z_against_earlier(values, ["a"] * 2000), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("zero_filled", [False, True])
@@ -227,12 +223,6 @@ def test_z_equals_a_loop(zero_filled, seed):
         np.testing.assert_array_equal(alone, z[:, k])
 
 
-def test_z_keeps_its_digits_far_from_zero():
-    values = 1e9 + np.random.default_rng(0).normal(size=2000)
-    expected = z_by_loop(values, ["a"] * 2000, zero_filled=False)
-    np.testing.assert_allclose(z_against_earlier(values, ["a"] * 2000), expected, rtol=1e-6, atol=1e-6)
-
-
 def test_the_released_form_counts_later_turns_as_zeros():
     # Rates 100, 120, then 150 words a minute.
     # Fixed: m = 110, s = 14.14, z = 2.83. Released: of (100, 120, 0) m = 73.3, s = 64.3, z = 1.19; with one turn
@@ -246,9 +236,6 @@ def test_the_released_form_counts_later_turns_as_zeros():
 
     assert third(zero_filled=False) == ["the woman very quickly"] * 3
     assert third(zero_filled=True) == ["the woman quickly", "the woman quickly", "the woman very quickly"]
-
-
-# --- properties ---------------------------------------------------------------------------------------------
 
 
 def recording(generator, n, n_speakers=3):

@@ -37,12 +37,12 @@ class Toy:
 
 
 @pytest.fixture
-def toy(cache, emotion, settings, monkeypatch):
+def toy(empty_cache, emotion, settings, monkeypatch):
     """A search of toys, from the cache of a name, by a toy of one's own where one is given."""
 
     def search(n_trials=8, seed=3, toy=None, cache_name="toys", **more):
         monkeypatch.setattr(searches, "train", toy or Toy())
-        monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(cache / cache_name))
+        monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(empty_cache / cache_name))
         return searches.search(emotion, ROCK, dataclasses.replace(settings, n_trials=n_trials), seed, **more)
 
     return search
@@ -89,11 +89,11 @@ def test_a_search_goes_on_where_it_was_interrupted(toy):
     assert not set(toy(seed=4).trials) & set(whole.trials)
 
 
-def test_a_damaged_trial_is_made_again_and_stops_where_it_did(toy, cache):
+def test_a_damaged_trial_is_made_again_and_stops_where_it_did(toy, empty_cache):
     whole = toy()
     first_stopped = int(whole.table["stopped"].argmax())
     for index in {0, first_stopped}:
-        (file,) = cache.glob(f"toys/rock/*/trials/{index:03}/test.npy")
+        (file,) = empty_cache.glob(f"toys/rock/*/trials/{index:03}/test.npy")
         file.write_bytes(file.read_bytes()[:-1] + b"\1")
         again = Toy()
         with pytest.warns(UserWarning, match="is damaged .* and is built anew"):
@@ -111,7 +111,7 @@ def test_nothing_is_trained_after_the_deadline(toy):
     assert late.trained == []
 
 
-def test_a_budget_leaves_out_what_it_does_not_reach(emotion, settings, cache):
+def test_a_budget_leaves_out_what_it_does_not_reach(emotion, settings, empty_cache):
     searches.search(emotion, NONE, settings, 0)
     found = rock.search_all([(emotion, cell, 0) for cell in (NONE, ROCK)], settings, budget_s=-1)
     assert list(found) == [(emotion.name, NONE, 0)]
@@ -127,10 +127,10 @@ def test_cells_that_differ_have_searches_of_their_own(emotion, valence, settings
 
 
 @pytest.mark.slow
-def test_the_number_of_workers_changes_nothing(emotion, valence, settings, cache, monkeypatch):
+def test_the_number_of_workers_changes_nothing(emotion, valence, settings, empty_cache, monkeypatch):
     jobs = [(p, cell, seed) for p in (emotion, valence) for cell in (ROCK, NONE) for seed in settings.seeds]
     one = rock.search_all(jobs, settings)
-    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(cache / "other"))
+    monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(empty_cache / "other"))
     with parallel.local(2) as client, parallel.environment(UNCERTAIN_AFFECT_SCHEDULER=client.scheduler.address):
         two = rock.search_all(jobs, settings)
     assert list(one) == list(two) == [(p.name, cell, seed) for p, cell, seed in jobs]
@@ -145,7 +145,7 @@ def test_the_cheapest_cells_of_five_seeds_come_first(emotion):
     assert order == [(c, i) for block in (range(5), range(5, 7)) for c in (cells[1], cells[2], cells[0]) for i in block]
 
 
-def test_the_best_trial_is_chosen_and_its_network_can_be_had_again(emotion, settings, cache):
+def test_the_best_trial_is_chosen_and_its_network_can_be_had_again(emotion, settings, empty_cache):
     found = searches.search(emotion, ROCK, settings, 0)
     assert list(found.table.index) == [0, 1]
     assert found.best == found.table["dev"].to_numpy().argmax()

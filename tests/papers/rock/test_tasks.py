@@ -76,9 +76,7 @@ def test_history_and_future_are_labels_of_the_primary_task():
     assert second[1:5].tolist() == [1, 1, 1, 1]  # one turn ago, and nothing before it
     assert second[5:9].tolist() == [3, 4, 4, 4]
     assert np.isnan(rock.targets(corpus, "iemocap", "valence", leak=False).values[0, 1:5]).all()
-
-
-def test_timing_is_a_family_where_a_corpus_has_it():
+    # timing is a family where a corpus has it
     timing = {name: torch.arange(12.0) for name in ("rate", "duration", "delay")}
     found = rock.targets(tiny(auxiliary=timing), "meld", "emotion")
     assert [task.family for task in found.tasks] == ["primary", *"ttthhhhffff"]
@@ -95,13 +93,10 @@ def test_bad_targets():
         rock.targets(tiny(auxiliary=missing), "iemocap", "valence")
 
 
-def test_narratives_stand_in_the_rows_of_their_turns(forms):
+def test_which_tasks_there_are_and_that_narratives_stand_in_the_rows_of_their_turns(forms):
     corpus = forms["iemocap"]
     for story, words in zip(rock.narratives(corpus, "iemocap"), corpus.turns.tolist(), strict=True):
         assert story.endswith(f"said {words.lower()}")
-
-
-def test_which_tasks_there_are(forms):
     names = [f"IEMOCAP {target}" for target in ("emotion", "valence", "activation", "dominance")]
     names += [f"SEMAINE {target}" for target in ("activation", "intensity", "power", "valence")]
     assert [name for *_, name in rock.problems(forms)] == names
@@ -124,9 +119,8 @@ def test_published_vectors_are_taken_where_they_lie(tmp_path, forms, settings):
 
 @pytest.mark.data
 def test_meld_has_timing_history_and_future(data_root):
-    p = rock.problem(
-        rock.load("meld", "full", 0, data_root)["meld"], "meld", "emotion", rock.settings("full", 0, "cpu")
-    )
+    meld = rock.load("meld", "full", 0, data_root)["meld"]
+    p = rock.problem(meld, "meld", "emotion", rock.settings("full", 0, "cpu"))
     assert p.families == "thf"
     assert {split: len(rows) for split, rows in p.rows.items()} == {"train": 8245, "val": 897, "test": 2211}
     assert len(p.tasks) == 12

@@ -16,14 +16,11 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_words_are_numbered_by_frequency():
+def test_words_are_numbered_by_frequency_and_texts_encoded():
     # "no", "said" and "the" come three times, "woman" twice, the others once
     words = ["no", "said", "the", "woman", "dont", "man", "sadly", "why"]
     assert build_vocabulary(TEXTS) == build_vocabulary(reversed(TEXTS)) == {w: i for i, w in enumerate(words, 2)}
     assert list(build_vocabulary(TEXTS, min_count=3)) == ["no", "said", "the"]
-
-
-def test_encoding():
     numbers = encode(["The man said no.", "No?", "..."], VOCABULARY)
     assert numbers.tolist() == [[2, UNKNOWN, 4, 5], [5, *[PADDING] * 3], [PADDING] * 4]
     assert numbers.dtype == torch.int64
