@@ -18,27 +18,21 @@ from uncertain_affect.models.uncnet import UncNet, draw_kept, mc_uncertainty
 from uncertain_affect.training.fit import fit_tensors, generators
 
 FLOAT32 = 1e-5  # what is computed in float32 in another order
+ENCODERS = "HAN-ROCK's 16 auxiliary encoders, forward and backward: L = 18, D = 256, H = 1"
 
 
 def works() -> list[Work]:
     return [
-        Work(
-            "MC dropout, T = 100, D = 1,792, one mask a network",
-            3579,
-            "examples",
-            lambda n: mc_dropout(n, "per_network"),
+        *(
+            Work(
+                f"MC dropout, T = 100, D = 1,792, {each}", 3579, "examples", lambda n, masks=masks: mc_dropout(n, masks)
+            )
+            for masks, each in (("per_network", "one mask a network"), ("per_input", "a mask an input"))
         ),
-        Work("MC dropout, T = 100, D = 1,792, a mask an input", 3579, "examples", lambda n: mc_dropout(n, "per_input")),
         Work("Training 20 seeds of a perceptron, D = 900, batches of 90", 18_000, "examples", training),
         Work("UGN, two layers: 12 nodes, d = 512, S = 20", 512, "examples", graph_network),
         Work("UGN, one layer: 12 nodes, d = 512, S = 1, width 64", 512, "examples", graph_layer),
-        Work(
-            "HAN-ROCK's 16 auxiliary encoders, forward and backward: L = 18, D = 256, H = 1",
-            64,
-            "sequences",
-            auxiliary_encoders,
-            growth=(64, 6400),
-        ),
+        Work(ENCODERS, 64, "sequences", auxiliary_encoders, growth=(64, 6400)),
         Work("Training step of 20 x 3 GRU heads: T = 16, D = 128, H = 32", 5, "clips", task_heads, growth=(5, 500)),
     ]
 
@@ -110,25 +104,28 @@ def mc_dropout(n: int, masks: str, n_features: int = 1792, n_samples: int = 100)
             kept = draw_kept((n, n_samples, sum(widths)), model.dropout, draws).transpose(0, 1).split(widths, -1)
         return by_us, run.with_masks(kept)
 
-    def plain() -> _Passes:
-        return _Passes(as_layers(model).train(), x, n_samples)
+    def plain(layers: nn.Module) -> nn.Module:
+        return layers.train()
 
-    def baal() -> _Passes:
+    def baal(layers: nn.Module) -> nn.Module:
         from baal.bayesian.dropout import MCDropoutModule
 
-        return _Passes(MCDropoutModule(as_layers(model)).eval(), x, n_samples)
+        return MCDropoutModule(layers).eval()
 
-    def baal_caching() -> _Passes:
+    def baal_caching(layers: nn.Module) -> nn.Module:
         from baal.bayesian.caching_utils import MCCachingModule
         from baal.bayesian.dropout import MCDropoutModule
 
-        return _Passes(MCCachingModule(MCDropoutModule(as_layers(model))).eval(), x, n_samples)
+        return MCCachingModule(MCDropoutModule(layers)).eval()
 
-    def torch_uncertainty() -> _Passes:
+    def torch_uncertainty(layers: nn.Module) -> nn.Module:
         from torch_uncertainty.methods import mc_dropout
 
         # its loop over passes is the same as of the others; on the batch it would copy the inputs T times
-        return _Passes(mc_dropout(as_layers(model), num_estimators=1, on_batch=False).eval(), x, n_samples)
+        return mc_dropout(layers, num_estimators=1, on_batch=False).eval()
+
+    def passes(dropping: Callable[[nn.Module], nn.Module]) -> Callable[[], _Passes]:
+        return lambda: _Passes(dropping(as_layers(model)), x, n_samples)
 
     per_network = masks == "per_network"
     reason = (
@@ -137,8 +134,8 @@ def mc_dropout(n: int, masks: str, n_features: int = 1792, n_samples: int = 100)
         else "a mask for every input, unit and pass has to be drawn and multiplied, and no product can be shared"
     )
     peers = [
-        Peer(name, start, target=target, reason=reason, tolerance=FLOAT32, outputs=on_our_masks)
-        for name, start, target in (
+        Peer(name, passes(dropping), target=target, reason=reason, tolerance=FLOAT32, outputs=on_our_masks)
+        for name, dropping, target in (
             ("T passes of nn.Dropout", plain, 10 if per_network else 1.5),
             ("Baal's MCDropoutModule", baal, 10 if per_network else None),
             ("Baal's MCCachingModule", baal_caching, 3 if per_network else None),
@@ -244,12 +241,8 @@ def graph_network(n: int, n_au: int = 12, n_features: int = 512, n_samples: int 
         tolerance=FLOAT32,
     )
     width, nodes = model.width, n * n_au
-    products = (
-        (1, nodes, n_features, width + 4, 1),
-        (n, n_samples * n_au, n_au, width, 1),
-        (1, n_samples * nodes, width, n_au + 4, 1),
-    )
-    return Task(ours, [peer], matrix_products(*products))
+    first, second = (1, nodes, n_features, width + 4, 1), (1, n_samples * nodes, width, n_au + 4, 1)
+    return Task(ours, [peer], matrix_products(first, (n, n_samples * n_au, n_au, width, 1), second))
 
 
 def graph_layer(n: int, n_au: int = 12, n_features: int = 512, width: int = 64) -> Task:
@@ -311,13 +304,9 @@ def auxiliary_encoders(n: int, n_steps: int = 18, n_features: int = 256, n_units
         tolerance=FLOAT32,
     )
     gates, rows = 2 * n_tasks * 3 * n_units, n * n_steps
-    products = (
-        (1, gates, n_features, rows, 1),
-        (1, gates, rows, n_features, 1),
-        (1, rows, gates, n_features, 1),
-        (2 * n_tasks, 3 * n_units, n_units, n, 2 * n_steps),
-    )
-    return Task(lambda: passes(together, together), [peer], matrix_products(*products))
+    products = (1, gates, n_features, rows, 1), (1, gates, rows, n_features, 1), (1, rows, gates, n_features, 1)
+    steps = 2 * n_tasks, 3 * n_units, n_units, n, 2 * n_steps
+    return Task(lambda: passes(together, together), [peer], matrix_products(*products, steps))
 
 
 def task_heads(n: int, n_heads: int = 20, n_steps: int = 16, n_features: int = 128, size: int = 32) -> Task:
