@@ -7,7 +7,6 @@ gives the parsers of corpora inputs that are led by what they reach, where ather
 """
 
 import contextlib
-import functools
 import importlib.util
 import io
 import json
@@ -26,8 +25,9 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import numpy as np
@@ -49,6 +49,7 @@ FOUND = HERE.parents[2] / ".cache" / "fuzz"
 WANTED = 1_000_000
 PROCESSES = 2
 SECONDS_FOR_ONE = 10
+LED = "parsers of corpora, led by what they reach"
 # what stands for something else in one of the formats
 TOKENS = [
     b"", b"\n", b"\r\n", b",", b";", b":", b" ", b"\t", b"'", b'"', b"{}", b"[]", b"[", b"}", b"null", b"true",
@@ -97,15 +98,8 @@ class TooLong(BaseException):
     """One input took more of the processor than it may; a busy machine does not count."""
 
 
-@dataclass(frozen=True)
-class Reader:
-    """What reads, and whole inputs for it.
-
-    Attributes:
-        call: reads one input; raises what is a failure, and nothing else.
-        seeds: whole inputs.
-        draw: makes an input of the seeds.
-    """
+class Reader(NamedTuple):
+    """What reads an input, raising what is a failure and nothing else; whole inputs; and what makes inputs of them."""
 
     call: Callable
     seeds: Sequence
@@ -116,7 +110,7 @@ def mutated(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
     """A whole file with up to three pieces of it changed, near to what is read and so deep in its reader."""
     content = seeds[rng.integers(len(seeds))]
     for _ in range(rng.integers(1, 4)):
-        pieces = _pieces(content) if len(content) < 20_000 else []
+        pieces = _pieces(content)
         if pieces and rng.random() < 0.7:  # whole words and numbers
             start, stop = pieces[rng.integers(len(pieces))]
         else:
@@ -136,9 +130,9 @@ def mutated(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
     return content
 
 
-@functools.lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
 def _pieces(content: bytes) -> list[tuple[int, int]]:
-    return [match.span() for match in PIECES.finditer(content)]
+    return [match.span() for match in PIECES.finditer(content)] if len(content) < 20_000 else []
 
 
 def command_line(rng: np.random.Generator, seeds: Sequence[str]) -> list[str]:
@@ -186,7 +180,7 @@ def readers(folder: Path) -> dict[str, Reader]:
     os.environ.pop("UNCERTAIN_AFFECT_DATA", None)
     os.chdir(root)
     return {
-        **_corpora(folder),
+        **{name: _corpus(folder / name, parser) for name, parser in parsers().items()},
         **_results(root),
         "printed yaml": _paper(folder / "printed"),
         **_predictions(folder / "predictions.npz"),
@@ -194,13 +188,10 @@ def readers(folder: Path) -> dict[str, Reader]:
     }
 
 
-def _corpora(folder: Path) -> dict[str, Reader]:
-    def reader(name: str) -> Reader:
-        parser, path = parsers()[name], folder / name / parsers()[name].file
-        path.parent.mkdir()
-        return of_file(path, [parser.seed], lambda: naming(path, lambda: parser.call(path), CorpusError))
-
-    return {name: reader(name) for name in parsers()}
+def _corpus(folder: Path, parser) -> Reader:
+    folder.mkdir()
+    path = folder / parser.file
+    return of_file(path, [parser.seed], lambda: naming(path, lambda: parser.call(path), CorpusError))
 
 
 def parsers() -> dict:
@@ -237,33 +228,28 @@ def _results(root: Path) -> dict[str, Reader]:
     publish.write_scoreboard()
     notebook.write_text(notebook.read_text().replace("SEED = 0", 'SEED = 0\\nPROFILE = \\"full\\"'))
 
-    def checks(folder: Path) -> Callable[[], None]:
-        def check() -> None:
-            problems, _ = verify.check_run(folder)
-            assert all(str(folder) in problem for problem in problems), f"does not name the file: {problems}"
-
-        return check
+    def check(folder: Path) -> None:
+        problems, _ = verify.check_run(folder)
+        assert all(str(folder) in problem for problem in problems), f"does not name the file: {problems}"
 
     def plan() -> None:
         reproduce.plan_table(reproduce.plan(reproduce.select(["11"]), corpus="none", parameters={}))
 
-    promotes = lambda folder: lambda: naming("11_one", lambda: publish._promotion(folder))  # noqa: E731
+    checks_full, checks_older = partial(check, full), partial(check, older)
+    promotes, promotes_quick = (partial(naming, place, partial(publish._promotion, place)) for place in (full, quick))
+    scores = partial(naming, "11_one", partial(publish.scoreboard, root / "results"))
+    recalls = partial(naming, "table2.csv", partial(record.recorded, "11_one", "table2"))
     calls = {
-        "run.json": (full / "run.json", checks(full), lambda: naming(full, lambda: publish._promotion(full))),
-        "claims.json": (full / "claims.json", checks(full)),
-        "claims.json of the scoreboard": (
-            committed / "claims.json", lambda: naming("11_one", lambda: publish.scoreboard(root / "results")),
-        ),
-        "table": (older / "tables" / "table2.csv", checks(older)),
-        "recorded table": (
-            committed / "tables" / "table2.csv",
-            lambda: naming("table2.csv", lambda: record.recorded("11_one", "table2")),
-        ),
-        "figure": (older / "figures" / "figure2.png", checks(older)),
-        "executed notebook": (quick / "11_one.ipynb", promotes(quick)),
+        "run.json": (full / "run.json", checks_full, promotes),
+        "claims.json": (full / "claims.json", checks_full),
+        "claims.json of the scoreboard": (committed / "claims.json", scores),
+        "table": (older / "tables" / "table2.csv", checks_older),
+        "recorded table": (committed / "tables" / "table2.csv", recalls),
+        "figure": (older / "figures" / "figure2.png", checks_older),
+        "executed notebook": (quick / "11_one.ipynb", promotes_quick),
         "run.json of the plan": (committed / "run.json", plan),
         "scoreboard": (root / "results" / "scoreboard.csv", verify.check_generated),
-    }  # fmt: skip
+    }
     return {f"results: {name}": of_file(path, [], *each) for name, (path, *each) in calls.items()}
 
 
@@ -293,8 +279,7 @@ def _predictions(path: Path) -> dict[str, Reader]:
     }
 
     def bytes_of(save: Callable, *values, **named) -> bytes:
-        file = io.BytesIO()
-        save(file, *values, **named)
+        save(file := io.BytesIO(), *values, **named)
         return file.getvalue()
 
     def evaluated() -> None:
@@ -324,10 +309,8 @@ def _predictions(path: Path) -> dict[str, Reader]:
 
 
 def _command(root: Path) -> Reader:
-    @contextlib.contextmanager
     def no_slurm():
         raise ValueError("no SLURM here")
-        yield
 
     reproduce.reproduce = lambda *_, **__: []
     publish.promote_all = lambda *_: []
@@ -403,29 +386,25 @@ def _names() -> list[str]:
 
 def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
     """Give every reader inputs for the same time."""
-    atheris = importlib.util.find_spec("atheris") is not None
-    led = 0.3 if atheris else 0.0
-    total, problems = 0, []
-    for row in [_led_by_what_they_reach(60 * minutes * led) if atheris else _without_atheris()]:
-        total += row.times
-        yield row
+    led = _led_by_what_they_reach(60 * minutes * 0.3) if importlib.util.find_spec("atheris") else _without_atheris()
+    yield led
+    total, problems = led.times, []
     seeds = np.random.default_rng().integers(2**31, size=1000).tolist()
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _begin) as pool:
         every = pool.submit(_names).result()
-        each = PROCESSES * 60 * minutes * (1 - led) / len(every)
+        each = PROCESSES * 60 * minutes * (1.0 if led.result == NOT_HERE else 0.7) / len(every)
         for name, given, failures in pool.map(_slice, every, seeds, [each] * len(every)):
             total += given
             problems += failures
             fine = "a result or an error that names the file" if name != "command line" else "exit code 0, 1 or 2"
             yield judged("fuzz", name, given, 1, failures, f"each met with {fine}")
-    yield judged(
-        "fuzz", "all readers together", total, wanted, problems, f"{total:,} inputs, at least {wanted:,} wanted"
-    )
+    fine = f"{total:,} inputs, at least {wanted:,} wanted"
+    yield judged("fuzz", "all readers together", total, wanted, problems, fine)
 
 
 def _without_atheris() -> Row:
     why = "atheris is not installed: see requirements/fuzz.txt; the parsers got inputs drawn without it, below"
-    return Row("fuzz", "parsers of corpora, led by what they reach", 0, why, NOT_HERE)
+    return Row("fuzz", LED, 0, why, NOT_HERE)
 
 
 def _led_by_what_they_reach(seconds: float) -> Row:
@@ -434,5 +413,4 @@ def _led_by_what_they_reach(seconds: float) -> Row:
     done = subprocess.run(command, capture_output=True, text=True)
     counts = [int(n) for n in re.findall(r"^.{24} +(\d+) inputs ", done.stdout, re.MULTILINE)]
     outcome = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
-    result = PASSED if done.returncode == 0 and sum(counts) > 0 else FAILED
-    return Row("fuzz", "parsers of corpora, led by what they reach", sum(counts), outcome, result)
+    return Row("fuzz", LED, sum(counts), outcome, PASSED if done.returncode == 0 and sum(counts) else FAILED)
