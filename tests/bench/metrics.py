@@ -198,16 +198,11 @@ def bootstrap(n: int, n_clusters: int = 300, n_resamples: int = 10_000, peer_res
         clusters = (np.arange(n_clusters),)
         return scipy_bootstrap(clusters, of_clusters, rng=np.random.default_rng(0), **settings).bootstrap_distribution
 
+    reason = "the sums of all examples are made once, however few resamples are drawn of them"
+    agree = {"tolerance": 1e-12, "outputs": lambda run: (ours(peer_resamples), run())}
+    each, share = f"{peer_resamples} resamples timed", peer_resamples / n_resamples
     peers = [
-        Peer(
-            f"{name}, {peer_resamples} resamples timed",
-            lambda run=run: run,
-            target=50,
-            reason="the sums of all examples are made once, however few resamples are drawn of them",
-            tolerance=1e-12,
-            outputs=lambda run: (ours(peer_resamples), run()),
-            share=peer_resamples / n_resamples,
-        )
+        Peer(f"{name}, {each}", lambda run=run: run, target=50, reason=reason, share=share, **agree)
         for name, run in (("scipy.stats.bootstrap over clusters", scipy), ("a Python loop", loop))
     ]
     return Task(ours, peers, matrix_products((1, n_resamples, n_clusters, 3 * N_BINS, 1)))

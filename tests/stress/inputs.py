@@ -346,16 +346,16 @@ def _begin() -> None:
     _READERS.update(readers(Path(folder.name)))
     _begin.folder = folder  # for as long as the process lives
 
-    def too_long(*_):
-        raise TooLong(f"took more than {SECONDS_FOR_ONE} s of the processor")
 
-    signal.signal(signal.SIGPROF, too_long)
+def _too_long(*_):
+    raise TooLong(f"took more than {SECONDS_FOR_ONE} s of the processor")
 
 
 def give(reader: Reader, seed: int, seconds: float, most: int = 10**9) -> tuple[int, list[tuple[str, object]]]:
     """Give a reader inputs for so long; how many, and up to five failures, each with its input."""
     rng, deadline = np.random.default_rng(seed), time.monotonic() + seconds
     given, failures = 0, []
+    signal.signal(signal.SIGPROF, _too_long)
     while given < most and time.monotonic() < deadline and len(failures) < 5:
         content = reader.draw(rng, reader.seeds)
         given += 1
@@ -386,7 +386,10 @@ def _names() -> list[str]:
 
 def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
     """Give every reader inputs for the same time."""
-    led = _led_by_what_they_reach(60 * minutes * 0.3) if importlib.util.find_spec("atheris") else _without_atheris()
+    why = "atheris is not installed: see requirements/fuzz.txt; the parsers got inputs drawn without it, below"
+    led = Row("fuzz", LED, 0, why, NOT_HERE)
+    if importlib.util.find_spec("atheris"):
+        led = _led_by_what_they_reach(60 * minutes * 0.3)
     yield led
     total, problems = led.times, []
     seeds = np.random.default_rng().integers(2**31, size=1000).tolist()
@@ -400,11 +403,6 @@ def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
             yield judged("fuzz", name, given, 1, failures, f"each met with {fine}")
     fine = f"{total:,} inputs, at least {wanted:,} wanted"
     yield judged("fuzz", "all readers together", total, wanted, problems, fine)
-
-
-def _without_atheris() -> Row:
-    why = "atheris is not installed: see requirements/fuzz.txt; the parsers got inputs drawn without it, below"
-    return Row("fuzz", LED, 0, why, NOT_HERE)
 
 
 def _led_by_what_they_reach(seconds: float) -> Row:
