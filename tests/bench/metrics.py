@@ -36,13 +36,13 @@ CALIBRATION_REASON = (
 def works() -> list[Work]:
     return [
         *(
-            Work(f"{metric}, 9 classes, float64", n, "examples", partial(task, metric=metric))
-            for metrics, task, sizes in (
-                (TOP_LABEL, top_label, (10**4, 10**5, 10**6)),
-                (PER_CLASS, per_class, (10**6,)),
-            )
-            for metric in metrics
-            for n in sizes
+            Work(f"{metric}, 9 classes, float64", n, "examples", lambda n, metric=metric: top_label(n, metric))
+            for metric in TOP_LABEL
+            for n in (10_000, 100_000, 1_000_000)
+        ),
+        *(
+            Work(f"{metric}, 9 classes, float64", 1_000_000, "examples", lambda n, metric=metric: per_class(n, metric))
+            for metric in PER_CLASS
         ),
         Work("Cluster bootstrap of ECE, 300 clusters, 10,000 resamples", 100_000, "examples", bootstrap),
         Work("Percentile ranks among another set of as many", 10_000, "values", ranks_among_others),
@@ -211,36 +211,32 @@ def bootstrap(n: int, n_clusters: int = 300, n_resamples: int = 10_000, peer_res
 # --- ranks, concordance, divergence ---------------------------------------------------------------------------
 
 
-def beside(ours: Callable, inputs: tuple, name: str, start: Callable, tolerance: float, reason: str) -> Task:
-    """A work on arrays or tensors, which are all read, beside one peer that we promise not to be slower than."""
-    peer = Peer(name, start, target=1, reason=reason, tolerance=tolerance)
-    return Task(lambda: ours(*inputs), [peer], memory(sum(part.nbytes for part in inputs)))
-
-
 def ranks_among_others(n: int) -> Task:
     """Percentile ranks (n,) among n other values."""
     values, others = np.random.default_rng(0).normal(size=(2, n))
 
-    def scipy() -> Callable[[], np.ndarray]:
+    def scipy() -> np.ndarray:
         from scipy.stats import percentileofscore
 
-        return lambda: percentileofscore(others, values, kind="mean") / 100
+        return percentileofscore(others, values, kind="mean") / 100
 
     reason = "both sets are sorted first, which few values do not repay"
-    return beside(percentile_ranks, (values, others), "scipy.stats.percentileofscore", scipy, 1e-12, reason)
+    peer = Peer("scipy.stats.percentileofscore", lambda: scipy, target=1, reason=reason, tolerance=1e-12)
+    return Task(lambda: percentile_ranks(values, others), [peer], memory(values.nbytes + others.nbytes))
 
 
 def ranks(n: int) -> Task:
     """Percentile ranks (n,) of values among themselves, a case that ours is not made for."""
     values = np.random.default_rng(0).normal(size=n)
 
-    def scipy() -> Callable[[], np.ndarray]:
+    def scipy() -> np.ndarray:
         from scipy.stats import rankdata
 
-        return lambda: (rankdata(values) - 0.5) / n
+        return (rankdata(values) - 0.5) / n
 
     reason = "rankdata sorts once; ours takes any training set, so it sorts that and the values and merges the two"
-    return beside(percentile_ranks, (values, values), "scipy.stats.rankdata", scipy, 1e-12, reason)
+    peer = Peer("scipy.stats.rankdata", lambda: scipy, target=1, reason=reason, tolerance=1e-12)
+    return Task(lambda: percentile_ranks(values, values), [peer], memory(2 * values.nbytes))
 
 
 def concordance(n: int) -> Task:
@@ -250,11 +246,11 @@ def concordance(n: int) -> Task:
     predicted = 0.7 * labels + 0.2 + 0.5 * rng.normal(size=n)
 
     def torchmetrics() -> Callable[[], float]:
-        theirs = torchmetrics_ccc("CCC")
-        return lambda: theirs(predicted, labels)
+        return partial(torchmetrics_ccc("CCC"), predicted, labels)
 
     reason = "ours reads both arrays twice, for means and for products of what is left, and once more to check them"
-    return beside(ccc, (predicted, labels), "torchmetrics", torchmetrics, 1 / n, reason)
+    peer = Peer("torchmetrics", torchmetrics, target=1, reason=reason, tolerance=1 / n)
+    return Task(lambda: ccc(predicted, labels), [peer], memory(predicted.nbytes + labels.nbytes))
 
 
 def torchmetrics_ccc(_: str) -> Error:
@@ -268,16 +264,16 @@ JENSEN_SHANNON_REASON = "the logarithms of three distributions are most of the t
 
 def distance(n: int) -> Task:
     """Jensen-Shannon distances (n,) of arrays."""
-    p = predictions(n)[0]
-    q = p[::-1].copy()
+    (p, _), q = predictions(n), predictions(n)[0][::-1].copy()
 
-    def scipy() -> Callable[[], np.ndarray]:
+    def scipy() -> np.ndarray:
         from scipy.spatial.distance import jensenshannon
 
-        return lambda: jensenshannon(p, q, axis=1)
+        return jensenshannon(p, q, axis=1)
 
     # the root of a divergence near zero has half of its digits
-    return beside(jensen_shannon_distance, (p, q), "scipy.spatial", scipy, 1e-7, JENSEN_SHANNON_REASON)
+    peer = Peer("scipy.spatial", lambda: scipy, target=1, reason=JENSEN_SHANNON_REASON, tolerance=1e-7)
+    return Task(lambda: jensen_shannon_distance(p, q), [peer], memory(p.nbytes + q.nbytes))
 
 
 def divergence(n: int) -> Task:
@@ -290,4 +286,5 @@ def divergence(n: int) -> Task:
 
         return lambda: theirs(p, q, reduction="none")
 
-    return beside(jensen_shannon_divergence, (p, q), "torchmetrics", torchmetrics, 1e-9, JENSEN_SHANNON_REASON)
+    peer = Peer("torchmetrics", torchmetrics, target=1, reason=JENSEN_SHANNON_REASON, tolerance=1e-9)
+    return Task(lambda: jensen_shannon_divergence(p, q), [peer], memory(p.nbytes + q.nbytes))

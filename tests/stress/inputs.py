@@ -291,21 +291,18 @@ def _predictions(path: Path) -> dict[str, Reader]:
 
     archive = of_file(path, [bytes_of(save, **arrays) for save in (np.savez, np.savez_compressed)], evaluated)
 
-    def array(content: bytes) -> None:  # in a whole archive, whose checksums would stop it before it is read
-        name, content = content.split(b":", 1)
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as written:
-            for other, values in arrays.items():
-                whole = bytes_of(np.save, values)
-                written.writestr(f"{other}.npy", content if other.encode() == name else whole)
-        archive.call(file.getvalue())
+    def in_archive(name: str) -> Reader:
+        """Gives an array in a whole archive, whose checksums would stop it before it is read."""
 
-    def after_its_name(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
-        name, content = seeds[rng.integers(len(seeds))].split(b":", 1)
-        return name + b":" + mutated(rng, [content])
+        def call(content: bytes) -> None:
+            with zipfile.ZipFile(file := io.BytesIO(), "w") as written:
+                for other, values in arrays.items():
+                    written.writestr(f"{other}.npy", content if other == name else bytes_of(np.save, values))
+            archive.call(file.getvalue())
 
-    named = [name.encode() + b":" + bytes_of(np.save, values) for name, values in arrays.items()]
-    return {"predictions: archive": archive, "predictions: array": Reader(array, named, after_its_name)}
+        return Reader(call, [bytes_of(np.save, arrays[name])], mutated)
+
+    return {"predictions: archive": archive, **{f"predictions: {name}": in_archive(name) for name in arrays}}
 
 
 def _command(root: Path) -> Reader:
