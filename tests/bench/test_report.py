@@ -107,16 +107,33 @@ def test_a_library_that_fails_or_is_missing_has_no_value(monkeypatch):
     assert table.loc["one", "value"].isna().all()
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """The command with few works; the folders that views and panels were written to."""
+    folders = []
+    monkeypatch.setattr(command, "works", few)
+    monkeypatch.setattr(report, "departures", lambda n: departures.departures(100))
+    monkeypatch.setattr(command.world, "views", folders.append)
+    monkeypatch.setattr(command.world, "panels", folders.append)
+    return folders
+
+
+def test_a_pattern_chooses_works_and_leaves_the_recorded_tables_alone(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "project_root", lambda: tmp_path)
+    assert command.main(["--only", "nothing"]) == "no work matches 'nothing': Pictures; Sums"
+    assert command.main(["--only", "^pict"], pairs=1) == 0
+    assert elsewhere == []
+    table = pd.read_csv(tmp_path / "results" / "local" / "bench" / "peers.csv")
+    assert table["work"].tolist() == ["Pictures"]
+    assert not (tmp_path / "results" / "bench").exists()
+
+
 @pytest.mark.parametrize("theirs", [1.0, 1.1, float("nan")])
 def test_the_command_times_everything_and_ends_with_an_error_where_results_disagree(
-    tmp_path, monkeypatch, capsys, theirs
+    elsewhere, tmp_path, monkeypatch, capsys, theirs
 ):
-    elsewhere = []
     monkeypatch.setattr(command, "works", lambda: few(theirs))
-    monkeypatch.setattr(report, "departures", lambda n: departures.departures(100))
-    monkeypatch.setattr(command.world, "views", elsewhere.append)
-    monkeypatch.setattr(command.world, "panels", elsewhere.append)
-    ended = command.main(tmp_path, pairs=1)
+    ended = command.main([str(tmp_path)], pairs=1)
     assert ended == (0 if theirs == 1 else "ours and the peer disagree: Sums, 1,000 numbers: a slow loop")
     facts = json.loads((tmp_path / "peers.json").read_text())
     assert (facts["pairs"], facts["threads"]) == (1, command.THREADS)
