@@ -19,23 +19,19 @@ def works() -> list[Work]:
     return [*metrics.works(), *models.works(), *faces.works()]
 
 
-def main(arguments: list[str] | None = None) -> str | int:
+def main(arguments: list[str] | None = None, pairs: int = PAIRS) -> str | int:
     """Returns what is wrong, for `sys.exit`: where ours and a peer disagree, or that no work is of that name."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="where tables go (default: results/bench)")
     parser.add_argument("--only", metavar="PATTERN", help="works whose names match, into results/local/bench")
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="rounds of ours and the peers (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of torch (default: %(default)s)")
     given = parser.parse_args(arguments)
-    if given.pairs < 1:
-        parser.error("--pairs must be at least 1")
     todo = [work for work in works() if re.search(given.only or "", work.name, re.IGNORECASE)]
     if not todo:
         return f"no work matches {given.only!r}: " + "; ".join(sorted({work.name for work in works()}))
     results = project_root() / "results"
     folder = given.folder or (results / "local" / "bench" if given.only else results / "bench")
-    torch.set_num_threads(given.threads)
-    disagree = report.run(folder, todo, given.pairs)
+    torch.set_num_threads(THREADS)
+    disagree = report.run(folder, todo, pairs)
     if not given.only:
         world.views(folder)
         world.panels(folder)

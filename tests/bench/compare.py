@@ -23,26 +23,17 @@ AT_LEAST = 0.02  # seconds of each measurement: what takes less is done several 
 
 @dataclass(frozen=True)
 class Peer:
-    """Another way to do the work.
+    """Another way to do the work."""
 
-    Attributes:
-        name: who does it, and how.
-        start: imports what it needs, and returns what does the work once and returns what came out.
-        target: how many times faster ours must at least be; None where nothing is promised.
-        reason: what limits ours, for a report of a missed target.
-        tolerance: largest difference to ours that is taken for rounding; None where it computes something else.
-        outputs: ours and the peer's results to compare, given what ``start`` returned; by default those of the timed
-            calls. Where draws are random this does the same draws twice.
-        share: the part of the work that one call does; its time is divided by it.
-    """
-
-    name: str
-    start: Callable[[], Callable[[], object]]
-    target: float | None = None
-    reason: str = ""
-    tolerance: float | None = None
+    name: str  # who does it, and how
+    start: Callable[[], Callable[[], object]]  # imports what it needs, and returns what does the work once
+    target: float | None = None  # how many times faster ours must at least be; None where nothing is promised
+    reason: str = ""  # what limits ours, for a report of a missed target
+    tolerance: float | None = None  # what is taken for rounding; None where it computes something else
+    # ours and the peer's results to compare, given what `start` returned; by default those of the timed calls; where
+    # draws are random this does the same draws twice
     outputs: Callable[[Callable[[], object]], tuple[object, object]] | None = None
-    share: float = 1.0
+    share: float = 1.0  # the part of the work that one call does; its time is divided by it
 
 
 @dataclass(frozen=True)
@@ -56,24 +47,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of work.
+    """One piece of work."""
 
-    Attributes:
-        name: what is done, with the sizes that stay as they are.
-        n: how many items it is timed on.
-        items: what they are.
-        make: the task on so many items.
-        growth: the two numbers of items between which the growth of time is measured; by default n/100 and n.
-        rate, reason: items per second that are promised, and what limits them, for a work without peers.
-    """
-
-    name: str
-    n: int
-    items: str
-    make: Callable[[int], Task]
-    growth: tuple[int, int] | None = None
-    rate: float | None = None
-    reason: str = ""
+    name: str  # what is done, with the sizes that stay as they are
+    n: int  # how many items it is timed on
+    items: str  # what they are
+    make: Callable[[int], Task]  # the task on so many items
+    growth: tuple[int, int] | None = None  # the numbers of items between which time grows; by default n/100 and n
+    rate: float | None = None  # items per second that are promised for a work without peers
+    reason: str = ""  # what limits them
 
 
 @dataclass
@@ -86,12 +68,13 @@ class _Side:
     number: int = 1
     seconds: list[float] = field(default_factory=list)
 
-    def warm(self, at_least: float) -> None:
+    def warmed(self, at_least: float) -> "_Side":
         started = time.perf_counter()
         self.result = self.call()
         # the first call may load much that later ones find there
         if time.perf_counter() - started < 50 * at_least:
             self.number = math.ceil(at_least / max(self._once(), 1e-9))
+        return self
 
     def time(self) -> None:
         self.seconds.append(self._once() * self.scale)
@@ -110,20 +93,15 @@ class _Side:
 def compare(work: Work, pairs: int = PAIRS, at_least: float = AT_LEAST) -> list[dict]:
     """Rows of the table, one for each peer; one without a peer where the work has none."""
     task = work.make(work.n)
-    ours = _Side(task.ours)
+    ours = _Side(task.ours).warmed(at_least)
     theirs, absent = {}, {}
-    ours.warm(at_least)
     for peer in task.peers:
         try:
-            side = _Side(peer.start(), 1 / peer.share)
-            side.warm(at_least)
-            theirs[peer.name] = side
+            theirs[peer.name] = _Side(peer.start(), 1 / peer.share).warmed(at_least)
         except Exception as error:  # a peer's failure says nothing of the others
             absent[peer.name] = why_not(error)
-    limit = _Side(task.limit.run, task.limit.times) if task.limit else None
+    limit = _Side(task.limit.run, task.limit.times).warmed(at_least) if task.limit else None
     sides = [ours, *theirs.values(), *([limit] if limit else [])]
-    if limit:
-        limit.warm(at_least)
     for _ in range(pairs):
         for side in sides:
             side.time()
@@ -139,7 +117,8 @@ def compare(work: Work, pairs: int = PAIRS, at_least: float = AT_LEAST) -> list[
         "share of limit": statistics.median(_ratios(limit, ours)) if limit else math.nan,
     }
     if not task.peers:
-        return [common | _rate(work, ours)]
+        rates = [work.n / seconds for seconds in ours.seconds]
+        return [common | {"peer": "none"} | _outcome(rates, work.rate, work.reason)]
     return [common | _against(peer, ours, theirs.get(peer.name), absent.get(peer.name)) for peer in task.peers]
 
 
@@ -156,10 +135,6 @@ def _outcome(values: Sequence[float], target: float | None, reason: str) -> dict
     missed = statistics.median(values) < target
     outcome = f"{'missed' if missed else 'met'} ({reached} of {len(values)})"
     return spread | {"outcome": outcome, "reason": reason if missed else ""}
-
-
-def _rate(work: Work, ours: _Side) -> dict:
-    return {"peer": "none"} | _outcome([work.n / s for s in ours.seconds], work.rate, work.reason)
 
 
 def _against(peer: Peer, ours: _Side, theirs: _Side | None, absent: str | None) -> dict:
@@ -193,8 +168,7 @@ def _slope(work: Work, seconds: float, repeats: int, at_least: float) -> float:
     small, large = work.growth or (max(1, work.n // 100), work.n)
     taken = {work.n: seconds}
     for n in {small, large} - {work.n}:
-        side = _Side(work.make(n).ours)
-        side.warm(at_least)
+        side = _Side(work.make(n).ours).warmed(at_least)
         for _ in range(repeats):
             side.time()
         taken[n] = side.median

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from bench.compare import why_not
-from bench.metrics import CALIBRATION_PEERS, N_BINS, TOP_LABEL, Error, plain_ace, predictions
+from bench.metrics import CALIBRATION_PEERS, N_BINS, TOP_LABEL, Error, plain_ace, predictions, torchmetrics_ccc
 from uncertain_affect.metrics import adaptive_calibration_error, ccc
 
 # what is further from the definition departs from it
@@ -33,11 +33,7 @@ def top_label_cases(n: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     sure = np.array([[1.0, 0.0, 0.0], [0.95, 0.05, 0.0], [0.62, 0.3, 0.08], [0.52, 0.28, 0.2]]), np.array([1, 0, 2, 1])
     # .5 lies between the bins of the two others
     edge = np.array([[0.5, 0.3, 0.2], [0.45, 0.3, 0.25], [0.25, 0.55, 0.2]]), np.array([0, 2, 1])
-    return {
-        "one confidence of exactly 1": sure,
-        "a confidence on an edge, .5": edge,
-        f"{n:,} examples": predictions(n),
-    }
+    return {"one confidence of exactly 1": sure, "a confidence on an edge, .5": edge, f"{n:,} examples": predictions(n)}
 
 
 def departures(n: int = 1_000_000) -> pd.DataFrame:
@@ -62,7 +58,7 @@ def _rows(n: int) -> Iterator[dict]:
     case, (x, y) = "moments of four pairs, divided by n", np.array([[1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 4.0, 5.0]])
     definition = 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
     yield _row(case, "CCC", "ours", definition, ccc(x, y))
-    yield _of_peer(case, "CCC", "torchmetrics", definition, _torchmetrics_ccc, (x, y))
+    yield _of_peer(case, "CCC", "torchmetrics", definition, torchmetrics_ccc, (x, y))
 
 
 def _row(case: str, metric: str, library: str, definition: float, value: float) -> dict:
@@ -72,9 +68,7 @@ def _row(case: str, metric: str, library: str, definition: float, value: float) 
     return row | {"value": value, "difference": difference, "outcome": outcome}
 
 
-def _of_peer(
-    case: str, metric: str, peer: str, definition: float, start: Callable[[str], Error], inputs: tuple
-) -> dict:
+def _of_peer(case: str, metric: str, peer: str, definition: float, start: Callable, inputs: tuple) -> dict:
     try:
         value = float(start(metric)(*inputs))
     except Exception as error:
@@ -96,9 +90,3 @@ def _torch_uncertainty_ace(_: str) -> Error:
         return float(metric(torch.from_numpy(probs), torch.from_numpy(labels)))
 
     return error
-
-
-def _torchmetrics_ccc(_: str) -> Error:
-    from torchmetrics.functional.regression import concordance_corrcoef
-
-    return lambda x, y: concordance_corrcoef(torch.from_numpy(x), torch.from_numpy(y)).item()

@@ -18,17 +18,12 @@ from uncertain_affect.corpora import images
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, Identity, Nuisance, render
 from uncertain_affect.training.fit import generators
 
+RENDERING_REASON = "every pixel passes through shading, expression, blur and noise of its own face"
+
 
 def works() -> list[Work]:
     return [
-        Work(
-            "Simulated faces rendered, 64 x 64",
-            2000,
-            "faces",
-            rendered,
-            rate=1000,
-            reason="every pixel passes through shading, expression, blur and noise of its own face",
-        ),
+        Work("Simulated faces rendered, 64 x 64", 2000, "faces", rendered, rate=1000, reason=RENDERING_REASON),
         Work("Faces of 256 x 256 from JPEGs, first time", 500, "faces", lambda n: from_disk(n, again=False)),
         Work("Faces of 256 x 256 from JPEGs, again", 500, "faces", lambda n: from_disk(n, again=True)),
     ]
@@ -73,14 +68,9 @@ def from_disk(n: int, again: bool, side: int = 256) -> Task:
     def loader() -> Tensor:
         return torch.cat(list(DataLoader(pictures, batch_size=50, num_workers=torch.get_num_threads())))
 
-    return Task(
-        ours,
-        [
-            Peer("a loop with Pillow", lambda: loop, tolerance=0),
-            Peer("torch's DataLoader", lambda: loader, tolerance=0),
-        ],
-        memory(n * 3 * side**2),
-    )
+    ways = {"a loop with Pillow": loop, "torch's DataLoader": loader}
+    peers = [Peer(name, lambda way=way: way, tolerance=0) for name, way in ways.items()]
+    return Task(ours, peers, memory(n * 3 * side**2))
 
 
 class _Pictures(Dataset):

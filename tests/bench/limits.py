@@ -16,17 +16,11 @@ COPIED = 2**27  # bytes, many times any processor's cache
 
 @dataclass(frozen=True)
 class Limit:
-    """What the work would cost were this all there is to do.
-
-    Attributes:
-        name: of what limits.
-        run: takes time in proportion to the limit.
-        times: the limit over the time of ``run``.
-    """
+    """What the work would cost were this all there is to do."""
 
     name: str
-    run: Callable[[], object]
-    times: float = 1.0
+    run: Callable[[], object]  # takes time in proportion to the limit
+    times: float = 1.0  # the limit over the time of `run`
 
 
 def matrix_products(*shapes: tuple[int, int, int, int, float]) -> Limit:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -197,16 +198,11 @@ def bootstrap(n: int, n_clusters: int = 300, n_resamples: int = 10_000, peer_res
         clusters = (np.arange(n_clusters),)
         return scipy_bootstrap(clusters, of_clusters, rng=np.random.default_rng(0), **settings).bootstrap_distribution
 
+    reason = "the sums of all examples are made once, however few resamples are drawn of them"
+    agree = {"tolerance": 1e-12, "outputs": lambda run: (ours(peer_resamples), run())}
+    each, share = f"{peer_resamples} resamples timed", peer_resamples / n_resamples
     peers = [
-        Peer(
-            f"{name}, {peer_resamples} resamples timed",
-            lambda run=run: run,
-            target=50,
-            reason="the sums of all examples are made once, however few resamples are drawn of them",
-            tolerance=1e-12,
-            outputs=lambda run: (ours(peer_resamples), run()),
-            share=peer_resamples / n_resamples,
-        )
+        Peer(f"{name}, {each}", lambda run=run: run, target=50, reason=reason, share=share, **agree)
         for name, run in (("scipy.stats.bootstrap over clusters", scipy), ("a Python loop", loop))
     ]
     return Task(ours, peers, matrix_products((1, n_resamples, n_clusters, 3 * N_BINS, 1)))
@@ -250,13 +246,17 @@ def concordance(n: int) -> Task:
     predicted = 0.7 * labels + 0.2 + 0.5 * rng.normal(size=n)
 
     def torchmetrics() -> Callable[[], float]:
-        from torchmetrics.functional.regression import concordance_corrcoef
-
-        return lambda: concordance_corrcoef(torch.from_numpy(predicted), torch.from_numpy(labels)).item()
+        return partial(torchmetrics_ccc("CCC"), predicted, labels)
 
     reason = "ours reads both arrays twice, for means and for products of what is left, and once more to check them"
     peer = Peer("torchmetrics", torchmetrics, target=1, reason=reason, tolerance=1 / n)
     return Task(lambda: ccc(predicted, labels), [peer], memory(predicted.nbytes + labels.nbytes))
+
+
+def torchmetrics_ccc(_: str) -> Error:
+    from torchmetrics.functional.regression import concordance_corrcoef
+
+    return lambda x, y: concordance_corrcoef(torch.from_numpy(x), torch.from_numpy(y)).item()
 
 
 JENSEN_SHANNON_REASON = "the logarithms of three distributions are most of the time, ours and theirs"

@@ -18,27 +18,21 @@ from uncertain_affect.models.uncnet import UncNet, draw_kept, mc_uncertainty
 from uncertain_affect.training.fit import fit_tensors, generators
 
 FLOAT32 = 1e-5  # what is computed in float32 in another order
+ENCODERS = "HAN-ROCK's 16 auxiliary encoders, forward and backward: L = 18, D = 256, H = 1"
 
 
 def works() -> list[Work]:
     return [
-        Work(
-            "MC dropout, T = 100, D = 1,792, one mask a network",
-            3579,
-            "examples",
-            lambda n: mc_dropout(n, "per_network"),
+        *(
+            Work(
+                f"MC dropout, T = 100, D = 1,792, {each}", 3579, "examples", lambda n, masks=masks: mc_dropout(n, masks)
+            )
+            for masks, each in (("per_network", "one mask a network"), ("per_input", "a mask an input"))
         ),
-        Work("MC dropout, T = 100, D = 1,792, a mask an input", 3579, "examples", lambda n: mc_dropout(n, "per_input")),
         Work("Training 20 seeds of a perceptron, D = 900, batches of 90", 18_000, "examples", training),
         Work("UGN, two layers: 12 nodes, d = 512, S = 20", 512, "examples", graph_network),
         Work("UGN, one layer: 12 nodes, d = 512, S = 1, width 64", 512, "examples", graph_layer),
-        Work(
-            "HAN-ROCK's 16 auxiliary encoders, forward and backward: L = 18, D = 256, H = 1",
-            64,
-            "sequences",
-            auxiliary_encoders,
-            growth=(64, 6400),
-        ),
+        Work(ENCODERS, 64, "sequences", auxiliary_encoders, growth=(64, 6400)),
         Work("Training step of 20 x 3 GRU heads: T = 16, D = 128, H = 32", 5, "clips", task_heads, growth=(5, 500)),
     ]
 
@@ -110,40 +104,43 @@ def mc_dropout(n: int, masks: str, n_features: int = 1792, n_samples: int = 100)
             kept = draw_kept((n, n_samples, sum(widths)), model.dropout, draws).transpose(0, 1).split(widths, -1)
         return by_us, run.with_masks(kept)
 
-    def plain() -> _Passes:
-        return _Passes(as_layers(model).train(), x, n_samples)
+    def plain(layers: nn.Module) -> nn.Module:
+        return layers.train()
 
-    def baal() -> _Passes:
+    def baal(layers: nn.Module) -> nn.Module:
         from baal.bayesian.dropout import MCDropoutModule
 
-        return _Passes(MCDropoutModule(as_layers(model)).eval(), x, n_samples)
+        return MCDropoutModule(layers).eval()
 
-    def baal_caching() -> _Passes:
+    def baal_caching(layers: nn.Module) -> nn.Module:
         from baal.bayesian.caching_utils import MCCachingModule
         from baal.bayesian.dropout import MCDropoutModule
 
-        return _Passes(MCCachingModule(MCDropoutModule(as_layers(model))).eval(), x, n_samples)
+        return MCCachingModule(MCDropoutModule(layers)).eval()
 
-    def torch_uncertainty() -> _Passes:
+    def torch_uncertainty(layers: nn.Module) -> nn.Module:
         from torch_uncertainty.methods import mc_dropout
 
         # its loop over passes is the same as of the others; on the batch it would copy the inputs T times
-        return _Passes(mc_dropout(as_layers(model), num_estimators=1, on_batch=False).eval(), x, n_samples)
+        return mc_dropout(layers, num_estimators=1, on_batch=False).eval()
 
-    per_network = masks == "per_network"
-    reason = (
-        "each of T networks still multiplies every input by its own matrix"
-        if per_network
-        else "a mask for every input, unit and pass has to be drawn and multiplied, and no product can be shared"
-    )
+    def passes(dropping: Callable[[nn.Module], nn.Module]) -> Callable[[], _Passes]:
+        return lambda: _Passes(dropping(as_layers(model)), x, n_samples)
+
+    if masks == "per_network":
+        reason, targets = "each of T networks still multiplies every input by its own matrix", (10, 10, 3, 10)
+    else:
+        reason = "a mask for every input, unit and pass has to be drawn and multiplied, and no product can be shared"
+        targets = (1.5, None, None, None)
+    others = {
+        "T passes of nn.Dropout": plain,
+        "Baal's MCDropoutModule": baal,
+        "Baal's MCCachingModule": baal_caching,
+        "torch-uncertainty's mc_dropout": torch_uncertainty,
+    }
     peers = [
-        Peer(name, start, target=target, reason=reason, tolerance=FLOAT32, outputs=on_our_masks)
-        for name, start, target in (
-            ("T passes of nn.Dropout", plain, 10 if per_network else 1.5),
-            ("Baal's MCDropoutModule", baal, 10 if per_network else None),
-            ("Baal's MCCachingModule", baal_caching, 3 if per_network else None),
-            ("torch-uncertainty's mc_dropout", torch_uncertainty, 10 if per_network else None),
-        )
+        Peer(name, passes(dropping), target=target, reason=reason, tolerance=FLOAT32, outputs=on_our_masks)
+        for (name, dropping), target in zip(others.items(), targets, strict=True)
     ]
     first, second, n_classes = (weight.shape[-1] for weight in model.weights)
     rows = min(n, 512)  # as many at a time as stay in the cache
@@ -185,14 +182,10 @@ def training(n: int, n_seeds: int = 20, n_features: int = 900, batch_size: int =
         with torch.no_grad():
             return nn.functional.cross_entropy(layers.eval()(x_val), y_val).item()
 
-    peer = Peer(
-        "one seed after another, fused Adam",
-        lambda: one_by_one,
-        target=2,
-        reason="the optimiser reads and writes as many weights and moments side by side as one after another",
-        tolerance=1e-4,  # rounding that grows over the steps of Adam
-        outputs=lambda run: (ours(dropout=0.0), run(dropout=0.0)),
-    )
+    reason = "the optimiser reads and writes as many weights and moments side by side as one after another"
+    # rounding that grows over the steps of Adam
+    agree = {"tolerance": 1e-4, "outputs": lambda run: (ours(dropout=0.0), run(dropout=0.0))}
+    peer = Peer("one seed after another, fused Adam", lambda: one_by_one, target=2, reason=reason, **agree)
     widths = (n_features, 128, 128, 9)
     steps = n / batch_size
     products = []
@@ -236,20 +229,12 @@ def graph_network(n: int, n_au: int = 12, n_features: int = 512, n_samples: int 
                 masks[:, i, j] = torch.sigmoid(pair @ a_mu + nn.functional.softplus(pair @ a_sigma) * noise[:, i, j])
         return masks * layer.adjacency()[0] @ (x @ layer.W[0])
 
-    peer = Peer(
-        "loop over samples and pairs of nodes",
-        lambda: loop,
-        target=10,
-        reason="the noise of all masks, which both draw alike, the sigmoids and the second layer's products remain",
-        tolerance=FLOAT32,
-    )
+    reason = "the noise of all masks, which both draw alike, the sigmoids and the second layer's products remain"
+    name = "loop over samples and pairs of nodes"
+    peer = Peer(name, lambda: loop, target=10, reason=reason, tolerance=FLOAT32)
     width, nodes = model.width, n * n_au
-    products = (
-        (1, nodes, n_features, width + 4, 1),
-        (n, n_samples * n_au, n_au, width, 1),
-        (1, n_samples * nodes, width, n_au + 4, 1),
-    )
-    return Task(ours, [peer], matrix_products(*products))
+    first, second = (1, nodes, n_features, width + 4, 1), (1, n_samples * nodes, width, n_au + 4, 1)
+    return Task(ours, [peer], matrix_products(first, (n, n_samples * n_au, n_au, width, 1), second))
 
 
 def graph_layer(n: int, n_au: int = 12, n_features: int = 512, width: int = 64) -> Task:
@@ -303,21 +288,12 @@ def auxiliary_encoders(n: int, n_steps: int = 18, n_features: int = 256, n_units
         apart = nn.ModuleList(as_grus(together))
         return lambda: passes(apart, lambda x: torch.stack([gru(x)[0] for gru in apart]))
 
-    peer = Peer(
-        f"{n_tasks} modules nn.GRU",
-        modules,
-        target=15,
-        reason="with one unit a step has hardly any arithmetic: starting its operations in turn is what is left",
-        tolerance=FLOAT32,
-    )
+    reason = "with one unit a step has hardly any arithmetic: starting its operations in turn is what is left"
+    peer = Peer(f"{n_tasks} modules nn.GRU", modules, target=15, reason=reason, tolerance=FLOAT32)
     gates, rows = 2 * n_tasks * 3 * n_units, n * n_steps
-    products = (
-        (1, gates, n_features, rows, 1),
-        (1, gates, rows, n_features, 1),
-        (1, rows, gates, n_features, 1),
-        (2 * n_tasks, 3 * n_units, n_units, n, 2 * n_steps),
-    )
-    return Task(lambda: passes(together, together), [peer], matrix_products(*products))
+    products = (1, gates, n_features, rows, 1), (1, gates, rows, n_features, 1), (1, rows, gates, n_features, 1)
+    steps = 2 * n_tasks, 3 * n_units, n_units, n, 2 * n_steps
+    return Task(lambda: passes(together, together), [peer], matrix_products(*products, steps))
 
 
 def task_heads(n: int, n_heads: int = 20, n_steps: int = 16, n_features: int = 128, size: int = 32) -> Task:
@@ -353,23 +329,14 @@ def task_heads(n: int, n_heads: int = 20, n_steps: int = 16, n_features: int = 1
         its_optimiser.step()
         return loss.detach()
 
-    peer = Peer(
-        "one member after another with nn.GRU",
-        one_by_one,
-        target=2,
-        reason="states of 32 units fill the processor already for one member",
-        tolerance=FLOAT32,
-    )
+    reason = "states of 32 units fill the processor already for one member"
+    peer = Peer("one member after another with nn.GRU", one_by_one, target=2, reason=reason, tolerance=FLOAT32)
     copies, rows, shared, gates = 3 * n_heads, n * n_steps, 2 * size, 3 * size
     products = (
-        (copies, rows, n_features, shared, 1),
-        (copies, n_features, rows, shared, 1),
-        (copies, rows, shared, gates, 2),
-        (copies, shared, rows, gates, 1),
-        (copies, n, size, gates, 2 * n_steps),
-        (copies, size, rows, gates, 1),
+        *((rows, n_features, shared, 1), (n_features, rows, shared, 1), (rows, shared, gates, 2)),
+        *((shared, rows, gates, 1), (n, size, gates, 2 * n_steps), (size, rows, gates, 1)),
     )
-    return Task(ours, [peer], matrix_products(*products))
+    return Task(ours, [peer], matrix_products(*((copies, *product) for product in products)))
 
 
 # --- the same networks of torch's own layers ------------------------------------------------------------------

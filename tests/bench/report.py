@@ -5,7 +5,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -73,83 +73,73 @@ def _agrees(row: dict) -> bool | None:
 
 # --- the page -------------------------------------------------------------------------------------------------
 
+PAGE = """\
+# The library beside its peers
+
+Measured on {cpu} ({cores} cores, {instructions}) with {threads} threads, at revision {revision}. {versions}.
+
+Ours and the peers run in turns in one process, on the same inputs; *times faster* is the median over {pairs} pairs of \
+the peer's time over ours, with the lowest and the highest. A target counts as met if the median reaches it; beside it \
+is in how many pairs it was reached. *Slope* is the growth of our time with the number of items as a power of it, over \
+a hundredfold: at 1 an item takes as long however many there are. *MiB* is the most memory that a call holds beyond \
+its inputs, as the kernel counts it, without processes that it starts. *Share of limit* is the time of the matrix \
+products alone, or of reading inputs or writing outputs once at the speed of a large copy, over ours: at 100% nothing \
+but that is left.
+
+## Times
+
+{counts}
+
+{times}
+
+{notes}## Agreement
+
+The largest absolute difference between our result and the peer's on the same input, where draws are random on the \
+same draws.
+
+{agreement}
+
+## Departures from the definition
+
+The definition's value is computed by a loop whose sums are rounded once; what is within 1e-9 of it is the same. Edges \
+of bins are a convention: ours are [lo, hi) with the last bin closed. What netcal and torch-uncertainty call ACE are \
+other quantities than the paper's adaptive calibration error, so they are not timed beside it.
+
+{departures}
+"""
+TIMES = [
+    *("work", "N", "peer", "seconds", "peer's", "times faster", "target", "outcome", "slope"),
+    *("MiB", "peer's MiB", "share of limit"),
+]
+AGREEMENT = ["work", "N", "peer", "largest difference", "tolerance", ""]
+DEPARTURES = ["input", "metric", "library", "definition", "value", "difference", ""]
+
 
 def page(folder: Path) -> str:
     """The page of the tables in a folder."""
-    rows = pd.read_csv(folder / "peers.csv", keep_default_na=False, na_values=[""]).to_dict("records")
-    departs = pd.read_csv(folder / "departures.csv", keep_default_na=False, na_values=[""]).to_dict("records")
+    rows, departs = (
+        pd.read_csv(folder / name, keep_default_na=False, na_values=[""]).to_dict("records")
+        for name in ("peers.csv", "departures.csv")
+    )
     facts = json.loads((folder / "peers.json").read_text(encoding="utf-8"))
-    return "\n".join(
-        [
-            "# The library beside its peers",
-            "",
-            *_introduction(facts),
-            "",
-            "## Times",
-            "",
-            *_counts(rows),
-            "",
-            *_markdown(
-                [
-                    *("work", "N", "peer", "seconds", "peer's", "times faster", "target", "outcome", "slope"),
-                    *("MiB", "peer's MiB", "share of limit"),
-                ],
-                [_timed(row) for row in rows],
-            ),
-            "",
-            *_notes(rows),
-            "## Agreement",
-            "",
-            "The largest absolute difference between our result and the peer's on the same input, where draws are "
-            "random on the same draws.",
-            "",
-            *_markdown(
-                ["work", "N", "peer", "largest difference", "tolerance", ""],
-                [_compared(row) for row in rows if _agrees(row) is not None],
-            ),
-            "",
-            "## Departures from the definition",
-            "",
-            "The definition's value is computed by a loop whose sums are rounded once; what is within 1e-9 of it is "
-            "the same. Edges of bins are a convention: ours are [lo, hi) with the last bin closed. What netcal and "
-            "torch-uncertainty call ACE are other quantities than the paper's adaptive calibration error, so they are "
-            "not timed beside it.",
-            "",
-            *_markdown(
-                ["input", "metric", "library", "definition", "value", "difference", ""],
-                [_departed(row) for row in departs],
-            ),
-            "",
-        ]
+    facts["versions"] = ", ".join(f"{name} {version}" for name, version in (facts["versions"] | facts["peers"]).items())
+    return PAGE.format(
+        **facts | facts["hardware"],
+        counts=_counts(rows),
+        times=_markdown(TIMES, map(_timed, rows)),
+        notes=_notes(rows),
+        agreement=_markdown(AGREEMENT, [_compared(row) for row in rows if _agrees(row) is not None]),
+        departures=_markdown(DEPARTURES, map(_departed, departs)),
     )
 
 
-def _introduction(facts: dict) -> list[str]:
-    hardware = facts["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in (facts["versions"] | facts["peers"]).items())
-    return [
-        f"Measured on {hardware['cpu']} ({hardware['cores']} cores, {hardware['instructions']}) with "
-        f"{facts['threads']} threads, at revision {facts['revision']}. {versions}.",
-        "",
-        "Ours and the peers run in turns in one process, on the same inputs; *times faster* is the median over "
-        f"{facts['pairs']} pairs of the peer's time over ours, with the lowest and the highest. A target counts as met "
-        "if the median reaches it; beside it is in how many pairs it was reached. *Slope* is the growth of our time "
-        "with the number of items as a power of it, over a hundredfold: at 1 an item takes as long however many there "
-        "are. *MiB* is the most memory that a call holds beyond its inputs, as the kernel counts it, without processes "
-        "that it starts. *Share of limit* is the time of the matrix products alone, or of reading inputs or writing "
-        "outputs once at the speed of a large copy, over ours: at 100% nothing but that is left.",
-    ]
-
-
-def _counts(rows: list[dict]) -> list[str]:
-    promised = [row for row in rows if not pd.isna(row["target"])]
-    met = sum(row["outcome"].startswith("met") for row in promised)
-    missed = sum(row["outcome"].startswith("missed") for row in promised)
-    absent = len(promised) - met - missed
-    return [
-        f"Of {len(promised)} targets {met} are met and {missed} missed; for {absent} the peer is missing or "
-        "fails, which counts as neither."
-    ]
+def _counts(rows: list[dict]) -> str:
+    promised = [row["outcome"] for row in rows if not pd.isna(row["target"])]
+    met, missed = (sum(outcome.startswith(word) for outcome in promised) for word in ("met", "missed"))
+    return (
+        f"Of {len(promised)} targets {met} are met and {missed} missed; for {len(promised) - met - missed} the peer is "
+        "missing or fails, which counts as neither."
+    )
 
 
 def _timed(row: dict) -> list[str]:
@@ -174,12 +164,10 @@ def _times_faster(row: dict) -> str:
     return f"{_number(row['times faster'])} ({_number(row['lowest'])}-{_number(row['highest'])})"
 
 
-def _notes(rows: list[dict]) -> list[str]:
+def _notes(rows: list[dict]) -> str:
     missed = [row for row in rows if row["outcome"].startswith("missed")]
-    if not missed:
-        return []
-    lines = [f"- {row['work']}, N = {row['n']:,}, beside {row['peer']}: {row['reason']}." for row in missed]
-    return ["Why targets are missed:", "", *lines, ""]
+    lines = [f"- {row['work']}, N = {row['n']:,}, beside {row['peer']}: {row['reason']}.\n" for row in missed]
+    return "".join(["Why targets are missed:\n\n", *lines, "\n"]) if missed else ""
 
 
 def _compared(row: dict) -> list[str]:
@@ -204,5 +192,5 @@ def _number(value: float | None, spec: str = "") -> str:
     return f"{value:,.{decimals}f}"
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
+def _markdown(head: list[str], rows: Iterable[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))

@@ -66,11 +66,7 @@ def _results(calls: Iterable) -> dict:
 
 
 def starved(spans: Iterable[tuple[float, float]], workers: int = WORKERS) -> float:
-    """Seconds, of all workers together, that a worker had no task while one waited: until the last had begun.
-
-    >>> starved([(0, 4), (0, 1), (3, 5)])  # the second worker waits from 1 to 3
-    2
-    """
+    """Seconds, of all workers together, that a worker had no task while one waited: until the last had begun."""
     spans = sorted(spans)
     last = spans[-1][0]
     return workers * (last - spans[0][0]) - sum(max(0, min(end, last) - began) for began, end in spans)

@@ -16,32 +16,22 @@ def own_threads():
     torch.set_num_threads(threads)
 
 
-def missing():
+def missing(*_):
     raise ModuleNotFoundError("No module named 'netcal'", name="netcal")
 
 
-def sums(n, theirs=1.0):
-    """Ours beside one that is the same, one that is faster by doing nothing, one that is missing."""
-    return Task(
-        lambda: sum(range(20_000)) * 0 + 1.0,
-        [
-            Peer("a slow loop", lambda: lambda: sum(range(400_000)) * 0 + theirs, target=2, tolerance=1e-9),
-            Peer("a guess", lambda: lambda: 1.0, target=2, reason="a guess reads no number"),
-            Peer("netcal", missing, target=1),
-        ],
-    )
-
-
 def few(theirs=1.0):
-    return [
-        Work("Sums", 1000, "numbers", lambda n: sums(n, theirs), growth=(1000, 1000 * 100)),
-        Work("Pictures", 50, "faces", lambda n: Task(lambda: sum(range(1000))), rate=1e12, reason="light is slow"),
+    """Ours beside one that is the same, one that is faster by doing nothing, one that is missing; and a work alone."""
+    peers = [
+        Peer("a slow loop", lambda: lambda: sum(range(400_000)) * 0 + theirs, target=2, reason="luck", tolerance=1e-9),
+        Peer("a guess", lambda: lambda: 1.0, target=2, reason="a guess reads no number"),
+        Peer("netcal", missing, target=1),
     ]
-
-
-@pytest.fixture
-def written(tmp_path):
-    return tmp_path / "bench", report.run(tmp_path / "bench", few(), pairs=2, n_departures=3000)
+    sums, alone = Task(lambda: sum(range(20_000)) * 0 + 1.0, peers), Task(lambda: sum(range(1000)))
+    return [
+        Work("Sums", 1000, "numbers", lambda n: sums, growth=(1000, 1000 * 100)),
+        Work("Pictures", 50, "faces", lambda n: alone, rate=1e12, reason="light is slow"),
+    ]
 
 
 def line(page, *parts):
@@ -50,9 +40,9 @@ def line(page, *parts):
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
-def test_the_tables_and_their_provenance_are_written(written):
-    folder, disagree = written
-    assert disagree == []
+def test_tables_provenance_and_a_page_of_what_is_met_missed_and_missing_are_written(tmp_path):
+    folder = tmp_path / "bench"
+    assert report.run(folder, few(), pairs=2, n_departures=3000) == []
     table = pd.read_csv(folder / "peers.csv", keep_default_na=False)
     assert table["work"].tolist() == ["Sums"] * 3 + ["Pictures"]
     assert table["peer"].tolist() == ["a slow loop", "a guess", "netcal", "none"]
@@ -62,19 +52,15 @@ def test_the_tables_and_their_provenance_are_written(written):
     facts = json.loads((folder / "peers.json").read_text())
     assert (facts["pairs"], facts["threads"]) == (2, torch.get_num_threads())
     assert {"hardware", "versions", "revision"} <= set(facts) and set(facts["peers"]) == set(report.PEER_PACKAGES)
-    assert (folder / "peers.md").read_text() == report.page(folder), "the page follows from the tables"
 
-
-def test_the_page_says_what_is_met_missed_and_missing(written):
-    folder, _ = written
     page = (folder / "peers.md").read_text()
+    assert page == report.page(folder), "the page follows from the tables"
     assert "Of 4 targets 1 are met and 2 missed; for 1 the peer is missing or fails" in page
     slow = line(page, "a slow loop", "met (2 of 2)")
     assert slow[:3] == ["Sums", "1,000", "a slow loop"]
     assert slow[6] == "2"
     assert "(" in slow[5] and "-" in slow[5], "the ratio with its lowest and highest"
-    gone = line(page, "Sums", "not installed: netcal")
-    assert gone[4:6] == ["", ""], "no time and no ratio of what is missing"
+    assert line(page, "Sums", "not installed: netcal")[4:6] == ["", ""], "no time and no ratio of what is missing"
     assert "- Sums, N = 1,000, beside a guess: a guess reads no number." in page
     assert "- Pictures, N = 50, beside none: light is slow." in page
     pictures = line(page, "Pictures")
@@ -83,23 +69,12 @@ def test_the_page_says_what_is_met_missed_and_missing(written):
 
 
 def test_no_reason_is_given_where_nothing_is_missed(tmp_path):
-    def make(n):
-        return Task(lambda: 1.0, [Peer("a loop", lambda: lambda: sum(range(100_000)), target=2, reason="luck")])
-
-    report.run(tmp_path, [Work("Sums", 10, "numbers", make)], pairs=1, n_departures=100)
+    slow = few()[0].make(1000).peers[0]
+    alone = Work("Sums", 10, "numbers", lambda n: Task(lambda: 1.0, [slow]))
+    report.run(tmp_path, [alone], pairs=1, n_departures=100)
     page = (tmp_path / "peers.md").read_text()
     assert "Of 1 targets 1 are met and 0 missed" in page
     assert "luck" not in page and "Why targets are missed" not in page
-
-
-@pytest.mark.parametrize("theirs", [1.1, float("nan")])
-def test_a_disagreement_is_shown_and_returned_after_everything_is_written(tmp_path, theirs, capsys):
-    disagree = report.run(tmp_path, few(theirs), pairs=1, n_departures=100)
-    assert disagree == ["Sums, 1,000 numbers: a slow loop"]
-    page = (tmp_path / "peers.md").read_text()
-    assert line(page, "a slow loop", "1.0e-09")[-1] == "DISAGREES"
-    assert "Pictures" in page
-    assert "netcal: not timed, not installed: netcal" in capsys.readouterr().out
 
 
 def test_departures_are_computed_for_every_library():
@@ -125,10 +100,7 @@ def test_a_library_that_fails_or_is_missing_has_no_value(monkeypatch):
     def fails(_):
         raise RuntimeError("no such bins")
 
-    def none(_):
-        raise ModuleNotFoundError("No module named 'netcal'", name="netcal")
-
-    monkeypatch.setattr(departures, "CALIBRATION_PEERS", {"one": (fails, ("ECE",)), "other": (none, ("MCE",))})
+    monkeypatch.setattr(departures, "CALIBRATION_PEERS", {"one": (fails, ("ECE",)), "other": (missing, ("MCE",))})
     table = departures.departures(n=100).set_index("library")
     assert set(table.loc["one", "outcome"]) == {"fails: RuntimeError: no such bins"}
     assert set(table.loc["other", "outcome"]) == {"not installed: netcal"}
@@ -136,45 +108,40 @@ def test_a_library_that_fails_or_is_missing_has_no_value(monkeypatch):
 
 
 @pytest.fixture
-def small(monkeypatch):
-    """The command with few works, and the folders that views and panels were written to."""
-    elsewhere = []
+def elsewhere(monkeypatch):
+    """The command with few works; the folders that views and panels were written to."""
+    folders = []
     monkeypatch.setattr(command, "works", few)
     monkeypatch.setattr(report, "departures", lambda n: departures.departures(100))
-    monkeypatch.setattr(command.world, "views", elsewhere.append)
-    monkeypatch.setattr(command.world, "panels", elsewhere.append)
-    return elsewhere
+    monkeypatch.setattr(command.world, "views", folders.append)
+    monkeypatch.setattr(command.world, "panels", folders.append)
+    return folders
 
 
-def test_a_pattern_chooses_works_and_leaves_the_recorded_tables_alone(small, tmp_path, monkeypatch):
+def test_a_pattern_chooses_works_and_leaves_the_recorded_tables_alone(elsewhere, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "project_root", lambda: tmp_path)
-    assert command.main(["--only", "^pict", "--pairs", "1"]) == 0
-    assert small == []
+    assert command.main(["--only", "nothing"]) == "no work matches 'nothing': Pictures; Sums"
+    assert command.main(["--only", "^pict"], pairs=1) == 0
+    assert elsewhere == []
     table = pd.read_csv(tmp_path / "results" / "local" / "bench" / "peers.csv")
     assert table["work"].tolist() == ["Pictures"]
     assert not (tmp_path / "results" / "bench").exists()
 
 
-def test_a_pattern_that_matches_nothing_says_what_there_is(small):
-    assert command.main(["--only", "nothing"]) == "no work matches 'nothing': Pictures; Sums"
-
-
-@pytest.mark.parametrize("theirs", [1.0, 2.0])
+@pytest.mark.parametrize("theirs", [1.0, 1.1, float("nan")])
 def test_the_command_times_everything_and_ends_with_an_error_where_results_disagree(
-    small, tmp_path, monkeypatch, theirs
+    elsewhere, tmp_path, monkeypatch, capsys, theirs
 ):
     monkeypatch.setattr(command, "works", lambda: few(theirs))
-    ended = command.main([str(tmp_path), "--pairs", "1", "--threads", "1"])
+    ended = command.main([str(tmp_path)], pairs=1)
     assert ended == (0 if theirs == 1 else "ours and the peer disagree: Sums, 1,000 numbers: a slow loop")
     facts = json.loads((tmp_path / "peers.json").read_text())
-    assert (facts["pairs"], facts["threads"]) == (1, 1)
-    assert small == [tmp_path, tmp_path], "all else is timed"
-
-
-def test_a_number_of_pairs_below_one_is_refused(small, capsys):
-    with pytest.raises(SystemExit):
-        command.main(["--pairs", "0"])
-    assert "at least 1" in capsys.readouterr().err
+    assert (facts["pairs"], facts["threads"]) == (1, command.THREADS)
+    page = (tmp_path / "peers.md").read_text()
+    assert line(page, "a slow loop", "1.0e-09")[-1] == ("agrees" if theirs == 1 else "DISAGREES")
+    assert "Pictures" in page
+    assert elsewhere == [tmp_path, tmp_path], "all else is timed"
+    assert "netcal: not timed, not installed: netcal" in capsys.readouterr().out
 
 
 def test_the_views_are_timed_and_written(tmp_path, capsys):

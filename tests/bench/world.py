@@ -33,27 +33,19 @@ VIEWS = ("ferplus", "bp4d", "disfa", "recola", "affwild2", "dialogues")
 
 
 def views(folder: Path, names: Sequence[str] = VIEWS) -> pd.DataFrame:
-    """Time the quick views of the simulated world, each built once from an empty cache.
-
-    Prints a table and writes ``simulated.csv`` and ``simulated.json``.
-    """
+    """Time the quick views of the simulated world, each built once from an empty cache, for ``simulated.csv``."""
     rows = []
     with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, UNCERTAIN_AFFECT_CACHE=cache):
         for name in names:
             seconds = _seconds(lambda name=name: corpora.load("simulated", view=name, size="quick"))
             rows.append({"work": f"seconds to build view {name}, quick", "value": seconds})
-    table = pd.DataFrame(rows)
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.1f}"), flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "simulated.csv", index=False, float_format="%.4g")
-    record.write_json(folder / "simulated.json", provenance())
-    return table
+    return _written(folder / "simulated.csv", rows, 4, provenance())
 
 
 def panels(folder: Path, repeats: int = 20) -> pd.DataFrame:
-    """Time an update of each panel: its figure and the picture that goes to the browser, median of ``repeats``.
+    """Time an update of each panel, for ``panels.csv``: its figure and the picture that goes to the browser.
 
-    Prints a table and writes ``panels.csv`` and ``panels.json``. Panels draw with one thread.
+    The median of ``repeats``; panels draw with one thread.
     """
     torch.set_num_threads(1)
     room = classroom()
@@ -84,15 +76,20 @@ def panels(folder: Path, repeats: int = 20) -> pd.DataFrame:
         seconds = [_seconds(lambda panel=panel: picture(panel(), compress_level=1)) for _ in range(repeats + 1)]
         milliseconds = 1000 * statistics.median(seconds[1:])  # the first warms caches of fonts and formulas
         rows.append({"panel": name, "milliseconds": milliseconds})
-    table = pd.DataFrame(rows)
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.0f}"), flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "panels.csv", index=False, float_format="%.3g")
-    record.write_json(folder / "panels.json", {"repeats": repeats, **provenance()})
-    return table
+    return _written(folder / "panels.csv", rows, 3, {"repeats": repeats, **provenance()})
 
 
 def _seconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
+
+
+def _written(path: Path, rows: list[dict], digits: int, about: dict) -> pd.DataFrame:
+    """The table, printed and written with what it was measured on beside it."""
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False, float_format=f"{{:.{digits - 3}f}}".format), flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format=f"%.{digits}g")
+    record.write_json(path.with_suffix(".json"), about)
+    return table

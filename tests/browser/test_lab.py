@@ -96,20 +96,20 @@ def _address(runtime, server, log):
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
 
 
+def pixels(png):
+    return np.asarray(Image.open(png).convert("RGB"), dtype=float)
+
+
 def drawn(picture):
     """Pixels of a picture on the page."""
-    fetch = """async img => {
-        const bytes = new Uint8Array(await (await fetch(img.src)).arrayBuffer());
-        return Array.from(bytes);
-    }"""
-    return np.asarray(Image.open(BytesIO(bytes(picture.evaluate(fetch)))).convert("RGB"), dtype=float)
+    fetch = "async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))"
+    return pixels(BytesIO(bytes(picture.evaluate(fetch))))
 
 
 def expected(figure):
     """Pixels of a figure."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("RGB"), dtype=float)
+    figure.savefig(buffer := BytesIO(), format="png")
+    return pixels(buffer)
 
 
 def differ(one, other):

@@ -23,35 +23,23 @@ class Watched:
         self.wrong = []
         self.page.on("console", lambda line: line.type in ("error", "warning") and self.wrong.append(line.text))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("requestfailed", self._failed)
         self.page.on("response", lambda r: r.status >= 400 and self.wrong.append(f"{r.status}: {r.url}"))
         own = (site, "data:")
         self.page.on("request", lambda r: r.url.startswith(own) or self.wrong.append(f"network: {r.url}"))
-
-    def _failed(self, request):
-        if request.failure != "net::ERR_ABORTED":  # by going on to another page
-            self.wrong.append(f"no answer: {request.url}")
+        aborted = "net::ERR_ABORTED"  # by going on to another page
+        self.page.on("requestfailed", lambda r: r.failure == aborted or self.wrong.append(f"no answer: {r.url}"))
 
 
-@pytest.fixture(params=["desktop, light", "phone, dark"])
+@pytest.fixture
 def watched(request, browser, site):
-    size, scheme = request.param.split(", ")
-    watched = Watched(browser, site, DESKTOP if size == "desktop" else PHONE, scheme)
-    watched.name = f"{size}-{scheme}"
+    watched = Watched(browser, site, *getattr(request, "param", (DESKTOP,)))
     yield watched
     watched.context.close()
 
 
 @pytest.fixture
-def desktop(browser, site):
-    watched = Watched(browser, site, DESKTOP)
-    yield watched
-    watched.context.close()
-
-
-@pytest.fixture
-def page(desktop):
-    return desktop.page
+def page(watched):
+    return watched.page
 
 
 def violations(page, leave_out=()):
@@ -62,25 +50,23 @@ def violations(page, leave_out=()):
     return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in bad]
 
 
-def test_a_page_opens_whole_and_all_can_read_it(watched, site, page_name, screenshots):
-    page = watched.page
+@pytest.mark.parametrize(
+    "watched", [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop-light", "phone-dark"], indirect=True
+)
+def test_a_page_opens_whole_and_all_can_read_it(watched, page, site, page_name, screenshots):
     page.goto(site + page_name)
     page.evaluate("window.MathJax?.startup?.promise")
     page.evaluate("document.querySelectorAll('img').forEach(img => img.loading = 'eager')")
     page.wait_for_function("[...document.images].every(img => img.complete)")
-    page.screenshot(path=screenshots / f"{page_name.replace('/', '-').removesuffix('.html')}-{watched.name}.png")
+    name = f"{page_name.replace('/', '-').removesuffix('.html')}-{page.viewport_size['width']}.png"
+    page.screenshot(path=screenshots / name)
     assert watched.wrong == []
     assert page.eval_on_selector_all("img", "all => all.filter(i => !i.naturalWidth).map(i => i.src)") == []
     assert page.locator("mjx-merror").count() == 0, "a formula that MathJax cannot read"
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert too_wide <= 0, f"the page is {too_wide} px wider than the screen"
     assert violations(page, () if page_name == PAGE_WITH_CODE else (CODE,)) == []
-
-
-def test_pictures_say_what_they_show(page, site, page_name):
-    page.goto(site + page_name)
-    texts = page.eval_on_selector_all("article img", "all => all.map(i => [i.alt, i.src])")
-    for alt, source in texts:
+    for alt, source in page.eval_on_selector_all("article img", "all => all.map(i => [i.alt, i.src])"):
         assert len(re.findall(r"\w{2,}", alt)) >= 4, f"{alt!r} does not say what {source} shows"
         assert not re.match(r"(image|picture|<Figure|_images)\b", alt), alt
 
@@ -92,20 +78,16 @@ def test_formulas_are_drawn(page, site):
     assert "$$" not in page.locator("article").inner_text()
 
 
-def test_the_first_page_is_the_scoreboard(page, site):
+def test_the_first_page_is_the_scoreboard_and_every_page_can_be_reached_from_it(page, site):
     page.goto(site)
     board = (paths.project_root() / "results" / "scoreboard.csv").read_text(encoding="utf-8").splitlines()
     assert page.locator("article tbody tr").count() == len(board) - 1
-
-
-def test_every_page_can_be_reached_from_the_first(page, site):
-    page.goto(site)
     reached = page.eval_on_selector_all("nav a", "all => all.map(a => a.href.split('#')[0])")
     own = {site + name for name in PAGES} - {site + "search.html", site + "index.html"}
     assert own <= set(reached)
 
 
-def test_search_finds_a_word_and_leads_to_it(desktop, page, site, screenshots):
+def test_search_finds_a_word_and_leads_to_it(watched, page, site, screenshots):
     page.goto(site)
     page.keyboard.press("Control+k")
     page.keyboard.type("Spearman")
@@ -115,7 +97,7 @@ def test_search_finds_a_word_and_leads_to_it(desktop, page, site, screenshots):
     page.screenshot(path=screenshots / "search-results.png")
     found.click()
     assert "Spearman" in page.locator("article").inner_text()
-    assert desktop.wrong == []
+    assert watched.wrong == []
 
 
 def test_light_and_dark_can_be_chosen(page, site):
@@ -127,8 +109,7 @@ def test_light_and_dark_can_be_chosen(page, site):
         page.wait_for_timeout(500)  # colours fade into each other
         theme = page.evaluate("document.documentElement.dataset.theme")
         colours[theme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert set(colours) == {"light", "dark"}
-    assert len(set(colours.values())) == 2
+    assert set(colours) == {"light", "dark"} and len(set(colours.values())) == 2
 
 
 def test_a_notebook_can_be_downloaded_as_it_is(page, site):

@@ -4,8 +4,7 @@
 one mutant for each: not the many replacements of one operator, and nothing in annotations, docstrings or decorators,
 where a mutant says little. `run` imports what all tests need once; each mutant is then a forked child in which the
 library is imported with that one module changed. It runs the tests of the module (`tests_of`), stops at the first that
-fails, and is ended after a time, which counts as noticed. `run --again` asks those alone that survived, after tests
-have changed.
+fails, and is ended after a time, which counts as noticed.
 Written: results/stress/mutation.csv and .md.
 """
 
@@ -14,6 +13,7 @@ import ast
 import csv
 import importlib.abc
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -146,48 +146,26 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader
         return compile(self.source, self.path, "exec", dont_inherit=True)
 
 
-def run(minutes: float, only: str, jobs: int, again: bool) -> int:
-    """Test the drawn mutants, so many at once, until the time is over, and write the report.
-
-    ``again``: those that survived before alone, since only tests have changed; what is known of the others stays.
-    """
+def run(minutes: float, jobs: int) -> int:
+    """Test the drawn mutants, so many at once, until the time is over, and write the report."""
     _import_what_tests_need()
     drawn = json.loads(DRAWN.read_text(encoding="utf-8"))
-    end = time.monotonic() + 60 * minutes
-    mutants = [mutant for mutant in drawn["mutants"] if only in mutant["file"]]
-    known = noticed(mutants) if again else {}
+    mutants, rows, end = drawn["mutants"], {}, time.monotonic() + 60 * minutes
     # only tests that pass as it is can notice a change
-    files = sorted({mutant["file"] for i, mutant in enumerate(mutants) if i not in known})
-    unchanged = [(file, (LIBRARY / file).read_text(encoding="utf-8")) for file in files]
-    for file, outcome, seconds, by in at_once(unchanged, jobs):
+    files = sorted({mutant["file"] for mutant in mutants})
+    for file, outcome, seconds, by in at_once([(file, (LIBRARY / file).read_text("utf-8")) for file in files], jobs):
         print(f"as it is  {seconds:5.1f} s  {file}", flush=True)
         if outcome != "survived":
             print(f"The tests of {file} fail or take too long as it is: {by}")
             return 2
-
-    def in_time():
-        for i, mutant in enumerate(mutants):
-            if time.monotonic() > end:
-                return
-            if i not in known:
-                yield i, mutant["source"]
-
-    rows = dict(known)
-    for i, outcome, seconds, by in at_once(in_time(), jobs, lambda i: mutants[i]["file"]):
-        rows[i] = mutants[i] | {"outcome": outcome, "seconds": round(seconds, 1), "by": by}
+    sources = ((i, mutant["source"]) for i, mutant in enumerate(mutants))
+    in_time = itertools.takewhile(lambda _: time.monotonic() <= end, sources)
+    for i, outcome, seconds, by in at_once(in_time, jobs, lambda i: mutants[i]["file"]):
+        rows[i] = mutants[i] | {"outcome": outcome, "by": by}
         print(f"{outcome:9} {seconds:5.1f} s  {{file}}:{{line}}  {{after}}".format(**mutants[i]), flush=True)
-        if not only:  # what is done counts, if the rest is not waited for
-            write([rows[i] for i in sorted(rows)], len(drawn["mutants"]), drawn["places"])
+        # what is done counts, if the rest is not waited for
+        write([rows[i] for i in sorted(rows)], len(mutants), drawn["places"])
     return 0
-
-
-def noticed(mutants: list[dict]) -> dict[int, dict]:
-    """The rows of those of the mutants that were noticed when the report was written, by their number."""
-    with (FOLDER / "mutation.csv").open(encoding="utf-8", newline="") as file:
-        written = [row for row in csv.DictReader(file) if row["outcome"] != "survived"]
-    rows = {tuple(row[name] for name in FIELDS[:5]): row for row in written}
-    keys = [tuple(str(mutant[name]) for name in FIELDS[:5]) for mutant in mutants]
-    return {i: rows[key] for i, key in enumerate(keys) if key in rows}
 
 
 def at_once(sources: Iterable[tuple], jobs: int, file_of: Callable = str) -> Iterator[tuple]:
@@ -208,14 +186,10 @@ def at_once(sources: Iterable[tuple], jobs: int, file_of: Callable = str) -> Ite
 
 def _import_what_tests_need() -> None:
     import hypothesis
-    import nbformat  # noqa: F401
-    import pytest  # noqa: F401
-    import scipy.stats  # noqa: F401
-    import skimage.feature  # noqa: F401
-    import sklearn.feature_selection  # noqa: F401
     import torch
-    import torchmetrics  # noqa: F401
 
+    for name in ("nbformat", "pytest", "scipy.stats", "skimage.feature", "sklearn.feature_selection", "torchmetrics"):
+        importlib.import_module(name)
     torch.set_num_threads(1)
     # the same examples for every mutant, and none made small: that one fails is enough
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
@@ -295,12 +269,6 @@ def read_reasons() -> list[dict]:
     return yaml.safe_load(REASONS.read_text(encoding="utf-8")) or []
 
 
-def reason_for(row: dict, reasons: list[dict]) -> str:
-    """The reason of one survivor, or that there is none."""
-    found = [r["reason"] for r in reasons if all(r[key] == row[key] for key in ("file", "before", "after"))]
-    return found[0] if found else "**no reason given**"
-
-
 def write(rows: list[dict], asked: int, places: int) -> None:
     """The table of mutants, and the summary with the survivors; not the seconds, which differ from run to run."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -312,7 +280,7 @@ def write(rows: list[dict], asked: int, places: int) -> None:
 
 
 def report(rows: list[dict], asked: int, places: int, reasons: list[dict]) -> str:
-    parts = {part: Counter(r["outcome"] for r in rows if r["file"].startswith(part)) for part in PARTS}
+    reasons = {(reason["file"], reason["before"], reason["after"]): reason["reason"] for reason in reasons}
     lines = [
         "# Mutants",
         "",
@@ -322,7 +290,8 @@ def report(rows: list[dict], asked: int, places: int, reasons: list[dict]) -> st
         "| part | mutants | killed | timed out | survived | noticed |",
         "|---|---|---|---|---|---|",
     ]
-    for part, of in [*parts.items(), ("all", sum(parts.values(), Counter()))]:
+    for part in (*PARTS, "all"):
+        of = Counter(row["outcome"] for row in rows if part == "all" or row["file"].startswith(part))
         n = of.total()
         share = f"{(n - of['survived']) / n:.0%}" if n else ""
         lines.append(f"| {part} | {n} | {of['killed']} | {of['timed out']} | {of['survived']} | {share} |")
@@ -330,7 +299,8 @@ def report(rows: list[dict], asked: int, places: int, reasons: list[dict]) -> st
     for row in rows:
         if row["outcome"] == "survived":
             lines += [f"- `{row['file']}` line {row['line']}: `{row['before']}`", f"  became `{row['after']}`"]
-            lines.append(f"  {reason_for(row, reasons)}")
+            reason = reasons.get((row["file"], row["before"], row["after"]), "**no reason given**")
+            lines.append(f"  {reason}")
     return "\n".join(lines) + "\n"
 
 
@@ -340,8 +310,6 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=300, help="mutants to draw")
     parser.add_argument("--minutes", type=float, default=60, help="for all mutants together")
     parser.add_argument("--jobs", type=int, default=2, help="mutants to test at once")
-    parser.add_argument("--again", action="store_true", help="run those alone that survived: tests have changed since")
-    parser.add_argument("--only", default="", help="run those of files with this in their name; writes no report")
     args = parser.parse_args()
     if args.what == "draw":
         draw(args.number)
@@ -349,7 +317,7 @@ def main() -> int:
     if args.what is None:
         python = DRAWN.parent / "bin" / "python"
         subprocess.run([python, __file__, "draw", "--number", str(args.number)], check=True)
-    return run(args.minutes, args.only, args.jobs, args.again)
+    return run(args.minutes, args.jobs)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def row(file, outcome, before="a", after="b"):
     return {"file": file, "line": 7, "before": before, "after": after, "outcome": outcome}
 
 
-def test_the_report_counts_and_lists_survivors_with_their_reasons():
+def test_the_report_counts_and_lists_survivors_with_their_reasons(tmp_path, monkeypatch):
     rows = [
         row("metrics/brier.py", "killed"),
         row("metrics/brier.py", "survived"),
@@ -79,22 +79,18 @@ def test_the_report_counts_and_lists_survivors_with_their_reasons():
         row("evidence/claims.py", "survived", "c", "d"),
     ]
     reason = {**row("evidence/claims.py", "", "c", "d"), "reason": "Nothing depends on it."}
-    text = mutate.report(rows, 300, 2000, [reason])
+    monkeypatch.setattr(mutate, "FOLDER", tmp_path)
+    monkeypatch.setattr(mutate, "read_reasons", lambda: [reason])
+    mutate.write(rows, 300, 2000)
+    with (tmp_path / "mutation.csv").open(encoding="utf-8", newline="") as file:
+        assert [(found["file"], found["outcome"]) for found in csv.DictReader(file)] == [
+            (one["file"], one["outcome"]) for one in rows
+        ]
+    text = (tmp_path / "mutation.md").read_text()
     assert "4 mutants of 300 drawn, seed 0, of 2000 places" in text
     assert "| metrics | 2 | 1 | 0 | 1 | 50% |" in text and "| all | 4 | 1 | 1 | 2 | 50% |" in text
     assert "`metrics/brier.py` line 7: `a`\n  became `b`\n  **no reason given**" in text
     assert "became `d`\n  Nothing depends on it." in text
-
-
-def test_what_was_noticed_is_known_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(mutate, "FOLDER", tmp_path)
-    monkeypatch.setattr(mutate, "REASONS", tmp_path / "reasons.yaml")
-    (tmp_path / "reasons.yaml").touch()
-    rows = [row("a.py", "killed"), row("a.py", "survived", "b"), row("a.py", "timed out", "c, d")]
-    mutants = [one | {"operator": "o", "by": "test"} for one in rows]
-    mutate.write(mutants, 3, 9)
-    known = mutate.noticed([*mutants[::-1], mutants[0] | {"line": 8}])
-    assert {i: found["before"] for i, found in known.items()} == {0: "c, d", 2: "a"}
 
 
 def test_every_reason_is_of_a_line_that_is_still_there():

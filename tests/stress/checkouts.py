@@ -65,12 +65,8 @@ def start(root: Path, *arguments: str, results: Path, cache: Path, before=(), pr
         before: what it is started with, ``unshare -n`` for example.
         variables: of its environment.
     """
-    own = {
-        "PYTHONPATH": str(root / "lib"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "UNCERTAIN_AFFECT_CACHE": str(cache),
-        "UNCERTAIN_AFFECT_RESULTS": str(results),
-    }
+    own = {"PYTHONPATH": str(root / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
+    own |= {"UNCERTAIN_AFFECT_CACHE": str(cache), "UNCERTAIN_AFFECT_RESULTS": str(results)}
     return subprocess.Popen(
         [*before, sys.executable, "-m", "uncertain_affect.run.cli", *arguments],
         cwd=root,

@@ -47,10 +47,8 @@ def run(minutes: float, notebooks: Sequence[str] = ()) -> Iterator[Row]:
     else:
         names, left_out = chosen(minutes)
     if left_out:
-        outcome = (
-            f"takes longer than {minutes:.0f} minutes: {_numbers(names) or 'nothing'} stood in for it; "
-            f"{_numbers(left_out)} and the rest are for NOTEBOOKS=all"
-        )
+        outcome = f"takes longer than {minutes:.0f} minutes: {_numbers(names) or 'nothing'} stood in for it; "
+        outcome += f"{_numbers(left_out)} and the rest are for NOTEBOOKS=all"
         yield Row("determinism", "the whole quick reproduction", 0, outcome, NOT_HERE if names else CUT_SHORT)
     if not names:
         return
@@ -59,31 +57,23 @@ def run(minutes: float, notebooks: Sequence[str] = ()) -> Iterator[Row]:
         same.run(same.ROOT, once, "reproduce", *names, "--workers", "1")
         same.run(same.ROOT, again, "reproduce", *names, "--workers", "2")
         changed = list(same.differences(once, again))
-        fine = (
-            f"{len(same.measured(once))} tables, drawn numbers and verdicts, and all arrays, the same to the last byte"
-        )
-        yield Row(
-            "determinism",
-            f"{_numbers(names)} quick, twice from an empty cache, with one worker and with two",
-            2,
-            f"{len(changed)} differences, the first: {'; '.join(changed[:3])}" if changed else fine,
-            FAILED if changed else PASSED,
-        )
+        n = len(same.measured(once))
+        outcome = f"{n} tables, drawn numbers and verdicts, and all arrays, the same to the last byte"
+        if changed:
+            outcome = f"{len(changed)} differences, the first: {'; '.join(changed[:3])}"
+        what = f"{_numbers(names)} quick, twice from an empty cache, with one worker and with two"
+        yield Row("determinism", what, 2, outcome, FAILED if changed else PASSED)
         # the audit and the map have none to change
         seeded = [n for n in names if PARAMETER in reproduce.default_parameters(reproduce.notebooks()[n])]
-        if not notebooks:
-            seeded = seeded[:1]  # one is enough to see that a seed matters
+        seeded = seeded if notebooks else seeded[:1]  # one is enough to see that a seed matters
         if seeded:
             same.run(same.ROOT, other, "reproduce", *seeded, "--workers", "2", "-p", PARAMETER, OTHER_SEED)
             changed = [line for line in same.differences(once, other) if any(f"/{name}/" in line for name in seeded)]
             still = [name for name in seeded if not any(f"/{name}/" in line for line in changed)]
-            yield Row(
-                "determinism",
-                f"{_numbers(seeded)} quick, another seed",
-                1,
-                f"nothing differs in {', '.join(still)}" if still else f"{len(changed)} numbers differ, some of each",
-                FAILED if still else PASSED,
-            )
+            differ = f"{len(changed)} numbers differ, some of each"
+            outcome = f"nothing differs in {', '.join(still)}" if still else differ
+            what = f"{_numbers(seeded)} quick, another seed"
+            yield Row("determinism", what, 1, outcome, FAILED if still else PASSED)
 
 
 def _numbers(names: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ gives the parsers of corpora inputs that are led by what they reach, where ather
 """
 
 import contextlib
-import functools
 import importlib.util
 import io
 import json
@@ -26,8 +25,9 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import numpy as np
@@ -49,6 +49,7 @@ FOUND = HERE.parents[2] / ".cache" / "fuzz"
 WANTED = 1_000_000
 PROCESSES = 2
 SECONDS_FOR_ONE = 10
+LED = "parsers of corpora, led by what they reach"
 # what stands for something else in one of the formats
 TOKENS = [
     b"", b"\n", b"\r\n", b",", b";", b":", b" ", b"\t", b"'", b'"', b"{}", b"[]", b"[", b"}", b"null", b"true",
@@ -97,15 +98,8 @@ class TooLong(BaseException):
     """One input took more of the processor than it may; a busy machine does not count."""
 
 
-@dataclass(frozen=True)
-class Reader:
-    """What reads, and whole inputs for it.
-
-    Attributes:
-        call: reads one input; raises what is a failure, and nothing else.
-        seeds: whole inputs.
-        draw: makes an input of the seeds.
-    """
+class Reader(NamedTuple):
+    """What reads an input, raising what is a failure and nothing else; whole inputs; and what makes inputs of them."""
 
     call: Callable
     seeds: Sequence
@@ -116,7 +110,7 @@ def mutated(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
     """A whole file with up to three pieces of it changed, near to what is read and so deep in its reader."""
     content = seeds[rng.integers(len(seeds))]
     for _ in range(rng.integers(1, 4)):
-        pieces = _pieces(content) if len(content) < 20_000 else []
+        pieces = _pieces(content)
         if pieces and rng.random() < 0.7:  # whole words and numbers
             start, stop = pieces[rng.integers(len(pieces))]
         else:
@@ -136,9 +130,9 @@ def mutated(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
     return content
 
 
-@functools.lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
 def _pieces(content: bytes) -> list[tuple[int, int]]:
-    return [match.span() for match in PIECES.finditer(content)]
+    return [match.span() for match in PIECES.finditer(content)] if len(content) < 20_000 else []
 
 
 def command_line(rng: np.random.Generator, seeds: Sequence[str]) -> list[str]:
@@ -186,7 +180,7 @@ def readers(folder: Path) -> dict[str, Reader]:
     os.environ.pop("UNCERTAIN_AFFECT_DATA", None)
     os.chdir(root)
     return {
-        **_corpora(folder),
+        **{name: _corpus(folder / name, parser) for name, parser in parsers().items()},
         **_results(root),
         "printed yaml": _paper(folder / "printed"),
         **_predictions(folder / "predictions.npz"),
@@ -194,13 +188,10 @@ def readers(folder: Path) -> dict[str, Reader]:
     }
 
 
-def _corpora(folder: Path) -> dict[str, Reader]:
-    def reader(name: str) -> Reader:
-        parser, path = parsers()[name], folder / name / parsers()[name].file
-        path.parent.mkdir()
-        return of_file(path, [parser.seed], lambda: naming(path, lambda: parser.call(path), CorpusError))
-
-    return {name: reader(name) for name in parsers()}
+def _corpus(folder: Path, parser) -> Reader:
+    folder.mkdir()
+    path = folder / parser.file
+    return of_file(path, [parser.seed], lambda: naming(path, lambda: parser.call(path), CorpusError))
 
 
 def parsers() -> dict:
@@ -237,33 +228,28 @@ def _results(root: Path) -> dict[str, Reader]:
     publish.write_scoreboard()
     notebook.write_text(notebook.read_text().replace("SEED = 0", 'SEED = 0\\nPROFILE = \\"full\\"'))
 
-    def checks(folder: Path) -> Callable[[], None]:
-        def check() -> None:
-            problems, _ = verify.check_run(folder)
-            assert all(str(folder) in problem for problem in problems), f"does not name the file: {problems}"
-
-        return check
+    def check(folder: Path) -> None:
+        problems, _ = verify.check_run(folder)
+        assert all(str(folder) in problem for problem in problems), f"does not name the file: {problems}"
 
     def plan() -> None:
         reproduce.plan_table(reproduce.plan(reproduce.select(["11"]), corpus="none", parameters={}))
 
-    promotes = lambda folder: lambda: naming("11_one", lambda: publish._promotion(folder))  # noqa: E731
+    checks_full, checks_older = partial(check, full), partial(check, older)
+    promotes, promotes_quick = (partial(naming, place, partial(publish._promotion, place)) for place in (full, quick))
+    scores = partial(naming, "11_one", partial(publish.scoreboard, root / "results"))
+    recalls = partial(naming, "table2.csv", partial(record.recorded, "11_one", "table2"))
     calls = {
-        "run.json": (full / "run.json", checks(full), lambda: naming(full, lambda: publish._promotion(full))),
-        "claims.json": (full / "claims.json", checks(full)),
-        "claims.json of the scoreboard": (
-            committed / "claims.json", lambda: naming("11_one", lambda: publish.scoreboard(root / "results")),
-        ),
-        "table": (older / "tables" / "table2.csv", checks(older)),
-        "recorded table": (
-            committed / "tables" / "table2.csv",
-            lambda: naming("table2.csv", lambda: record.recorded("11_one", "table2")),
-        ),
-        "figure": (older / "figures" / "figure2.png", checks(older)),
-        "executed notebook": (quick / "11_one.ipynb", promotes(quick)),
+        "run.json": (full / "run.json", checks_full, promotes),
+        "claims.json": (full / "claims.json", checks_full),
+        "claims.json of the scoreboard": (committed / "claims.json", scores),
+        "table": (older / "tables" / "table2.csv", checks_older),
+        "recorded table": (committed / "tables" / "table2.csv", recalls),
+        "figure": (older / "figures" / "figure2.png", checks_older),
+        "executed notebook": (quick / "11_one.ipynb", promotes_quick),
         "run.json of the plan": (committed / "run.json", plan),
         "scoreboard": (root / "results" / "scoreboard.csv", verify.check_generated),
-    }  # fmt: skip
+    }
     return {f"results: {name}": of_file(path, [], *each) for name, (path, *each) in calls.items()}
 
 
@@ -293,8 +279,7 @@ def _predictions(path: Path) -> dict[str, Reader]:
     }
 
     def bytes_of(save: Callable, *values, **named) -> bytes:
-        file = io.BytesIO()
-        save(file, *values, **named)
+        save(file := io.BytesIO(), *values, **named)
         return file.getvalue()
 
     def evaluated() -> None:
@@ -306,28 +291,23 @@ def _predictions(path: Path) -> dict[str, Reader]:
 
     archive = of_file(path, [bytes_of(save, **arrays) for save in (np.savez, np.savez_compressed)], evaluated)
 
-    def array(content: bytes) -> None:  # in a whole archive, whose checksums would stop it before it is read
-        name, content = content.split(b":", 1)
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as written:
-            for other, values in arrays.items():
-                whole = bytes_of(np.save, values)
-                written.writestr(f"{other}.npy", content if other.encode() == name else whole)
-        archive.call(file.getvalue())
+    def in_archive(name: str) -> Reader:
+        """Gives an array in a whole archive, whose checksums would stop it before it is read."""
 
-    def after_its_name(rng: np.random.Generator, seeds: Sequence[bytes]) -> bytes:
-        name, content = seeds[rng.integers(len(seeds))].split(b":", 1)
-        return name + b":" + mutated(rng, [content])
+        def call(content: bytes) -> None:
+            with zipfile.ZipFile(file := io.BytesIO(), "w") as written:
+                for other, values in arrays.items():
+                    written.writestr(f"{other}.npy", content if other == name else bytes_of(np.save, values))
+            archive.call(file.getvalue())
 
-    named = [name.encode() + b":" + bytes_of(np.save, values) for name, values in arrays.items()]
-    return {"predictions: archive": archive, "predictions: array": Reader(array, named, after_its_name)}
+        return Reader(call, [bytes_of(np.save, arrays[name])], mutated)
+
+    return {"predictions: archive": archive, **{f"predictions: {name}": in_archive(name) for name in arrays}}
 
 
 def _command(root: Path) -> Reader:
-    @contextlib.contextmanager
     def no_slurm():
         raise ValueError("no SLURM here")
-        yield
 
     reproduce.reproduce = lambda *_, **__: []
     publish.promote_all = lambda *_: []
@@ -363,16 +343,16 @@ def _begin() -> None:
     _READERS.update(readers(Path(folder.name)))
     _begin.folder = folder  # for as long as the process lives
 
-    def too_long(*_):
-        raise TooLong(f"took more than {SECONDS_FOR_ONE} s of the processor")
 
-    signal.signal(signal.SIGPROF, too_long)
+def _too_long(*_):
+    raise TooLong(f"took more than {SECONDS_FOR_ONE} s of the processor")
 
 
 def give(reader: Reader, seed: int, seconds: float, most: int = 10**9) -> tuple[int, list[tuple[str, object]]]:
     """Give a reader inputs for so long; how many, and up to five failures, each with its input."""
     rng, deadline = np.random.default_rng(seed), time.monotonic() + seconds
     given, failures = 0, []
+    signal.signal(signal.SIGPROF, _too_long)
     while given < most and time.monotonic() < deadline and len(failures) < 5:
         content = reader.draw(rng, reader.seeds)
         given += 1
@@ -403,29 +383,23 @@ def _names() -> list[str]:
 
 def run(minutes: float, wanted: int = WANTED) -> Iterator[Row]:
     """Give every reader inputs for the same time."""
-    atheris = importlib.util.find_spec("atheris") is not None
-    led = 0.3 if atheris else 0.0
-    total, problems = 0, []
-    for row in [_led_by_what_they_reach(60 * minutes * led) if atheris else _without_atheris()]:
-        total += row.times
-        yield row
+    why = "atheris is not installed: see requirements/fuzz.txt; the parsers got inputs drawn without it, below"
+    led = Row("fuzz", LED, 0, why, NOT_HERE)
+    if importlib.util.find_spec("atheris"):
+        led = _led_by_what_they_reach(60 * minutes * 0.3)
+    yield led
+    total, problems = led.times, []
     seeds = np.random.default_rng().integers(2**31, size=1000).tolist()
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), _begin) as pool:
         every = pool.submit(_names).result()
-        each = PROCESSES * 60 * minutes * (1 - led) / len(every)
+        each = PROCESSES * 60 * minutes * (1.0 if led.result == NOT_HERE else 0.7) / len(every)
         for name, given, failures in pool.map(_slice, every, seeds, [each] * len(every)):
             total += given
             problems += failures
             fine = "a result or an error that names the file" if name != "command line" else "exit code 0, 1 or 2"
             yield judged("fuzz", name, given, 1, failures, f"each met with {fine}")
-    yield judged(
-        "fuzz", "all readers together", total, wanted, problems, f"{total:,} inputs, at least {wanted:,} wanted"
-    )
-
-
-def _without_atheris() -> Row:
-    why = "atheris is not installed: see requirements/fuzz.txt; the parsers got inputs drawn without it, below"
-    return Row("fuzz", "parsers of corpora, led by what they reach", 0, why, NOT_HERE)
+    fine = f"{total:,} inputs, at least {wanted:,} wanted"
+    yield judged("fuzz", "all readers together", total, wanted, problems, fine)
 
 
 def _led_by_what_they_reach(seconds: float) -> Row:
@@ -434,5 +408,4 @@ def _led_by_what_they_reach(seconds: float) -> Row:
     done = subprocess.run(command, capture_output=True, text=True)
     counts = [int(n) for n in re.findall(r"^.{24} +(\d+) inputs ", done.stdout, re.MULTILINE)]
     outcome = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
-    result = PASSED if done.returncode == 0 and sum(counts) > 0 else FAILED
-    return Row("fuzz", "parsers of corpora, led by what they reach", sum(counts), outcome, result)
+    return Row("fuzz", LED, sum(counts), outcome, PASSED if done.returncode == 0 and sum(counts) else FAILED)

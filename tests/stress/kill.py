@@ -72,7 +72,7 @@ def train(seed):
         )
     return [val[0] for val in cached_fit(model, learn, "train", seed).val]
 """
-# what Python reads before anything else: the n-th move into or out of a place of results stands still, and says where
+# what Python reads before anything else: the n-th move into or out of a place of results stands still, and says so
 SLOW_RENAME = """
 import os, pathlib, time
 replace, moves = os.replace, []
@@ -84,15 +84,13 @@ def slow(source, target):
         moves.append(target)
     stands = len(moves) == nth and place in pathlib.Path(target).parents[2:3]
     if stands and not after:
-        stand(source, target)
+        stand()
     replace(source, target)
     if stands and after:
-        stand(source, target)
+        stand()
 
-def stand(source, target):
-    marker = pathlib.Path(os.environ["SLOW_MARKER"])
-    marker.with_suffix(".new").write_text(f"{source} -> {target}")
-    replace(marker.with_suffix(".new"), marker)
+def stand():
+    pathlib.Path(os.environ["SLOW_MARKER"]).touch()
     time.sleep(60)
 
 os.replace = slow
@@ -105,8 +103,8 @@ def checkout(root: Path) -> float:
     (root / "slow").mkdir()
     (root / "slow" / "sitecustomize.py").write_text(SLOW_RENAME, encoding="utf-8")
     started = time.monotonic()
-    if problem := _ends(start(root, "whole")):
-        raise RuntimeError(f"a batch that nobody killed {problem}")
+    if problem := runs_to_its_end(root, "whole"):
+        raise RuntimeError(f"of a batch that nobody killed {problem}")
     return time.monotonic() - started
 
 
@@ -116,6 +114,13 @@ def start(root: Path, name: str, **variables: str) -> subprocess.Popen:
     own.mkdir(exist_ok=True)
     places = {"results": own / "results", "cache": own / "cache", "STEPS_LOG": str(own / "steps")}
     return checkouts.start(root, "reproduce", "--workers", "2", **places, **variables)
+
+
+def runs_to_its_end(root: Path, name: str) -> str | None:
+    """Run a batch; how it failed, None if it did not."""
+    batch = start(root, name)
+    printed, _ = batch.communicate(timeout=300)
+    return f"the command ended with {batch.returncode}: {printed}" if batch.returncode else None
 
 
 def left_by(root: Path, name: str) -> dict[str, bytes]:
@@ -131,18 +136,13 @@ def steps_of(root: Path, name: str) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def _ends(batch: subprocess.Popen) -> str | None:
-    """How a batch failed; None if it did not."""
-    printed, _ = batch.communicate(timeout=300)
-    return f"ended with {batch.returncode}: {printed}" if batch.returncode else None
-
-
 def _goes_on(root: Path, name: str, kept: dict[str, bytes], kills: int) -> str | None:
     """What is wrong with the results once the same command has run to its end; None if nothing is."""
     whole = left_by(root, "whole")
-    if problem := _ends(start(root, name)):
-        return f"the same command {problem}"
-    if alien := set(kept) - set(whole):
+    if problem := runs_to_its_end(root, name):
+        return problem
+    # what is being written or put aside lies in folders with a dot
+    if alien := {path for path in kept if "/." not in path} - set(whole):
         return f"left {', '.join(sorted(alien))}"
     left = left_by(root, name)
     if different := sorted(path for path in {*left, *whole} if left.get(path) != whole.get(path)):
@@ -151,11 +151,6 @@ def _goes_on(root: Path, name: str, kept: dict[str, bytes], kills: int) -> str |
     if repeated > 4 * kills:  # two notebooks and two inner tasks may be at work
         return f"{repeated} steps were made again that had been finished"
     return None
-
-
-def _in_place(left: dict[str, bytes]) -> dict[str, bytes]:
-    """What lies in places of results: what is being written or put aside lies in folders with a dot."""
-    return {path: content for path, content in left.items() if "/." not in path}
 
 
 def kill_at(root: Path, name: str, moments: list[float]) -> str | None:
@@ -167,7 +162,7 @@ def kill_at(root: Path, name: str, moments: list[float]) -> str | None:
         except subprocess.TimeoutExpired:
             os.kill(batch.pid, signal.SIGKILL)  # the driver alone: its workers and kernels must find out
         batch.communicate(timeout=300)
-    problem = _goes_on(root, name, _in_place(left_by(root, name)), len(moments))
+    problem = _goes_on(root, name, left_by(root, name), len(moments))
     return problem and f"killed after {' and '.join(f'{moment:.2f} s' for moment in moments)}: {problem}"
 
 
@@ -193,12 +188,9 @@ def kill_in_rename(root: Path, name: str, nth: int, when: str, anew: bool) -> st
         time.sleep(0.05)
     os.killpg(batch.pid, signal.SIGKILL)
     batch.communicate(timeout=300)
-    left = left_by(root, name)
-    if not marker.exists():
-        problem = "no such move was met"
-    else:
-        torn = None if anew else _torn(root, left)
-        problem = torn or _goes_on(root, name, _in_place(left), 1)
+    left, problem = left_by(root, name), None if marker.exists() else "no such move was met"
+    if not problem:
+        problem = (not anew and _torn(root, left)) or _goes_on(root, name, left, 1)
     return problem and f"killed {when} move {nth} {'into an empty place' if anew else 'over a run'}: {problem}"
 
 
@@ -228,13 +220,11 @@ def run(minutes: float) -> Iterator[Row]:
         }
         found = {kind: [] for kind in KILLS}
         # one of each in turn: where the time is short, none is left out
-        for i in range(max(KILLS.values())):
-            for kind, wanted in KILLS.items():
-                if i < wanted and time.monotonic() < deadline:
-                    name = f"{kind} {i}"
-                    found[kind].append(makers[kind](name, i))
-                    shutil.rmtree(root / name)
+        for i, kind in sorted((i, kind) for kind, wanted in KILLS.items() for i in range(wanted)):
+            if time.monotonic() < deadline:
+                name = f"{kind} {i}"
+                found[kind].append(makers[kind](name, i))
+                shutil.rmtree(root / name)
         for kind, wanted in KILLS.items():
             fine = f"nothing lost, the same results to the last bit; a batch that nobody kills takes {seconds:.0f} s"
-            problems = [problem for problem in found[kind] if problem]
-            yield judged("kill", f"kill -9 of a batch {kind}", len(found[kind]), wanted, problems, fine)
+            yield judged("kill", f"kill -9 of a batch {kind}", len(found[kind]), wanted, found[kind], fine)

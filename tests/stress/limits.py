@@ -11,10 +11,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import checkouts
 from rows import FAILED, NOT_HERE, PASSED, Row
@@ -37,8 +37,7 @@ frame = pd.DataFrame({"a": [1.0]})
 Found = Iterator[tuple[str, str | None, str]]
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What a reader sees of a command, and the folders of finished and unfinished results that it leaves."""
 
     code: int
@@ -76,15 +75,15 @@ def command(root: Path, *arguments: str, results: Path, cache: Path | None = Non
     except subprocess.TimeoutExpired:
         os.killpg(running.pid, signal.SIGKILL)
         raise
-    places = [path for path in results.glob("*/*/*") if "failed" not in path.relative_to(results).parts]
-    finished, unfinished = [], []
-    for place in places:
-        try:
-            record.check_complete(place)
-            finished.append(place.name)
-        except (ValueError, OSError):
-            unfinished.append(place.name)
-    return Seen(running.returncode, printed.strip(), finished, unfinished)
+    seen = Seen(running.returncode, printed.strip(), [], [])
+    for place in results.glob("*/*/*"):
+        if "failed" not in place.relative_to(results).parts:
+            try:
+                record.check_complete(place)
+                seen.finished.append(place.name)
+            except (ValueError, OSError):
+                seen.unfinished.append(place.name)
+    return seen
 
 
 def wrong(seen: Seen, code: int, says: str, *finished: str) -> str | None:
@@ -116,12 +115,9 @@ def full_disk(root: Path) -> Found:
         problem = wrong(seen, 1, "a disk is full: make room", "11_small")
         yield "reproduce, results on a disk of 2 MiB", problem, fine + "what fits is there and whole"
     with mounted() as small:
-        try:
-            while True:  # to the last byte
-                with (small / "filled").open("ab") as file:
-                    file.write(bytes(4096))
-        except OSError:
-            pass
+        with suppress(OSError), (small / "filled").open("ab", buffering=0) as file:
+            while file.write(bytes(4096)):  # to the last byte
+                pass
         seen = reproduce(root, "14", results=root / "r", cache=small / "cache")
         problem = wrong(seen, 1, "a disk is full: make room")
         yield "reproduce, cache on a disk without a byte left", problem, fine + "nothing half-written"
@@ -139,9 +135,7 @@ def read_only(root: Path) -> Found:
 
 
 def little_memory(root: Path) -> Found:
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (2 * GIB, 2 * GIB))
-
+    limited = partial(resource.setrlimit, resource.RLIMIT_DATA, (2 * GIB, 2 * GIB))
     what = "reproduce, 2 GiB of private memory (RLIMIT_DATA), notebook"
     seen = reproduce(root, "11", results=root / "r11", preexec_fn=limited)
     yield f"{what} 11", wrong(seen, 0, "11_small", "11_small"), "exit code 0, the results are whole"

@@ -4,14 +4,13 @@ A cell is a result, or the ValueError that refuses the input. Anything else is a
 NaN or infinity that no docstring has, a number where a NaN went in, or a gradient that is not finite.
 """
 
-import argparse
 import importlib
 import math
 import pkgutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -129,18 +128,11 @@ def _calibration_sums(p: Problem, n_bins: int = 10) -> np.ndarray:
 
 
 # sums over examples, added up as all who use them do
-
-
-def _moment_sums(p: Problem) -> np.ndarray:
-    return metrics.moment_sums(p.x[:, 0], p.y[:, 0]).sum(0)
-
-
-def _ratio_sums(p: Problem) -> np.ndarray:
-    return metrics.ratio_sums(p.uncertainty, p.votes[:, 0]).sum(0)
-
-
-def _f1_sums(p: Problem) -> np.ndarray:
-    return metrics.f1_sums(p.units[:, 0], p.labels).sum(0)
+SUMS = {
+    "moment_sums": lambda p: metrics.moment_sums(p.x[:, 0], p.y[:, 0]).sum(0),
+    "ratio_sums": lambda p: metrics.ratio_sums(p.uncertainty, p.votes[:, 0]).sum(0),
+    "f1_sums": lambda p: metrics.f1_sums(p.units[:, 0], p.labels).sum(0),
+}
 
 
 def _tensor(values: np.ndarray, gradient: bool = False) -> torch.Tensor:
@@ -164,11 +156,6 @@ def _tasks(p: Problem, of: Callable) -> object:
     values, logits = _tensor(p.x[:, :1], True), _tensor(p.logits[:, None], True)
     targets = _tensor(np.concatenate([p.labels[:, None], p.y[:, :1]], 1).astype(p.x.dtype))
     return _with_gradient(of(values, logits, targets), values, logits)
-
-
-def _bins(p: Problem) -> np.ndarray:
-    """(N, 40) logits of valence and arousal."""
-    return np.resize(p.logits.T, (40, p.n)).T if p.n else np.empty((0, 40), p.logits.dtype)
 
 
 def _teachers_bins(p: Problem) -> np.ndarray:
@@ -196,12 +183,11 @@ def _of(loss: Callable, of_clips: bool, *names: str) -> Callable:
     return case
 
 
-def _of_bins(loss: Callable, targets: Callable) -> Callable:
-    def case(p: Problem) -> object:
-        logits = _clips(_bins(p), True)
-        return _with_gradient(loss(logits, _clips(targets(p))), logits)
-
-    return case
+def _of_bins(p: Problem, loss: Callable, targets: np.ndarray) -> object:
+    """Give a loss (N, 40) logits of valence and arousal."""
+    bins = np.resize(p.logits.T, (40, p.n)).T if p.n else np.empty((0, 40), p.logits.dtype)
+    logits = _clips(bins, True)
+    return _with_gradient(loss(logits, _clips(targets)), logits)
 
 
 def _balanced(p: Problem) -> torch.Tensor:
@@ -209,11 +195,6 @@ def _balanced(p: Problem) -> torch.Tensor:
     for epoch in _tensor(p.performance):
         balancer.update(epoch[None])
     return balancer.weights
-
-
-def _few(p: Problem) -> int:
-    """How many random splits: with ten million examples each takes a minute."""
-    return 1 if p.n == LARGE else 20
 
 
 def _rng() -> np.random.Generator:
@@ -262,15 +243,16 @@ CASES: dict[str, Callable[[Problem], object]] = {
     ),
     **_each(lambda p: (_calibration_sums(p),), metrics.ece_from_sums, metrics.mce_from_sums),
     **_each(lambda p: (p.x[:, 0], p.y[:, 0]), metrics.ccc, metrics.rmse),
-    "metrics.sums.moment_sums": _moment_sums,
-    "metrics.sums.ratio_sums": _ratio_sums,
-    "metrics.sums.f1_sums": _f1_sums,
-    **_each(lambda p: (_moment_sums(p),), metrics.rmse_from_sums, metrics.ccc_from_sums, metrics.pearson_from_sums),
-    **_each(lambda p: (_ratio_sums(p),), metrics.ratio),
-    **_each(lambda p: (_f1_sums(p),), metrics.f1_from_sums),
+    **{f"metrics.sums.{name}": of for name, of in SUMS.items()},
+    **_each(
+        lambda p: (SUMS["moment_sums"](p),), metrics.rmse_from_sums, metrics.ccc_from_sums, metrics.pearson_from_sums
+    ),
+    **_each(lambda p: (SUMS["ratio_sums"](p),), metrics.ratio),
+    **_each(lambda p: (SUMS["f1_sums"](p),), metrics.f1_from_sums),
     **_each(lambda p: p.votes.sum(0), metrics.f1_from_counts),
     **_each(lambda p: (p.votes,), metrics.annotator_disagreement),
-    **_each(lambda p: (p.votes, _rng(), _few(p)), metrics.split_half_reliability),
+    # with ten million examples each split takes a minute
+    **_each(lambda p: (p.votes, _rng(), 1 if p.n == LARGE else 20), metrics.split_half_reliability),
     **_each(_samples, metrics.jensen_shannon_distance, metrics.jensen_shannon_divergence),
     **_each(lambda p: (p.uncertainty, p.y[:, 0]), metrics.area_under_risk_coverage),
     **_each(lambda p: (p.uncertainty, p.units[:, 0]), metrics.auroc),
@@ -284,7 +266,7 @@ CASES: dict[str, Callable[[Problem], object]] = {
     "losses.rock.draw_primary_weight": lambda p: losses.rock.draw_primary_weight(_rng()),
     "losses.rock.loss_weights": lambda p: losses.rock.loss_weights("linear", 0.6, _rng(), p.probs[:, 0]),
     "losses.rock.multi_task_loss": (
-        lambda p: _tasks(p, lambda *args: losses.rock.multi_task_loss(*args, args[0].new_tensor([0.6, 0.4]), TWO))
+        lambda p: _tasks(p, lambda y, z, of: losses.rock.multi_task_loss(y, z, of, y.new_tensor([0.6, 0.4]), TWO))
     ),
     "losses.rock.mutual_information": _information,
     "losses.rock.task_losses": lambda p: _tasks(p, lambda *args: losses.rock.task_losses(*args, TWO)),
@@ -302,8 +284,8 @@ CASES: dict[str, Callable[[Problem], object]] = {
     "losses.distill.landmark_loss": _of(losses.landmark_loss, True, "x", "y"),
     "losses.distill.multitask_loss": lambda p: losses.multitask_loss(*_few_losses(p)),
     "losses.distill.positive_weights": lambda p: losses.positive_weights(_tensor(p.units)),
-    "losses.distill.va_distillation": _of_bins(losses.va_distillation, _teachers_bins),
-    "losses.distill.va_loss": _of_bins(losses.va_loss, lambda p: p.target),
+    "losses.distill.va_distillation": lambda p: _of_bins(p, losses.va_distillation, _teachers_bins(p)),
+    "losses.distill.va_loss": lambda p: _of_bins(p, losses.va_loss, p.target),
     "losses.pen.affect_squared_error": _of(losses.affect_squared_error, False, "x", "y"),
     "losses.pen.gate_activation_l1": _of(losses.gate_activation_l1, False, "logits"),
     "losses.pen.gate_cross_entropy": _of(losses.gate_cross_entropy, False, "logits", "labels"),
@@ -367,12 +349,12 @@ def _numbers(result: object) -> list:
 
 def _shown(result: object) -> str:
     """A number as it is, an array by its range and its NaN; of a loss with gradients the loss, then their range."""
-    if isinstance(result, tuple) and not hasattr(result, "_fields"):
-        loss, *gradients = _numbers(result)
-        return f"{_range(loss)}; gradient {_range(np.concatenate([g.ravel() for g in gradients]))}"
+    first, *others = _numbers(result)
     if hasattr(result, "_fields"):
-        return ", ".join(f"{f} {_range(np.asarray(v))}" for f, v in zip(result._fields, _numbers(result), strict=True))
-    return _range(np.asarray(_numbers(result)[0]))
+        return ", ".join(f"{f} {_range(v)}" for f, v in zip(result._fields, [first, *others], strict=True))
+    return (
+        f"{_range(first)}; gradient {_range(np.concatenate([g.ravel() for g in others]))}" if others else _range(first)
+    )
 
 
 def _range(values: np.ndarray) -> str:
@@ -381,21 +363,16 @@ def _range(values: np.ndarray) -> str:
     def number(value: float) -> str:
         return "NaN" if math.isnan(value) else f"{0.0 if abs(value) < 1e-9 else value:.4g}"
 
-    values = np.asarray(values, np.float64)
-    if not values.size:
-        return "empty"
-    if values.size == 1:
-        return number(float(values.item()))
+    values = values.astype(np.float64)
     finite = values[~np.isnan(values)]
-    if not finite.size:
-        return "NaN"
+    if values.size <= 1 or not finite.size:
+        return number(float(values.flat[0])) if values.size else "empty"
     low, high = number(float(finite.min())), number(float(finite.max()))
-    shown = low if low == high else f"{low} to {high}"
-    missing = values.size - finite.size
+    shown, missing = low if low == high else f"{low} to {high}", values.size - finite.size
     return f"{shown}, {missing} NaN" if missing else shown
 
 
-def table(inputs: list[str], note: Callable[[str], None] = lambda _: None) -> tuple[pd.DataFrame, dict]:
+def table(inputs: Sequence[str], note: Callable[[str], None] = lambda _: None) -> tuple[pd.DataFrame, dict]:
     """Cells by function and input, and the defects."""
     rows, defects = {}, {}
     for name in sorted(CASES):
@@ -425,20 +402,11 @@ def write(cells: pd.DataFrame, folder: Path) -> None:
     (folder / "numerics.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read() -> pd.DataFrame:
-    """The committed table."""
-    return pd.read_csv(FOLDER / "numerics.csv", index_col="function", keep_default_na=False)
-
-
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--small", action="store_true", help="without the ten million examples; writes nothing")
-    small = arguments.parse_args().small
-    cells, defects = table([given for given in INPUTS if not (small and given == "N = 1e7")], print)
+    cells, defects = table(INPUTS, print)
     for (name, given), defect in defects.items():
         print(f"{name}, {given}: {defect}: {cells.loc[name, given]}")
-    if not small:
-        write(cells, FOLDER)
+    write(cells, FOLDER)
     print(f"{cells.size} cells, {len(defects)} of them defects")
     return int(bool(defects))
 

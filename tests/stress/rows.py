@@ -15,22 +15,13 @@ RESULTS = (PASSED, FAILED, CUT_SHORT, NOT_HERE)
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was done.
+    """One thing that was done."""
 
-    Attributes:
-        trouble: ``"kill"``, ``"fuzz"`` and so on.
-        what: what was done.
-        times: how often.
-        outcome: what came of it; of what was not possible, why.
-        result: ``"passed"``; ``"failed"``; ``"cut short"``, done less often than promised, with nothing found; or
-            ``"not possible here"``.
-    """
-
-    trouble: str
+    trouble: str  # "kill", "fuzz" and so on
     what: str
     times: int
-    outcome: str
-    result: str
+    outcome: str  # of what was not possible, why
+    result: str  # "cut short": done less often than promised, with nothing found
 
     def __post_init__(self):
         if self.result not in RESULTS:
@@ -39,9 +30,9 @@ class Row:
             raise ValueError(f"{self.what}: what was never done has not passed")
 
 
-def judged(trouble: str, what: str, done: int, wanted: int, problems: list[str], fine: str) -> Row:
+def judged(trouble: str, what: str, done: int, wanted: int, problems: list[str | None], fine: str) -> Row:
     """The row of something done many times over: what went wrong first, or that it was done too seldom to say."""
-    if problems:
+    if problems := [problem for problem in problems if problem]:
         return Row(trouble, what, done, f"{len(problems)} of {done} went wrong; the first: {problems[0]}", FAILED)
     if done < wanted:
         fine = f"the time was over after {done} of {wanted}, of which all were fine"

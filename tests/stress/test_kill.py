@@ -8,6 +8,8 @@ import random
 import kill
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
@@ -18,21 +20,18 @@ def checkout(tmp_path_factory):
     return root, seconds
 
 
-@pytest.mark.slow
 def test_a_batch_that_is_killed_twice_goes_on_to_the_same_results(checkout):
     root, seconds = checkout
     moments = [random.SystemRandom().uniform(0, seconds) for _ in range(2)]
     assert kill.kill_at(root, "killed", moments) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("when", "nth", "anew"), [("before", 2, False), ("after", 1, True)])
 def test_a_batch_that_is_killed_in_the_final_rename_loses_nothing(checkout, when, nth, anew):
     root, _ = checkout
     assert kill.kill_in_rename(root, f"{when} {nth}", nth, when, anew) is None
 
 
-@pytest.mark.slow
 def test_results_that_are_not_the_same_are_noticed(checkout):
     root, _ = checkout
     kill.kill_at(root, "changed", [])
@@ -45,7 +44,6 @@ def test_results_that_are_not_the_same_are_noticed(checkout):
         table.write_bytes(content)
 
 
-@pytest.mark.slow
 def test_two_batches_at_once_leave_what_one_leaves(checkout):
     root, _ = checkout
     both = [kill.start(root, "both") for _ in range(2)]

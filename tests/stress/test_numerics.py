@@ -2,6 +2,7 @@ import math
 import warnings
 
 import numerics
+import pandas as pd
 import pytest
 
 from uncertain_affect import losses, metrics
@@ -36,7 +37,6 @@ def warn(p):
     "case, given, defect",
     [
         (lambda p: [][p.n], "ordinary", "another error than ValueError"),
-        (lambda p: 1 / (p.n - p.n), "ordinary", "another error than ValueError"),
         (warn, "ordinary", "another error than ValueError"),
         (lambda p: math.nan, "ordinary", "NaN or infinity that no docstring has"),
         (lambda p: math.inf * p.probs.sum(), "ordinary", "NaN or infinity that no docstring has"),
@@ -52,7 +52,7 @@ def test_a_defect_is_seen(monkeypatch, case, given, defect):
 
 
 def test_of_the_committed_table_the_cells_are_those_of_today(table):
-    committed = numerics.read()
+    committed = pd.read_csv(numerics.FOLDER / "numerics.csv", index_col="function", keep_default_na=False)
     assert list(committed.columns) == list(numerics.INPUTS) and set(committed.index) == set(numerics.CASES)
     cells, _ = table
     # digits differ between processors: what is refused, and where there is NaN, does not

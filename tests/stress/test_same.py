@@ -30,12 +30,9 @@ def replace(folder, old, new):
         path.write_text(path.read_text().replace(old, new))
 
 
-def test_two_equal_runs_are_the_same(pair):
-    assert list(same.differences(*pair)) == []
-
-
 @pytest.mark.parametrize("old, new", [("0.123456", "0.123457"), ("0.25", "0.250001"), ("0.125", "0.125001")])
 def test_one_number_changed_by_a_millionth_is_noticed(pair, old, new):
+    assert list(same.differences(*pair)) == []
     replace(pair[1], old, new)
     (line,) = same.differences(*pair)
     assert f"{old} before, {new} after" in line
@@ -62,14 +59,9 @@ def test_arrays_are_compared_by_what_they_hold_wherever_they_lie(pair):
     entry.rename(entry.with_name("cd" * 32))
     (pair[1] / "arrays.json").write_text(json.dumps(same.arrays(pair[1] / "cache")))
     assert list(same.differences(*pair)) == []
-    changed = np.arange(6.0)
-    changed[3] += 1e-6
-    np.save(entry.with_name("cd" * 32) / "weight.npy", changed)
+    np.save(entry.with_name("cd" * 32) / "weight.npy", np.array([0, 1, 2, 3 + 1e-6, 4, 5]))
     (pair[1] / "arrays.json").write_text(json.dumps(same.arrays(pair[1] / "cache")))
-    assert list(same.differences(*pair)) == [
-        "1 arrays networks/weight: only before",
-        "1 arrays networks/weight: only after",
-    ]
+    assert list(same.differences(*pair)) == [f"1 arrays networks/weight: only {when}" for when in ("before", "after")]
 
 
 def test_what_tiny_leaves_is_compared_within_a_tolerance(pair):
