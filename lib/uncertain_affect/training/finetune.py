@@ -82,7 +82,7 @@ def finetune(
     Args:
         images: uint8 (N, H, W) or (N, 3, H, W).
         targets: (N, ...), for the loss; those outside ``rows`` are not looked at.
-        rows: int (n,), the training images, at least one.
+        rows: int (n,), the training images.
         loss: maps outputs (B, n_outputs) and targets (B, ...) to the mean loss of a batch.
         n_outputs: width of the linear head, which is thrown away.
         settings: see :class:`FineTuningSettings`.
@@ -93,7 +93,7 @@ def finetune(
         label: what progress and errors call it.
 
     Raises:
-        ValueError: a network to start from that is not of these settings.
+        ValueError: no training rows, or a network to start from that is not of these settings.
         FloatingPointError: the loss is NaN or infinite.
     """
     network = _network(images, n_outputs, settings, seed, start)
@@ -158,6 +158,8 @@ def _network(images, n_outputs, settings, seed, start=None) -> ResNet:
 
 def _fit(network, images, targets, rows, loss, settings, seed, label, checkpoint) -> History:
     """Tune the network in place."""
+    if not len(rows):
+        raise ValueError(f"{label}: there is no training image")
     device, side = network.fc.weight.device, _side(images, settings)
     order, augmentation = (generators([seed], stream)[0] for stream in (1, 2))
     steps = -(-len(rows) // settings.batch_size)
