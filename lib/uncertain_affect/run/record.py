@@ -514,8 +514,11 @@ def peak_memory_mib() -> int:
     # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
     if peak := _in_proc("self/status", "VmHWM"):
         return int(peak.split()[0]) // 2**10
-    import resource  # not on every system
-
+    memory = psutil.Process().memory_info()
+    try:
+        import resource
+    except ImportError:  # Windows, which counts it by itself
+        return getattr(memory, "peak_wset", memory.rss) // 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
 

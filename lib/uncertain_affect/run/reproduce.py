@@ -23,9 +23,12 @@ from types import NoneType
 import nbformat
 import papermill
 import psutil
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from pydantic import TypeAdapter
+from traitlets import default
 
 from uncertain_affect import corpora
 from uncertain_affect.compute import orphans, parallel, paths
@@ -244,7 +247,7 @@ def plan(
         defaults = default_parameters(path)
         if "CORPUS" in defaults:
             given["CORPUS"] = use
-            given["DATA_ROOT"] = os.path.relpath(folder, paths.project_root())
+            given["DATA_ROOT"] = paths.from_checkout(folder)
         values = defaults | check_parameters(path, given)
         profile = values.get("PROFILE")
         if profile not in record.PROFILES:
@@ -301,12 +304,13 @@ def reproduce(
     put in order first. Notebooks of one paper, which share trained networks, run one after another.
 
     Raises:
-        SelectionError: as :func:`plan`; or results cannot be written, or this machine cannot talk to itself.
+        SelectionError: as :func:`plan`; or results or the cache cannot be written, or this machine cannot talk to
+            itself.
         ClusterError: the scheduler does not answer or its workers run no notebooks.
     """
     jobs = plan(chosen, **selected)
     options = options or RunOptions()
-    _check_machine(options.results)
+    _check_machine(options)
     for job in jobs:
         record.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
     record.recover(options.results)
@@ -331,16 +335,19 @@ def reproduce(
     return [outcomes[job.path] for job in jobs]
 
 
-def _check_machine(results: Path) -> None:
-    """That results can be written, and kernels be talked to: without the loopback they are waited for in vain."""
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=results).close()
-    except OSError as problem:
-        raise SelectionError(
-            f"results cannot be written to {results} ({problem.strerror}): make room or set "
-            f"{record.RESULTS_VARIABLE} to another folder; nothing was run"
-        ) from problem
+def _check_machine(options: RunOptions) -> None:
+    """That results and the cache can be written, and kernels be talked to, for whom one would wait in vain else."""
+    places = (("results", options.results, record.RESULTS_VARIABLE), ("the cache", options.cache, CACHE_VARIABLE))
+    for what, folder, variable in places:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(2**16))  # an empty file takes no room on a full disk
+        except OSError as problem:
+            raise SelectionError(
+                f"{what} cannot be written to {folder} ({problem.strerror}): make room or set {variable} to another "
+                f"folder (results go to ${record.RESULTS_VARIABLE}, the cache to ${CACHE_VARIABLE}); nothing was run"
+            ) from problem
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=10).close()
@@ -403,6 +410,7 @@ def _run(job: Job, options: RunOptions) -> Outcome:
                 executed,
                 job.parameters,
                 kernel_name="python3",
+                kernel_manager_class=OwnKernel,
                 cwd=path.parent,
                 progress_bar=False,
                 # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
@@ -432,6 +440,14 @@ def _run(job: Job, options: RunOptions) -> Outcome:
         shutil.rmtree(staging, ignore_errors=True)
     outcome.seconds = time.perf_counter() - clock
     return outcome
+
+
+class OwnKernel(AsyncKernelManager):
+    """Starts the Python that runs this, whatever other kernels called python3 the reader has installed."""
+
+    @default("kernel_spec_manager")
+    def _specs(self) -> KernelSpecManager:
+        return KernelSpecManager(parent=self, kernel_dirs=[])
 
 
 def _scheduler() -> str | None:
