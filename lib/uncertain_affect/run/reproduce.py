@@ -35,8 +35,8 @@ from uncertain_affect.compute import orphans, parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
 from uncertain_affect.evidence import printed
 from uncertain_affect.run import record
+from uncertain_affect.run.record import NO_CORPUS, metadata, notebooks
 
-NO_CORPUS = "none"
 WATCH_S = 0.5
 # the folder where a notebook that is running records, see _staging_prefix
 STAGING = re.compile(r"[^\s'\"()]*/\.\w+\." + re.escape(socket.gethostname()) + r"\.\d+\.\w+")
@@ -85,16 +85,6 @@ class RunOptions:
     results: Path = field(default_factory=record.results_root)
     failed: Path = field(default_factory=record.failed_root)
     cache: Path = field(default_factory=cache_dir)
-
-
-def notebooks() -> dict[str, Path]:
-    """Every numbered notebook by name, in order."""
-    return {path.stem: path for path in sorted((paths.project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-
-
-def metadata(path: Path) -> dict:
-    """What a notebook covers: paper, tables, figures, claims, corpora."""
-    return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
 
 
 def select(
