@@ -38,7 +38,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
 	export OMP_NUM_THREADS=1 && \
-	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 1800 notebooks && \
+	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 notebooks && \
 	UNCERTAIN_AFFECT_WARM_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile
 
 lab: setup

@@ -2,7 +2,9 @@ import tracemalloc
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
@@ -178,6 +180,8 @@ def test_ten_million_float32_numbers_are_not_copied():
         ({"probs": PROBS, "votes": VOTES.argmax(1)}, r"array 'votes' has shape \(60,\): expected 2 axes"),
         ({"probs": PROBS, "labels": np.int64(0)}, r"array 'labels' has shape \(\)"),
         ({"probs": PROBS, "labels": np.zeros(N)}, "array 'labels' is float64: expected an integer dtype"),
+        ({"probs": PROBS, "labels": np.full(N, "glad")}, r"labels are names: save as well classes=np.array"),
+        ({"probs": PROBS, "labels": np.full(N, "dull"), "classes": ["glad", "sad"]}, "'dull' is none of the classes"),
         ({"probs": PROBS, "votes": VOTES, "groups": np.where(np.arange(N) == 4, np.nan, 1)}, "'groups': row 4 is NaN"),
     ],
 )
@@ -199,6 +203,32 @@ def test_a_file_is_read_back_and_beside_a_corpus_it_has_no_truth_of_its_own(tmp_
         evaluate.read(tmp_path / "p.npz", known=True)
 
 
+def test_every_form_of_a_file_gives_the_same_arrays(tmp_path):
+    probs, labels, groups = PROBS[0], VOTES.argmax(1), np.array([f"person {i}" for i in CLUSTERS])
+    assert labels.max() == C - 1
+    names = np.array(["calm", "glad", "sad", "afraid"])
+    onehot = np.eye(C, dtype=int)[labels]
+    forms = {
+        "from 0.npz": {"labels": labels, "groups": groups},
+        "from 1.npz": {"labels": labels + 1, "groups": groups},
+        "names.npz": {"labels": names[labels], "classes": names, "groups": groups},
+        "one-hot.npz": {"labels": onehot, "groups": groups},
+    }
+    for name, arrays in forms.items():
+        np.savez(tmp_path / name, probs=probs, **arrays)
+    torch.save({"probs": torch.tensor(probs), "labels": torch.tensor(labels)}, tmp_path / "tensors.pt")
+    frame = pd.DataFrame(probs, columns=names).assign(label=names[labels], Group=groups)
+    frame.to_csv(tmp_path / "named.csv", index=False)
+    frame.assign(label=labels).to_csv(tmp_path / "numbers.csv")
+    for name in (*forms, "tensors.pt", "named.csv", "numbers.csv"):
+        arrays = evaluate.read(tmp_path / name)
+        truth = arrays["votes"].argmax(1) if name == "one-hot.npz" else arrays["labels"]
+        assert np.allclose(arrays["probs"], probs, rtol=0, atol=1e-15) and np.array_equal(truth, labels), name
+        assert name == "tensors.pt" or np.array_equal(arrays["groups"], groups)
+    np.save(tmp_path / "alone.npy", probs)
+    assert np.array_equal(evaluate.read(tmp_path / "alone.npy", known=True)["probs"], probs)
+
+
 def test_what_is_no_archive_is_refused(tmp_path):
     np.savez(tmp_path / "whole.npz", probs=PROBS, votes=VOTES)
     np.save(tmp_path / "p.npy", PROBS)
@@ -206,11 +236,19 @@ def test_what_is_no_archive_is_refused(tmp_path):
     flipped = whole[:900] + bytes([whole[900] ^ 1]) + whole[901:]
     for name, content in {"text": b"probs", "cut": whole[:900], "flipped": flipped}.items():
         (tmp_path / f"{name}.npz").write_bytes(content)
+    (tmp_path / "words.csv").write_text("yes,no,label,remark\n.5,.5,yes,fine\n")
+    (tmp_path / "hole.csv").write_text("yes,no,label\n.5,.5,yes\n.5,,no\n")
     header = np.lib.format.magic(1, 0) + b"\x0b\0" + b"{'descr': (\n"
     for name, content in {"bytes": b"0.5, 0.5", "header": header}.items():
         with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:
             archive.writestr("probs.npy", content)
-    messages = dict.fromkeys(("p.npy", "text.npz", "cut.npz"), "Expected is an .npz")
+    torch.save({"probs": torch.tensor(PROBS), "epoch": 3}, tmp_path / "more.pt")
+    torch.save(Cases(VOTES), tmp_path / "object.pt")
+    np.savez(tmp_path / "objects.npz", probs=PROBS, votes=VOTES, groups=CLUSTERS.astype(object))
+    messages = dict.fromkeys(("text.npz", "cut.npz", "object.pt"), "Expected is an .npz")
+    messages |= {"p.npy": "one of the arrays 'labels' and 'votes' is needed", "more.pt": "'epoch' is not a tensor"}
+    messages |= {"words.csv": "the column 'remark' holds no numbers", "hole.csv": "line 3: no is empty"}
+    messages |= {"objects.npz": r"array 'groups' cannot be read: .*save it with \.astype\(str\)"}
     messages |= {"flipped.npz": "array 'probs' cannot be read: Bad CRC-32", "bytes.npz": "'probs' is not an array"}
     for name, message in (messages | {"header.npz": "array 'probs' cannot be read", "": "Is a directory"}).items():
         with pytest.raises(ValueError, match=rf"{name}: .*{message}"):

@@ -127,10 +127,32 @@ def test_rows_of_half_precision_are_refused_whatever_their_sum_is_rounded_to(dty
     metrics.entropy(logits.softmax(1))  # rounding in single precision passes
     probs = torch.tensor([0.7002, 0.2001, 0.1002], dtype=dtype).expand(1, 1, 3)  # in half precision, 1.0
     for metric in (metrics.entropy_decomposition, metrics.entropy):
-        with pytest.raises(ValueError, match="which half precision is too coarse for"):
+        with pytest.raises(ValueError, match="half precision is too coarse"):
             metric(probs)
     exact = torch.tensor([0.5, 0.25, 0.25], dtype=dtype)
     assert metrics.entropy(exact).item() == pytest.approx(1.5 * np.log(2), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("made", "seems"),
+    [
+        (lambda z, p: z, "seem to be logits: scipy.special.softmax"),
+        (lambda z, p: z + 9, "seem to be logits or counts"),
+        (lambda z, p: np.log(p), "seem to be logarithms of probabilities: np.exp"),
+        (lambda z, p: 100 * p, "seem to be percentages: x / 100"),
+        (lambda z, p: 1 / (1 + np.exp(-z)), "seem to be sigmoids"),
+        (lambda z, p: p.T, r"Axis 0 sums to one: np.moveaxis\(x, 0, -1\)"),
+        (lambda z, p: np.stack([p, p]).swapaxes(1, 2), r"Axis 1 sums to one: np.moveaxis\(x, 1, -1\)"),
+        (lambda z, p: np.round(p, 2), r"take x / x.sum\(-1, keepdims=True\)$"),
+        (lambda z, p: p.astype(np.float16), "half precision is too coarse"),
+        (lambda z, p: np.where(np.arange(4) == 2, np.inf, p), "Leave out what is not finite"),
+    ],
+)
+def test_what_is_no_distribution_is_called_what_it_seems_to_be(made, seems):
+    z = np.random.default_rng(3).normal(0, 1.5, (50, 4))
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    with pytest.raises(ValueError, match=seems):
+        metrics.entropy(made(z, p))
 
 
 WITH_NEGATIVE = np.full((3, 4, 2), 0.5)

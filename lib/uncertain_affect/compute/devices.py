@@ -1,16 +1,19 @@
 """On which device torch computes, and on how many threads."""
 
+import re
 from contextlib import contextmanager
 
 import torch
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """``"cuda"`` where there is one and ``wanted`` is ``"auto"``, else ``"cpu"``; anything else as given.
+    """``"cuda"`` where there is one and ``wanted`` is ``"auto"``, else ``"cpu"``; a device of torch as given.
 
     Raises:
-        ValueError: a GPU is asked for and there is none.
+        ValueError: it is none of these, or a GPU is asked for and there is none.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted):
+        raise ValueError(f'DEVICE is {wanted!r}; it must be "auto", "cpu" or "cuda"')
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():

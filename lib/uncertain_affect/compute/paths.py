@@ -21,6 +21,14 @@ def project_root() -> Path:
     )
 
 
+def from_checkout(path: Path) -> str:
+    """The path as it is from the checkout, or whole where no way leads there: to another drive of Windows."""
+    try:
+        return os.path.relpath(path, project_root())
+    except ValueError:
+        return str(path)
+
+
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder with one folder per corpus: ``root``, else ``$UNCERTAIN_AFFECT_DATA``, else ``data`` in the checkout.
 

@@ -7,10 +7,12 @@ compared on the same clusters and seeds by subtracting: see `claims.effect_inter
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
@@ -187,59 +189,132 @@ def unmeasured(measured: Mapping[str, Floats]) -> dict[str, str]:
 # --- predictions made elsewhere -------------------------------------------------------------------------------
 
 # The axes of each array of a file, and the kinds of its numbers (`numpy.dtype.kind`).
-ARRAYS = {"probs": ((2, 3), "fiub"), "labels": ((1,), "iu"), "votes": ((2,), "fiub"), "groups": ((1,), "fiubUS")}
+ARRAYS = {
+    "probs": ((2, 3), "fiub"),
+    "labels": ((1,), "iuUS"),
+    "votes": ((2,), "fiub"),
+    "groups": ((1,), "fiubUS"),
+    "classes": ((1,), "US"),
+}
+FORMS = (
+    "Expected is an .npz of np.savez(path, probs=..., labels=... or votes=...), a .pt of a dictionary of such tensors, "
+    "a .csv with the columns label and group and one for each class, or, with --corpus, an .npy of probs alone"
+)
 
 
 def read(path: str | os.PathLike, known: bool = False) -> dict[str, np.ndarray]:
     """Arrays of a file of predictions, none of which is a Python object.
 
     Args:
-        path: an ``.npz`` with ``probs`` (T, N, C) or (N, C); ``labels`` (N,), whole numbers from 0 in an integer dtype
-            (floats are how missing labels come), or ``votes`` (N, C), counts or shares; and, if examples belong
-            together (one person, one dialogue), ``groups`` (N,), numbers or strings.
+        path: an ``.npz``, or a ``.pt`` of a dictionary of tensors, with ``probs`` (T, N, C) or (N, C); ``labels`` (N,),
+            whole numbers in an integer dtype (floats are how missing labels come) from 0, or from 1 where the last
+            class is among them, or the names of ``classes`` (C,); or one-hot rows or ``votes`` (N, C), counts or
+            shares; and, if examples belong together (one person, one dialogue), ``groups`` (N,), numbers or strings.
+            Or a ``.csv`` with a column for each class, named as it, and the columns ``label`` and, if there are,
+            ``group``. Or an ``.npy`` with probs alone.
         known: labels, votes and groups come from elsewhere, and the file has none.
 
     Raises:
         ValueError: not such a file, naming the array.
         FileNotFoundError: no file.
     """
-    expected = "Expected is an .npz made by np.savez(path, probs=..., labels=... or votes=...)"
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
     try:
-        archive = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except Exception as problem:  # what is no archive, or a broken one, raises nearly anything
-        raise ValueError(f"{path}: {problem}. {expected}") from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path}: a single array. {expected}")
-    arrays = {}
-    with archive:
-        for name in archive.files:
-            if name not in ARRAYS:
-                raise ValueError(f"{path}: array {name!r} is not known; known are {', '.join(ARRAYS)}")
-            try:
-                arrays[name] = archive[name]
-            except Exception as problem:  # so does a header, which is read as Python's literals
-                raise ValueError(f"{path}: array {name!r} cannot be read: {problem}") from None
-            if not isinstance(arrays[name], np.ndarray):  # what does not begin as an array comes as bytes
-                raise ValueError(f"{path}: {name!r} is not an array")
+        arrays = {".csv": _read_csv, ".pt": _read_tensors, ".pth": _read_tensors}.get(path.suffix, _read_arrays)(path)
+    except PredictionsError as problem:
+        raise ValueError(f"{path}: {problem}") from None
+    except Exception as problem:  # what is none of these, or a broken one, raises nearly anything
+        raise ValueError(f"{path}: {str(problem).partition('. ')[0]}. {FORMS}") from None
+    if unknown := sorted(arrays.keys() - ARRAYS.keys()):
+        raise ValueError(f"{path}: array {unknown[0]!r} is not known; known are {', '.join(ARRAYS)}")
     if "probs" not in arrays:
         raise ValueError(f"{path}: there is no array 'probs'")
-    if known and len(arrays) > 1:
-        more = " and ".join(repr(name) for name in arrays if name != "probs")
+    truths = [name for name in arrays if name not in ("probs", "classes")]
+    if known and truths:
+        more = " and ".join(map(repr, truths))
         raise ValueError(f"{path}: {more} in the file, beside those of the corpus: two truths; leave out one of them")
     if not known and ("labels" in arrays) == ("votes" in arrays):
         raise ValueError(f"{path}: one of the arrays 'labels' and 'votes' is needed, not both")
+    if arrays.get("labels", np.empty(0)).ndim == 2 and (set(np.unique(arrays["labels"])) <= {0, 1}):
+        arrays["votes"] = arrays.pop("labels")  # one-hot
     for name, array in arrays.items():
         _check(f"{path}: array {name!r}", array, *ARRAYS[name])
+    classes = arrays.pop("classes", None)
+    if "labels" in arrays:
+        arrays["labels"] = _from_zero(f"{path}: labels", arrays["labels"], arrays["probs"].shape[-1], classes)
     return arrays
+
+
+class PredictionsError(ValueError):
+    """What is wrong with a file of predictions, by array."""
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        return {"probs": archive}
+    arrays = {}
+    with archive:
+        for name in archive.files:
+            try:
+                arrays[name] = archive[name]
+            except Exception as problem:  # so does a header, which is read as Python's literals
+                objects = "Object arrays" in str(problem)
+                cure = f"; save it with .astype(str), or as numbers: np.array({name}.tolist())" if objects else ""
+                raise PredictionsError(f"array {name!r} cannot be read: {problem}{cure}") from None
+            if not isinstance(arrays[name], np.ndarray):  # what does not begin as an array comes as bytes
+                raise PredictionsError(f"{name!r} is not an array")
+    return arrays
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = content if isinstance(content, dict) else {"probs": content}
+    if others := [name for name, value in content.items() if not isinstance(value, torch.Tensor)]:
+        raise PredictionsError(f"{others[0]!r} is not a tensor; save tensors alone")
+    return {name: as_numpy(value) for name, value in content.items()}
+
+
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    table = pd.read_csv(path).drop(columns="Unnamed: 0", errors="ignore")  # the index that pandas writes
+    names = {str(name).strip().lower().removesuffix("s"): name for name in table}
+    extra = {kind: names[kind] for kind in ("label", "group") if kind in names}
+    probs = table.drop(columns=list(extra.values()))
+    if strange := [name for name in probs if not pd.api.types.is_numeric_dtype(probs[name])]:
+        reason = f"the column {strange[0]!r} holds no numbers: leave in label, group and a column for each class alone"
+        raise PredictionsError(reason)
+    if table.isna().any(axis=None):
+        row, column = np.argwhere(table.isna().to_numpy())[0]
+        raise PredictionsError(f"line {row + 2}: {table.columns[column]} is empty")
+    arrays = {"probs": probs.to_numpy(float), "classes": np.array(probs.columns, dtype=str)}
+    for kind, name in extra.items():
+        numbers = pd.api.types.is_numeric_dtype(table[name])
+        arrays[f"{kind}s"] = table[name].to_numpy() if numbers else table[name].to_numpy(dtype=str)
+    return arrays
+
+
+def _from_zero(what: str, labels: np.ndarray, n_classes: int, classes: np.ndarray | None) -> np.ndarray:
+    """Labels as whole numbers from 0, of C classes, which may be their names or count from 1."""
+    if labels.dtype.kind in "US":
+        if classes is None:
+            cure = "save as well classes=np.array([...]), their names in the order of the columns of probs"
+            raise ValueError(f"{what} are names: {cure}")
+        place = {name: i for i, name in enumerate(classes.astype(str).tolist())}
+        if unknown := sorted(set(labels.astype(str).tolist()) - place.keys()):
+            raise ValueError(f"{what}: {unknown[0]!r} is none of the classes {', '.join(place)}")
+        return np.array([place[label] for label in labels.astype(str).tolist()])
+    # n classes counted from 1 have a label that counting from 0 has not
+    return labels - 1 if len(labels) and labels.min() >= 1 and labels.max() == n_classes else labels
 
 
 def _check(what: str, array: np.ndarray, axes: tuple[int, ...], kinds: str) -> None:
     if array.ndim not in axes:
         raise ValueError(f"{what} has shape {array.shape}: expected {' or '.join(map(str, axes))} axes")
     if array.dtype.kind not in kinds:
-        numbers = "numbers or strings" if "U" in kinds else "numbers" if "f" in kinds else "an integer dtype"
+        numbers = "numbers or strings" if "f" in kinds and "U" in kinds else "numbers" if "f" in kinds else "strings"
+        numbers = "an integer dtype or names of classes" if kinds == "iuUS" else numbers
         raise ValueError(f"{what} is {array.dtype}: expected {numbers}")
     if array.ndim == 1 and array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(f"{what}: row {np.isnan(array).argmax()} is NaN")

@@ -1,5 +1,7 @@
 """What every metric accepts, and how it is refused: probabilities, labels and votes, NumPy or torch alike."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -45,19 +47,19 @@ def _first(name: str, bad: np.ndarray | torch.Tensor) -> str:
     return f"{name}: row {', '.join(map(str, index))}" if index else name
 
 
-def _check_not_negative(values: np.ndarray | torch.Tensor, name: str, cure: str) -> None:
+def _check_not_negative(values: np.ndarray | torch.Tensor, name: str, cure: Callable[[], str]) -> None:
     # NaN fails every comparison, so the one test finds it as well as a negative number.
     if not bool(values.min() >= 0):
         bad = ~(values >= 0)
         value = as_numpy(values)[as_numpy(bad)][0]
-        raise ValueError(f"{_first(name, bad.any(-1))} holds {value}: {cure}")
+        raise ValueError(f"{_first(name, bad.any(-1))} holds {value}: {cure()}")
 
 
 def check_probabilities(probs: np.ndarray | torch.Tensor, name: str = "probs") -> None:
     """Raise ``ValueError``, naming the first bad row, unless the last axis holds distributions."""
     if probs.ndim == 0 or 0 in probs.shape:
         raise ValueError(f"{name} has shape {tuple(probs.shape)}: expected a non-empty (..., C)")
-    _check_not_negative(probs, name, "probabilities lie between 0 and 1 (were logits passed?)")
+    _check_not_negative(probs, name, lambda: f"probabilities lie between 0 and 1. {_cure(probs)}")
     if probs.dtype in (np.float16, torch.float16, torch.bfloat16):
         probs = as_float64(probs)  # a sum of theirs is rounded to one where they are not
     # A product with ones is several times faster than NumPy's sum over a short last axis.
@@ -65,17 +67,41 @@ def check_probabilities(probs: np.ndarray | torch.Tensor, name: str = "probs") -
     if not all(abs(extreme - 1) <= SUM_TOLERANCE for extreme in (total.min(), total.max())):
         bad = ~(abs(total - 1) <= SUM_TOLERANCE)
         value = float(as_numpy(total)[as_numpy(bad)][0])
-        raise ValueError(
-            f"{_first(name, bad)} sums to {value:.6g}: the last axis must sum to one within {SUM_TOLERANCE}, which half"
-            " precision is too coarse for"
-        )
+        expected = f"the last axis must sum to one within {SUM_TOLERANCE}"
+        raise ValueError(f"{_first(name, bad)} sums to {value:.6g}: {expected}. {_cure(probs)}")
+
+
+def _cure(values: np.ndarray | torch.Tensor) -> str:
+    """What numbers that are no distributions over the last axis seem to be, and the line that mends them."""
+    x = as_numpy(values).astype(np.float64)
+
+    def sums_to(total: float, of: np.ndarray, axis: int = -1, tolerance: float = 0.02) -> bool:
+        sums = of.sum(axis)
+        return bool((abs(sums - total) <= tolerance * total).mean() > 0.5)
+
+    if not np.isfinite(x).all():
+        return "Leave out what is not finite"
+    if (x.max(-1) <= 0).all() and sums_to(1, np.exp(x)):
+        return "They seem to be logarithms of probabilities: np.exp(x)"
+    if (x < 0).any() or x.max() > 100:
+        return "They seem to be logits: scipy.special.softmax(x, axis=-1)"
+    if sums_to(100, x):
+        return "They seem to be percentages: x / 100"
+    for axis in range(x.ndim - 1):
+        if x.shape[axis] > 1 and sums_to(1, x, axis, SUM_TOLERANCE):
+            return f"Axis {axis} sums to one: np.moveaxis(x, {axis}, -1)"
+    if x.max() > 1:
+        return "They seem to be logits or counts: scipy.special.softmax(x, axis=-1), or x / x.sum(-1, keepdims=True)"
+    if sums_to(1, x):
+        return "Rounding or half precision is too coarse: compute in float32, or take x / x.sum(-1, keepdims=True)"
+    return "They seem to be sigmoids, a yes or no for each class: measure each, np.stack([1 - x[:, c], x[:, c]], -1)"
 
 
 def check_votes(votes: np.ndarray | torch.Tensor, name: str = "votes") -> None:
     """Raise ``ValueError``, naming the first bad row, unless ``votes`` (N, C) has a vote in every row."""
     if votes.ndim != 2 or 0 in votes.shape:
         raise ValueError(f"{name} has shape {tuple(votes.shape)}: expected a non-empty (N, C)")
-    _check_not_negative(votes, name, "votes are counts or proportions")
+    _check_not_negative(votes, name, lambda: "votes are counts or proportions")
     total = votes.sum(-1)
     if not bool(total.min() > 0):
         raise ValueError(f"{_first(name, ~(total > 0))} has no votes: leave such examples out")

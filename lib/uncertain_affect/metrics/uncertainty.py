@@ -85,7 +85,7 @@ def bernoulli_entropy_decomposition(probs_T: Values, normalise: bool = False) ->
     if probs.ndim == 0 or 0 in probs.shape:
         raise ValueError(f"probs_T has shape {tuple(probs.shape)}: expected a non-empty (T, ...), samples first")
     if not bool((probs.min() >= 0) & (probs.max() <= 1)):  # NaN fails every comparison
-        raise ValueError("probs_T: probabilities lie between 0 and 1 (were logits passed?)")
+        raise ValueError("probs_T: probabilities lie between 0 and 1 (were logits passed? scipy.special.expit(x))")
     # H(p) = -(p log p + (1 - p) log(1 - p))
     return _decompose(probs, lambda p: _entr(p) + _entr(1 - p), _nats_per_unit(normalise, 2))
 

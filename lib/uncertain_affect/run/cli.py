@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uncertain_affect
 
-DATA_ROOT = "folder with one folder per corpus (default: ./data)"
+DATA_ROOT = "folder with one folder per corpus (default: $UNCERTAIN_AFFECT_DATA, else data in the checkout)"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--table", help="the notebook of a table or figure, e.g. ugn.table1 or pen.figure2")
     add("--dry-run", action="store_true", help="list what would run, and for how long")
     add("--corpus", help="corpus to run on (default: the first that is there)")
-    add("--data-root", help=DATA_ROOT)
+    add("--data-root", type=_folder, help=DATA_ROOT)
     add("--profile", choices=["quick", "full"], default="quick")
     pair = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
     add("-p", "--parameter", **pair, help="set a notebook parameter, e.g. -p SEED 7")
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("predictions", type=Path, help=f".npz with the arrays {arrays}")
     corpora = "simulated, ferplus or meld (default: the file's)"
     add("--corpus", help=f"with the labels or votes of its test split: {corpora}")
-    add("--data-root", help=DATA_ROOT)
+    add("--data-root", type=_folder, help=DATA_ROOT)
     add("--csv", type=Path, metavar="FILE", help="write the table as well")
     add("--seed", type=int, help="of the simulated world (default: 0)")
 
@@ -91,8 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     add = command("get", _data_get, "fetch what may be fetched, and say how to get the rest", data)
     add("corpus", help="ferplus-votes, meld or ceap360vr")
     for action in data.choices.values():
-        action.add_argument("--data-root", "--to", help=DATA_ROOT)
+        action.add_argument("--data-root", "--to", type=_folder, help=DATA_ROOT)
     return parser
+
+
+def _folder(text: str) -> str:
+    """A path that the reader gives, who means it from where they are."""
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def _positive(kind: type):

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import psutil
 import torch
@@ -30,10 +31,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from uncertain_affect.compute import paths
 from uncertain_affect.compute.cache import cache_dir, content_key, file_checksum
+from uncertain_affect.compute.devices import choose_device
 from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Effect, Part, Verdict, judge
 
 PROFILES = ("quick", "full")
+NO_CORPUS = "none"
 RESULTS_VARIABLE = "UNCERTAIN_AFFECT_RESULTS"
 # of run.json: 1, which says nothing of it, has no checksums, no peak memory and less of the hardware
 SCHEMA = 2
@@ -76,6 +79,16 @@ class RunForm2(RunForm):
     checksum: str
 
 
+def notebooks() -> dict[str, Path]:
+    """Every numbered notebook by name, in order."""
+    return {path.stem: path for path in sorted((paths.project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+
+
+def metadata(path: Path) -> dict:
+    """What a notebook covers: paper, tables, figures, claims, corpora."""
+    return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
+
+
 def results_root() -> Path:
     """Where runs write: ``$UNCERTAIN_AFFECT_RESULTS``, else ``results/local``; relative paths from the checkout."""
     return paths.project_root() / Path(os.environ.get(RESULTS_VARIABLE) or "results/local").expanduser()
@@ -98,6 +111,10 @@ class Run:
         seeds: the seeds measured, for the record.
         corpus_checksum: content hash of the corpus.
         device: where the networks ran.
+
+    Raises:
+        ValueError: the profile, the corpus or the parameter DEVICE is none that this notebook knows, so that nothing
+            would be recorded under a name that is not its own.
     """
 
     notebook: str
@@ -113,6 +130,11 @@ class Run:
     def __post_init__(self):
         if self.profile not in PROFILES:
             raise ValueError(f"PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
+        choose_device(self.parameters.get("DEVICE", "cpu"))  # refuses what is none
+        if own := notebooks().get(self.notebook):
+            its = metadata(own).get("corpora", [])
+            if self.corpus not in (*its, NO_CORPUS):
+                raise ValueError(f"CORPUS is {self.corpus!r}: {self.notebook} runs on {', '.join(its) or 'no corpus'}")
         self._tables: dict[str, pd.DataFrame] = {}
         self._figures: dict[str, tuple] = {}
         self._started = datetime.datetime.now(datetime.UTC)
@@ -514,8 +536,11 @@ def peak_memory_mib() -> int:
     # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
     if peak := _in_proc("self/status", "VmHWM"):
         return int(peak.split()[0]) // 2**10
-    import resource  # not on every system
-
+    memory = psutil.Process().memory_info()
+    try:
+        import resource
+    except ImportError:  # Windows, which counts it by itself
+        return getattr(memory, "peak_wset", memory.rss) // 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
 

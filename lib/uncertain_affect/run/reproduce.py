@@ -28,12 +28,12 @@ from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocess
 from pydantic import TypeAdapter
 
 from uncertain_affect import corpora
-from uncertain_affect.compute import orphans, parallel, paths
+from uncertain_affect.compute import kernels, parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
 from uncertain_affect.evidence import printed
 from uncertain_affect.run import record
+from uncertain_affect.run.record import NO_CORPUS, metadata, notebooks
 
-NO_CORPUS = "none"
 WATCH_S = 0.5
 # the folder where a notebook that is running records, see _staging_prefix
 STAGING = re.compile(r"[^\s'\"()]*/\.\w+\." + re.escape(socket.gethostname()) + r"\.\d+\.\w+")
@@ -82,16 +82,6 @@ class RunOptions:
     results: Path = field(default_factory=record.results_root)
     failed: Path = field(default_factory=record.failed_root)
     cache: Path = field(default_factory=cache_dir)
-
-
-def notebooks() -> dict[str, Path]:
-    """Every numbered notebook by name, in order."""
-    return {path.stem: path for path in sorted((paths.project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-
-
-def metadata(path: Path) -> dict:
-    """What a notebook covers: paper, tables, figures, claims, corpora."""
-    return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
 
 
 def select(
@@ -244,7 +234,7 @@ def plan(
         defaults = default_parameters(path)
         if "CORPUS" in defaults:
             given["CORPUS"] = use
-            given["DATA_ROOT"] = os.path.relpath(folder, paths.project_root())
+            given["DATA_ROOT"] = paths.from_checkout(folder)
         values = defaults | check_parameters(path, given)
         profile = values.get("PROFILE")
         if profile not in record.PROFILES:
@@ -301,12 +291,13 @@ def reproduce(
     put in order first. Notebooks of one paper, which share trained networks, run one after another.
 
     Raises:
-        SelectionError: as :func:`plan`; or results cannot be written, or this machine cannot talk to itself.
+        SelectionError: as :func:`plan`; or results or the cache cannot be written, or this machine cannot talk to
+            itself.
         ClusterError: the scheduler does not answer or its workers run no notebooks.
     """
     jobs = plan(chosen, **selected)
     options = options or RunOptions()
-    _check_machine(options.results)
+    _check_machine(options)
     for job in jobs:
         record.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
     record.recover(options.results)
@@ -331,16 +322,19 @@ def reproduce(
     return [outcomes[job.path] for job in jobs]
 
 
-def _check_machine(results: Path) -> None:
-    """That results can be written, and kernels be talked to: without the loopback they are waited for in vain."""
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=results).close()
-    except OSError as problem:
-        raise SelectionError(
-            f"results cannot be written to {results} ({problem.strerror}): make room or set "
-            f"{record.RESULTS_VARIABLE} to another folder; nothing was run"
-        ) from problem
+def _check_machine(options: RunOptions) -> None:
+    """That results and the cache can be written, and kernels be talked to, for whom one would wait in vain else."""
+    places = (("results", options.results, record.RESULTS_VARIABLE), ("the cache", options.cache, CACHE_VARIABLE))
+    for what, folder, variable in places:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(2**16))  # an empty file takes no room on a full disk
+        except OSError as problem:
+            raise SelectionError(
+                f"{what} cannot be written to {folder} ({problem.strerror}): make room or set {variable} to another "
+                f"folder (results go to ${record.RESULTS_VARIABLE}, the cache to ${CACHE_VARIABLE}); nothing was run"
+            ) from problem
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=10).close()
@@ -403,10 +397,11 @@ def _run(job: Job, options: RunOptions) -> Outcome:
                 executed,
                 job.parameters,
                 kernel_name="python3",
+                kernel_manager_class=kernels.OwnKernel,
                 cwd=path.parent,
                 progress_bar=False,
                 # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
-                extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.extra_extensions={orphans.__name__}"],
+                extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.extra_extensions={kernels.__name__}"],
             )
         outcome.verdicts = _check_record(folder, job.parameters)
         outcome.cells = _finish_copy(executed)
