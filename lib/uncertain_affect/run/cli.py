@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("evaluate", _evaluate, "measure the uncertainty of predictions made elsewhere")
     arrays = "probs (T, N, C) or (N, C), and labels (N,) or votes (N, C); groups (N,) where examples belong together"
-    add("predictions", type=Path, help=f".npz with the arrays {arrays}")
+    add("predictions", type=Path, help=f".npz or .pt with {arrays}; or .csv, or .npy of probs")
     corpora = "simulated, ferplus or meld (default: the file's)"
     add("--corpus", help=f"with the labels or votes of its test split: {corpora}")
     add("--data-root", type=_folder, help=DATA_ROOT)
