@@ -109,5 +109,5 @@ PARSERS = {
     "tones": Parser(_tones, VOKATURI, b"\n".join(TONES.splitlines()[:5])),
     "semaine session": Parser(semaine.read_session, "session.xml", trees_semaine.session_xml(2, "r", "Poppy", 1)),
     "semaine words": Parser(semaine.read_words, "words_user", trees_semaine.words(2, "user", 2)),
-    "semaine trace": Parser(semaine.read_trace, "R1S2TUCPoDV.txt", b"0.00 0.1\n\n0.02 -0.25\n0.04 1\n"),
+    "semaine trace": Parser(semaine.read_trace, "R1S1TUCPoDV.txt", b"0.00 0.1\n\n0.02 -0.25\n0.04 1\n"),
 }  # fmt: skip

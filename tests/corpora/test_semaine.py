@@ -74,6 +74,7 @@ def test_what_is_left_out_is_counted(root):
         "folder: nobody traced the user": 1,
         "folder: the recording is in no partition": 1,
         "turn without a word": 6,
+        semaine.OUT_OF_ORDER: 0,
         # 6 folders, 3 dimensions whose second rater stops 5 samples early
         "trace sample after the shortest trace": 6 * 3 * 5,
         "trace sample that is missing to the longest of its folder": 6 * 3 * 5,
@@ -81,6 +82,35 @@ def test_what_is_left_out_is_counted(root):
     for content in (b"", b" \n\n"):
         (root / USER).write_bytes(content)
         assert corpora.load("semaine", root).left_out["folder: no words of the user"] == 2
+
+
+def test_a_download_is_read_whose_traces_name_the_recording_and_not_the_folder(tmp_path):
+    """Folders 2 to 5, 8 to 11 and 13 to 15, as they are numbered; two turns and one rater in each."""
+    tree, characters = {}, {"Poppy": "Po", "Spike": "Sp", "Prudence": "Pr", "Obadiah": "Ob"}
+    for recording, folders in zip(RECORDINGS, (range(2, 6), range(8, 12), range(13, 16)), strict=True):
+        for folder, (character, code) in zip(folders, characters.items(), strict=False):
+            place, talk = f"semaine/Sessions/{folder}", trees_semaine.recording_number(recording)
+            tree[f"{place}/session.xml"] = trees_semaine.session_xml(folder, recording, character, talk)
+            tree[f"{place}/{recording}_User HeadMounted_{character}.wav"] = b""
+            for role in ("user", "operator"):
+                tree[f"{place}/wordLevel_alignedTranscript_{folder}_{role}"] = trees_semaine.words(folder, role, 1)
+            tree[f"{place}/R5S{talk}TUC{code}DA.txt"] = trees.text(*(f"{k / 50:.2f} 0.1" for k in range(300)))
+    corpus = corpora.load("semaine", trees.write(tmp_path, tree))
+    assert len(corpus.turns) == 22 and int(corpus.targets["activation"].isfinite().sum()) == 11
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "start"),
+    [
+        ("200 500 WELL", "500 200 WELL", "TEA,", 0.5),  # what is left: a laugh, and tea
+        ("900 1700 TEA,", "100 1700 TEA,", "WELL", 0.2),
+        ("200 500 WELL", "200 500 WELL\n200 500 WELL", "WELL TEA,", 0.2),
+    ],
+)
+def test_a_word_out_of_order_is_counted_and_the_rest_is_read(tmp_path, old, new, words, start):
+    corpus = corpora.load("semaine", trees.write(tmp_path, trees.replaced(WHOLE, USER, old, new)))
+    assert corpus.left_out[semaine.OUT_OF_ORDER] == 1
+    assert (corpus.turns[0], round(float(corpus.start[0]), 3), len(corpus)) == (words, start, 42)
 
 
 def test_a_turn_after_the_end_of_the_traces_has_no_label(tmp_path):
@@ -103,7 +133,7 @@ def test_narratives_and_targets_are_ready_for_the_protocol(root):
 
 def test_a_file_that_session_xml_names_may_not_be_a_link_out_of_its_folder(root, tmp_path):
     (tmp_path / "secret.txt").write_text("0.00 0.5\n")
-    trace = root / f"{PLACE}/R1S2TUCPoDA.txt"
+    trace = root / f"{PLACE}/R1S1TUCPoDA.txt"
     trace.unlink()
     trace.symlink_to(tmp_path / "secret.txt")
     with pytest.raises(CorpusError, match="is a link to a file outside this folder"):

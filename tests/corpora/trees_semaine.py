@@ -8,10 +8,22 @@ CHARACTERS = {"Poppy": "Po", "Spike": "Sp"}
 RATERS = {"A": (1, 2), "V": (1, 2), "P": (1, 2), "I": (6,)}  # intensity by another rater
 
 
+# The folders of each recording: a talk with each character, between folders of no talk.
+FIRST_FOLDER = dict(zip(RECORDINGS, (2, 8, 13), strict=True))
+
+
 def numbers() -> dict[int, tuple[str, str]]:
     """Recording and character of each numbered folder."""
-    pairs = [(recording, character) for recording in RECORDINGS for character in CHARACTERS]
-    return dict(enumerate(pairs, start=2))
+    return {
+        first + i: (recording, character)
+        for recording, first in FIRST_FOLDER.items()
+        for i, character in enumerate(CHARACTERS)
+    }
+
+
+def recording_number(recording: str) -> int:
+    """What stands in the names of traces: not the number of the folder."""
+    return list(RECORDINGS).index(recording) + 1 if recording in RECORDINGS else 9
 
 
 def words(number: int, role: str, turns: int = 4) -> bytes:
@@ -31,13 +43,14 @@ def trace(number: int, rater: int, dimension: str, samples: int) -> np.ndarray:
 
 
 def session_xml(number: int, recording: str, character: str, user: int) -> bytes:
+    trace = f"R1S{recording_number(recording)}TUC{CHARACTERS.get(character, 'Po')}DA.txt"
     return text(
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<session sessionId="{number}" recording="{recording}" character="{character}">',
         f'  <subject role="User" id="{user}"/>',
         '  <subject role="Operator" id="90"/>',
         f'  <track type="AV" filename="{number}.avi">',
-        f'    <annotation type="FeelTrace" filename="R1S{number}TUC{CHARACTERS.get(character, "Po")}DA.txt"/>',
+        f'    <annotation type="FeelTrace" filename="{trace}"/>',
         "  </track>",
         "</session>",
     )
@@ -47,7 +60,7 @@ def files(turns: int = 4, shorter: int = 5) -> Files:
     """Rater 2 stops `shorter` samples before rater 1. Beside what is read lie files with names much like it."""
     tree = {}
     for number, (recording, character) in numbers().items():
-        place, code = f"semaine/Sessions/{number}", CHARACTERS[character]
+        place, code, talk = f"semaine/Sessions/{number}", CHARACTERS[character], recording_number(recording)
         samples = 200 * turns + 100
         user = list(RECORDINGS).index(recording) + 1
         tree[f"{place}/session.xml"] = session_xml(number, recording, character, user)
@@ -61,10 +74,10 @@ def files(turns: int = 4, shorter: int = 5) -> Files:
                 values = trace(number, rater, dimension, samples - (shorter if rater == 2 else 0))
                 lines = [f"{k * 0.02:.2f} {v:.6f}" for k, v in enumerate(values)]
                 two = "2" if number % 2 else ""
-                tree[f"{place}/R{rater}S{number}TUC{code}{two}D{dimension}.txt"] = text(*lines[:3], "", *lines[3:])
+                tree[f"{place}/R{rater}S{talk}TUC{code}{two}D{dimension}.txt"] = text(*lines[:3], "", *lines[3:])
         # amusement, anger, agreement, interest: not activation or intensity; and the operator
         for name in (f"TUC{code}DAm", f"TUC{code}DAn", f"TUC{code}DAgre", f"TUC{code}DIn", f"TOC{code}DA"):
-            tree[f"{place}/R1S{number}{name}.txt"] = b"0.00 0.999\n"
+            tree[f"{place}/R1S{talk}{name}.txt"] = b"0.00 0.999\n"
     last = max(numbers()) + 1
     for number, character in enumerate(("beginning", "end", "forbidden"), start=last):
         tree[f"semaine/Sessions/{number}/session.xml"] = session_xml(number, "", character, 1)
@@ -81,5 +94,5 @@ def files(turns: int = 4, shorter: int = 5) -> Files:
         if said:
             tree[f"{place}/wordLevel_alignedTranscript_{number}_user"] = words(number, "user", turns)
         if traced:
-            tree[f"{place}/R1S{number}TUCPrDV.txt"] = text("0.00 0.1", "0.02 0.1")
+            tree[f"{place}/R1S{recording_number(recording)}TUCPrDV.txt"] = text("0.00 0.1", "0.02 0.1")
     return tree

@@ -8,9 +8,9 @@ McKeown, Valstar, Cowie, Pantic and Schröder, "The SEMAINE database", IEEE Tran
   *recording*, of which several folders (one for each character) are parts; HAN-ROCK's Table 5 lists recordings.
 - `wordLevel_alignedTranscript_*_user` and `_operator`, without an extension: `---recording N turn M---`, a line
   `start end WORD` in milliseconds for each word, and `.` at the end of the turn. Turns can be empty.
-- `[AR]<rater>[RS]<session>TUC<character>[2]D<dimension>.txt`: one rater's trace of the user, `time value` every 20 ms,
-  in [-1, 1]. A is activation, I intensity, P power, V valence; the end of the name is matched whole, or `DA` would take
-  `DAm`, `DAn` and `DAgre` in.
+- `[AR]<rater>[RS]<recording>TUC<character>[2]D<dimension>.txt`: one rater's trace of the user, `time value` every
+  20 ms, in [-1, 1]. The number is that of the recording, not of the folder, and is not looked at. A is activation, I
+  intensity, P power, V valence; the end of the name is matched whole, or `DA` would take `DAm`, `DAn` and `DAgre` in.
 
 A turn is labelled with the mean, from its first word's start to its last word's end, of the mean trace over raters.
 Raters' files differ in length and are cut to the shortest. Operators are not labelled here: their turns stay, with
@@ -37,7 +37,7 @@ OTHERS = ("beginning", "end", "forbidden")  # no talk with a character
 TWICE = "2009.06.26.14.38.17"
 STEP = 0.02  # seconds between the samples of a trace
 
-TRACE = re.compile(r"[AR](\d{1,3})[RS](\d{1,3})TUC(Ob|Po|Pr|Sp)2?D([AIPV])\.txt", re.ASCII)
+TRACE = re.compile(r"[AR](\d{1,3})[RS]\d{1,3}TUC(Ob|Po|Pr|Sp)2?D([AIPV])\.txt", re.ASCII)
 SOUND = re.compile(r"(\d{4}(?:\.\d\d){5})_(User|Operator) HeadMounted_(\w+)\.wav", re.ASCII)
 TURN = re.compile(r"---recording (\d{1,6}) turn (\d{1,6})---", re.ASCII)
 WORD = re.compile(r"(\d{1,9})\s+(\d{1,9})\s+(\S.*)", re.ASCII)
@@ -67,9 +67,11 @@ NO_WORDS = "folder: no words of the user"
 NO_TRACES = "folder: nobody traced the user"
 NO_PARTITION = "folder: the recording is in no partition"
 EMPTY_TURN = "turn without a word"
+OUT_OF_ORDER = "word that ends before it starts, starts before the one before, or is twice there"
 AFTER_SHORTEST = "trace sample after the shortest trace"
 TO_LONGEST = "trace sample that is missing to the longest of its folder"
-LEFT_OUT = (NO_CHARACTER, NO_WORDS, NO_TRACES, NO_PARTITION, EMPTY_TURN, AFTER_SHORTEST, TO_LONGEST)
+LEFT_OUT = (NO_CHARACTER, NO_WORDS, NO_TRACES, NO_PARTITION, EMPTY_TURN, OUT_OF_ORDER, AFTER_SHORTEST,
+            TO_LONGEST)  # fmt: skip
 
 
 def load(root: Path) -> Dialogues:
@@ -81,7 +83,7 @@ def load(root: Path) -> Dialogues:
 
     Speakers are called by the ids of session.xml, and dialogues `<recording>_<folder>_<character>`. `left_out` counts
     folders that are no talk with a character, that have no words or no traces of the user, or whose recording is in no
-    partition; turns without a word; and samples of traces beyond the end of the shortest.
+    partition; turns without a word, and words out of order; and samples of traces beyond the end of the shortest.
 
     Args:
         root: the data root, which holds `semaine/`.
@@ -150,7 +152,7 @@ def _talk(session: Path, left_out: dict[str, int]) -> list[tuple]:
     if recording not in PARTITION:
         left_out[NO_PARTITION] += 1
         return []
-    spoken = {role: _transcript(files, role) for role in ("user", "operator")}
+    spoken = {role: _transcript(files, role, left_out) for role in ("user", "operator")}
     if not any(words for _, _, words in spoken["user"]):
         left_out[NO_WORDS] += 1
         return []
@@ -212,24 +214,29 @@ def _recording(session: Path, files: list[Path]) -> str:
     return stamps[0]
 
 
-def _transcript(files: list[Path], role: str) -> list[tuple[float, float, str]]:
-    """The turns of the user or the operator; none without a transcript."""
+def _transcript(files: list[Path], role: str, left_out: dict[str, int]) -> list[tuple[float, float, str]]:
+    """The turns of the user or the operator; none without a transcript. Counts words that are `left_out`."""
     found = [p for p in files if p.name.startswith("wordLevel_alignedTranscript") and p.name.endswith(f"_{role}")]
     if len(found) > 1:
         raise CorpusError(f"a second transcript of the {role}, beside {found[0].name}", path=found[1], cure=GET)
-    return read_words(found[0]) if found else []
+    spoken, out_of_order = read_words(found[0]) if found else ([], 0)
+    left_out[OUT_OF_ORDER] += out_of_order
+    return spoken
 
 
-def read_words(path: Path) -> list[tuple[float, float, str]]:
+def read_words(path: Path) -> tuple[list[tuple[float, float, str]], int]:
     """The turns of a word-level transcript in the order of the file: start and end in seconds, and the words.
 
+    Returns:
+        The turns, and how many words were passed over that are not in the order of time.
+
     Raises:
-        CorpusError: it is malformed; a turn is twice there or does not end; or words are not in the order of time.
+        CorpusError: it is malformed; or a turn is twice there or does not end.
     """
     file = File(path, GET)
     if not file.content().strip():
-        return []  # no word was spoken
-    spoken, first_line, number, words = [], {}, None, []
+        return [], 0  # no word was spoken
+    spoken, first_line, number, words, out_of_order = [], {}, None, [], 0
     for line, text in enumerate(file.lines(), start=1):
         if match := TURN.fullmatch(text):
             if number is not None:
@@ -248,14 +255,14 @@ def read_words(path: Path) -> list[tuple[float, float, str]]:
         elif match := WORD.fullmatch(text):
             word = int(match[1]) / 1000, int(match[2]) / 1000, match[3].strip()
             if word[1] < word[0] or (words and (word[0] < words[-1][0] or word == words[-1])):
-                reason = "a word that ends before it starts, starts before the one before, or is twice there"
-                raise file.error(reason, line)
-            words.append(word)
+                out_of_order += 1
+            else:
+                words.append(word)
         elif text:
             raise file.error(f"{text[:40]!r} is not start, end and word", line)
     if number is not None:
         raise file.error(f"turn {number} has no end: its '.' is missing", line)
-    return spoken
+    return spoken, out_of_order
 
 
 def _traces(session: Path, files: list[Path], character: str) -> tuple[float, dict[str, dict[str, np.ndarray]]]:
@@ -264,9 +271,9 @@ def _traces(session: Path, files: list[Path], character: str) -> tuple[float, di
     for path in files:
         if not (match := TRACE.fullmatch(path.name)):
             continue
-        rater, number, traced, letter = match.groups()
-        if number.lstrip("0") != session.name.lstrip("0") or CHARACTERS[traced] != character:
-            reason = f"a trace of session {number}, {CHARACTERS[traced]}, in the folder of {session.name}, {character}"
+        rater, traced, letter = match.groups()
+        if CHARACTERS[traced] != character:
+            reason = f"a trace of {CHARACTERS[traced]} in the folder of {session.name}, {character}"
             raise CorpusError(reason, path=path, cure=GET)
         of_dimension = traces.setdefault(DIMENSIONS[letter], {})
         if rater in of_dimension:
