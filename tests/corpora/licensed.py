@@ -80,6 +80,7 @@ def _bp4d() -> Corpus:
     contradictory = {
         "BP4D+": ({file.replace("F001", "F024"): b"0"}, r"F024 T1 .*BP4D\+"),
         "two images": ({f"{faces}02440.jpg": b""}, "frame 2440 a second time"),
+        "a crop without its frame": ({"bp4d/F001/T1/2441.jpg": b""}, "a crop of frame 24.*, which is not there"),
         "an uncropped frame": ({f"{faces}2440.jpg": uncropped}, "104 x 139 pixels are no .*Extraction -fdir F001/T1"),
     }
     check = {
@@ -95,6 +96,7 @@ def _bp4d() -> Corpus:
 
 def _disfa() -> Corpus:
     file = "disfa/ActionUnit_Labels/SN002/SN002_au12.txt"
+    aligned = "disfa/faces/LeftVideoSN002_comp_aligned/frame_det_00_0000"
     five, larger = "1,0\n2,5\n3,1\n4,0\n5,2\n6,0\n", trees_faces.face(100, "PNG", 50)
     malformed = cases(
         file,
@@ -109,6 +111,8 @@ def _disfa() -> Corpus:
     )
     contradictory = {
         "a subject of no fold": ({file.replace("SN002", "SN033"): b"1,0"}, "SN033 is in none"),
+        "crops from 1": ({"disfa/faces/SN002/0.png": None}, "crop 7 of 7 frames and no crop 0: .*-start_number 0"),
+        "OpenFace's crops from 0": ({f"{aligned}00.bmp": larger, f"{aligned}01.bmp": larger}, "there is a crop 0"),
         "faces of two sizes": ({"disfa/faces/SN010/3.png": larger}, r"3\.png: 50 x 50 pixels, others have 48"),
     }
     check = {

@@ -59,6 +59,9 @@ def test_faces_are_matched_by_the_number_of_the_frame_and_the_voice_has_every_fr
     np.testing.assert_array_equal(corpus.inputs[:, 5, 5], levels)
     assert corpus.left_out["no face"] == 18 * 22
     assert corpus.left_out["frame without a label"] == 18  # the recording is longer than its labels
+    root = trees.write(tmp_path / "from 0", trees_recola.files(ROWS, kinds=(), crops=(0, 1, 2)))
+    with pytest.raises(CorpusError, match=r"there is a crop 0.*OpenFace counts from 1"):
+        corpora.load("recola", root)
     # of the voice no frame is left out
     root = trees.write(tmp_path / "voice", trees_recola.files(ROWS, kinds=("features_audio",)))
     assert corpora.load("recola", root).inputs.shape == (18 * 25, 2 * 88)

@@ -156,9 +156,12 @@ def _label_files(folder: Path) -> dict[tuple[str, str], Path]:
 
 def _faces(folder: Path, subject: str, task: str) -> dict[int, Path]:
     """The faces of a sequence by frame."""
-    if crops := images.numbered(folder / "faces" / subject / task):
-        return crops
     frames = images.numbered(folder / subject / task)
+    if crops := images.numbered(folder / "faces" / subject / task):
+        if frames and (alone := sorted(crops.keys() - frames.keys())):
+            cure = f"A crop has the number of its frame in {folder / subject / task}"
+            raise CorpusError(f"a crop of frame {alone[0]}, which is not there", path=crops[alone[0]], cure=cure)
+        return crops
     if aligned := images.numbered(folder / "faces" / subject / f"{task}_aligned"):
         # OpenFace counts the files of the folder in the order of their names
         in_order = sorted(frames, key=lambda number: frames[number].name)

@@ -124,7 +124,8 @@ def _recordings(folder: Path) -> list[Recording]:
     recordings = []
     for subject in CODING.fold_of:
         if subject in found:
-            labels, faces = _labels(folder, subject), _faces(folder, subject)
+            labels = _labels(folder, subject)
+            faces = _faces(folder, subject, len(labels))
             recordings.append(Recording(subject, labels, [faces.get(frame) for frame in range(1, len(labels) + 1)]))
     return recordings
 
@@ -142,8 +143,20 @@ def _labels(folder: Path, subject: str) -> np.ndarray:
     return np.stack([intensities[unit] >= OCCURS for unit in UNITS], axis=1).astype(np.int8)
 
 
-def _faces(folder: Path, subject: str) -> dict[int, Path]:
-    """The faces of a subject by the frame that the labels give them."""
-    if aligned := images.numbered(folder / "faces" / f"LeftVideo{subject}_comp_aligned"):
+def _faces(folder: Path, subject: str, n_frames: int) -> dict[int, Path]:
+    """The faces of a subject by the frame, 1 to `n_frames`, that the labels give them.
+
+    Raises:
+        CorpusError: they seem to be numbered from the other end: every label would be that of the frame beside it.
+    """
+    place = folder / "faces" / f"LeftVideo{subject}_comp_aligned"
+    if aligned := images.numbered(place):
+        if 0 in aligned:
+            cure = f"OpenFace counts from 1; crops that are numbered from 0 belong into faces/{subject}"
+            raise CorpusError("there is a crop 0", path=aligned[0], cure=cure)
         return aligned
-    return {number + 1: path for number, path in images.numbered(folder / "faces" / subject).items()}
+    crops = images.numbered(folder / "faces" / subject)
+    if crops and 0 not in crops and n_frames in crops:
+        reason = f"crop {n_frames} of {n_frames} frames and no crop 0: they seem to be numbered from 1, not from 0"
+        raise CorpusError(reason, path=crops[n_frames], cure="Number them from 0: `ffmpeg ... -start_number 0 %d.png`")
+    return {number + 1: path for number, path in crops.items()}

@@ -232,6 +232,9 @@ def _inputs(folder: Path, kind: str, person: str) -> tuple[np.ndarray, np.ndarra
         crops = images.numbered(of_person)
         if not crops:
             raise CorpusError("no face crop is there", path=of_person, cure=MAKE_FACES)
+        if 0 in crops:
+            cure = "OpenFace counts from 1, where the frame is that at 0.04 s; number them so"
+            raise CorpusError("there is a crop 0", path=crops[0], cure=cure)
         return np.array(list(crops), int), np.array(list(crops.values()), dtype=object)
     name, columns = FEATURES[kind]
     paths = [folder / name / dimension / f"{person}.arff" for dimension in ("arousal", "valence")]
