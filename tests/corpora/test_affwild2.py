@@ -125,6 +125,20 @@ def test_the_lists_of_the_multi_task_challenge(load):
         load(listed(train, train))
 
 
+@pytest.mark.parametrize("header", [HEADER, "image,valence,arousal,expression,aus", str(HEADER.split(","))])
+def test_the_lists_of_later_editions(load, header):
+    rows = {"training": "130/00003.jpg", "validation": "video85/00002.jpg"}
+    files = {file: content for file, content in WHOLE.items() if "/annotations/" not in file}
+    lists = {
+        f"affwild2/8th ABAW/{part}_set_annotations.txt": trees.text(header, f"{row},0.5,-0.25,4,0" + ",1" * 11)
+        for part, row in rows.items()
+    }
+    data = load(files | lists)
+    assert data.expression.tolist() == [-1, -1, 4, -1, 4] and data.au[2].tolist() == [0] + [1] * 11
+    with pytest.raises(CorpusError, match="no list of the part val"):
+        load(files | dict([next(iter(lists.items()))]))
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -111,6 +111,18 @@ def test_it_is_available_with_all_its_parts_alone(whole, spoilt, name):
 
 
 @each_corpus
+def test_what_a_mac_adds_to_archives_is_passed_over(spoilt, whole, name):
+    root = spoilt(name, {})
+    for file in CORPORA[name].files:
+        place, _, own = file.rpartition("/")
+        for folder in (place, f"{name}/__MACOSX/{place.partition('/')[2]}"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / folder / f"._{own}").write_bytes(b"Mac OS X")
+    assert corpora.is_available(name, root)
+    assert load(name, root).checksum() == load(name, whole[name][0]).checksum()
+
+
+@each_corpus
 def test_each_row_that_is_lost_or_there_twice_is_reported(spoilt, name, monkeypatch):
     """By an error that names the file and the line, or by another count in what `check` compares."""
     root = spoilt(name, {})

@@ -6,7 +6,8 @@ competitions. Under `<data root>/affwild2/`:
 - annotations of one competition, in a folder of any name: `AU_Set`, `EXPR_Set` and `VA_Set` (2020, 2021), or
   `AU_Detection_Challenge`, `EXPR_Classification_Challenge` (2022, 2023) or `EXPR_Recognition_Challenge` (2024), and
   `VA_Estimation_Challenge`; in each `Train_Set/<video>.txt` and `Validation_Set/<video>.txt`. Where only
-  `MTL_Challenge/{train_set,validation_set}.txt` is there, it is read.
+  the lists of the multi-task challenge are there, `MTL_Challenge/{train_set,validation_set}.txt` or since 2024
+  `{training,validation}_set_annotations.txt`, they are read.
 - `cropped_aligned/<video>/00001.jpg`, the crops as they are shipped, 112 x 112 pixels.
 - `videos/*/<video>.mp4` (or .avi), only asked how many frames they have, and not at all where they are not there.
 
@@ -43,7 +44,10 @@ FOLDERS = {
 }
 PARTS = {"train": "Train_Set", "val": "Validation_Set"}
 # Of the multi-task challenge, one list of frames for all tasks in each part.
-MTL_FOLDER, MTL_LISTS = "MTL_Challenge", {"train": "train_set.txt", "val": "validation_set.txt"}
+LISTS = {
+    "train": ("MTL_Challenge/train_set.txt", "training_set_annotations.txt"),
+    "val": ("MTL_Challenge/validation_set.txt", "validation_set_annotations.txt"),
+}
 SUBSETS = {"AU": "au", "EXPR": "expression", "VA": "va"}
 UNITS = {12: (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26), 8: (1, 2, 4, 6, 12, 15, 20, 25)}  # 8 in 2020 alone
 EXPRESSIONS = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
@@ -157,7 +161,7 @@ def is_available(root: Path) -> bool:
     """Whether there are annotations of a task, and the folder of crops."""
     folder = root / "affwild2"
     try:
-        return bool(_task_folders(folder)) and (folder / "cropped_aligned").is_dir()
+        return any(_annotations(folder)) and (folder / "cropped_aligned").is_dir()
     except CorpusError:
         return True  # load says what is wrong with them
 
@@ -187,38 +191,41 @@ def check(root: Path) -> list[CheckRow]:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def _task_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each task that is there, or that of the lists for all of them; at most three levels down.
+def _place(folder: Path, what: str, names: Sequence[str]) -> Path | None:
+    """The file or folder of one of these names, at most three levels down; what macOS adds to archives is none.
 
     Raises:
-        CorpusError: two folders hold annotations of one task.
+        CorpusError: there are two.
     """
-    found = {}
-    for task, names in [*FOLDERS.items(), (MTL_FOLDER, (MTL_FOLDER,))]:
-        patterns = [f"{above}{name}" for name in names for above in ("", "[!.]*/", "[!.]*/[!.]*/")]
-        places = sorted(place for pattern in patterns for place in folder.glob(pattern) if place.is_dir())
-        if len(places) > 1:
-            reason = f"annotations of {task} a second time, beside {places[0]}"
-            raise CorpusError(reason, path=places[1], cure="Keep those of one competition")
-        if places:
-            found[task] = places[0]
-    if len(found) > 1:
-        found.pop(MTL_FOLDER, None)
-    return found
+    patterns = [f"{above}{name}" for name in names for above in ("", "[!.]*/", "[!.]*/[!.]*/")]
+    places = sorted(place for pattern in patterns for place in folder.glob(pattern) if "__MACOSX" not in place.parts)
+    if len(places) > 1:
+        reason = f"annotations of {what} a second time, beside {places[0]}"
+        raise CorpusError(reason, path=places[1], cure="Keep those of one competition")
+    return places[0] if places else None
+
+
+def _annotations(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The folder of each task that is there; without any, the list of each part."""
+    folders = {task: place for task, names in FOLDERS.items() if (place := _place(folder, task, names))}
+    if folders:
+        return folders, {}
+    return {}, {part: place for part, names in LISTS.items() if (place := _place(folder, part, names))}
 
 
 def _videos(folder: Path) -> list[_Video]:
     """The labelled videos, by name."""
-    places = _task_folders(folder)
-    if not places:
+    places, lists = _annotations(folder)
+    if not places and not lists:
         raise CorpusError("no AU_Set, EXPR_Set or VA_Set, or their later names", path=folder, cure=GET)
     tracks: dict[str, dict[str, _Track]] = defaultdict(dict)
-    lists = places.pop(MTL_FOLDER, None)
-    for part, name in MTL_LISTS.items() if lists else ():
-        for video, labels in read_list(lists / name).items():
+    if lists and (missing := LISTS.keys() - lists.keys()):
+        raise CorpusError(f"no list of the part {missing.pop()}", path=folder, cure=GET)
+    for part, path in lists.items():
+        for video, labels in read_list(path).items():
             if video in tracks:
-                raise CorpusError(f"{video} is in both lists", path=lists / name, cure="A video has one part of a task")
-            tracks[video] = {task: _Track(part, labels[task], lists / name, whole=False) for task in labels}
+                raise CorpusError(f"{video} is in both lists", path=path, cure="A video has one part of a task")
+            tracks[video] = {task: _Track(part, labels[task], path, whole=False) for task in labels}
     for task, part in product(places, PARTS):
         for path in entries(places[task] / PARTS[part], GET):
             if path.suffix != ".txt":
@@ -340,7 +347,10 @@ def read_list(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """
     file = File(path, GET)
     (_, header), *rows = file.rows(quotes=False)
-    names = ["image", *(name.lower() for name in header[1:])]
+    # later editions write the header as a list in brackets, or "aus" for all twelve
+    names = ["image", *(re.sub(r"\W", "", name).lower() for name in header[1:])]
+    if names[4:] == ["aus"]:
+        names[4:] = [f"au{unit}" for unit in UNITS[12]]
     if names[1:4] != ["valence", "arousal", "expression"]:
         reason = f"the header is {','.join(header)[:60]!r}, not image,valence,arousal,expression and action units"
         raise file.error(reason, 1)

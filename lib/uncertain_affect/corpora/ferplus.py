@@ -180,7 +180,7 @@ def _images_from_folders(folder: Path, labels: Labels) -> np.ndarray:
 
 def _has_pngs(folder: Path) -> bool:
     # A clone of the FER+ repository has the folders, but no image in them.
-    return any(next((folder / "data" / name).glob("*.png"), None) for name in FOLDER.values())
+    return any(next((folder / "data" / name).glob("[!.]*.png"), None) for name in FOLDER.values())
 
 
 def _pngs(folder: Path) -> dict[str, tuple[int, int]]:
