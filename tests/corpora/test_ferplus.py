@@ -324,3 +324,12 @@ def test_proportions_are_over_nine_classes_with_single_votes():
     assert shares.tolist() == [[0.5, 0, 0, 0.125, 0, 0, 0, 0, 0.375], [0, 1, 0, 0, 0, 0, 0, 0, 0]]
     with pytest.raises(ValueError, match="no vote among the nine classes in row 1"):
         ferplus.proportions(torch.tensor([[1] * 10, NO_FACE]))
+
+
+def test_check_reports_identical_images_whose_votes_differ(folders):
+    """As they do where two rows of one of the files have changed places."""
+    what = "groups of identical images whose votes differ"
+    assert corpora.check("ferplus", folders).loc[what].tolist() == ["0 of 1,516", "1 of 2", False]
+    alike = [(usage, name, ROWS[0][2] if row in (4, 6) else votes) for row, (usage, name, votes) in enumerate(ROWS)]
+    write_labels(folders, alike)
+    assert corpora.check("ferplus", folders).loc[what].tolist() == ["0 of 1,516", "0 of 2", True]

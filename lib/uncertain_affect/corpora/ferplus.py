@@ -104,7 +104,7 @@ def is_available(root: Path) -> bool:
 
 
 def check(root: Path) -> list[CheckRow]:
-    """Images of each split, those with a majority, duplicates of training images, and what is left out.
+    """Images of each split, those with a majority, duplicates and whether their votes agree, and what is left out.
 
     Raises:
         CorpusError: as `load`.
@@ -118,6 +118,12 @@ def check(root: Path) -> list[CheckRow]:
         rows.append(counted(f"with a majority, {split}", MAJORITY[split], int(kept[here].sum())))
     again = int(corpus.duplicates_of_training().sum())
     rows.append(("kept: identical to a training image", "567", f"{again:,}", True))
+    # where images and votes are not in one order, the votes of identical images differ
+    votes, groups = corpus.votes.numpy(), corpus.groups.numpy()
+    _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+    differ = len(np.unique(groups[(votes != votes[first[groups]]).any(axis=1)]))
+    several = f"{differ} of {(sizes > 1).sum():,}"
+    rows.append(("groups of identical images whose votes differ", "0 of 1,516", several, not differ))
     return rows + corpus.left_out_rows()
 
 
