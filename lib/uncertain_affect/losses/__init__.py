@@ -1,13 +1,14 @@
 """Losses, one family per module, under the papers' names.
 
-Each is a mean over examples, and raises ``ValueError`` where there are none, but for those of `auxiliary`, to which
-targets that nobody has cost nothing. Classes and occurrences are checked. NaN and infinity among predictions and
+Each is a mean over examples, and raises ``ValueError`` where there are none, but for those of `rock`, to which targets
+that nobody has cost nothing. Classes and occurrences are checked. NaN and infinity among predictions and
 numbers to predict are not looked for, which would cost as much as some of the losses: what they give is not finite
 either, and `training.fit` stops there.
 """
 
 # ruff: noqa: F401 - what is imported here is what the package offers
 
+from uncertain_affect.losses import rock
 from uncertain_affect.losses.distill import (
     TaskBalancer,
     au_distillation,
