@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from uncertain_affect.evidence import resampling as rs
 from uncertain_affect.evidence.claims import (
@@ -536,3 +536,45 @@ def test_ranks_of_too_little_are_refused():
             compare_ranks(scores, higher_is_better=True)
     with pytest.raises(ValueError, match="a score of b is not finite"):
         compare_ranks({"a": [1, 2], "b": [1, np.nan], "c": [1, 2]}, higher_is_better=True)
+
+
+# --- intervals within bounds --------------------------------------------------------------------------------
+
+
+def test_an_interval_within_bounds_is_students_on_the_scale_of_the_logit_or_the_logarithm():
+    values = np.array([[0.5, 1.0, 1.0, 0.7, 0.8]])
+    plain = effect_interval(values)
+    reach = stats.t.ppf(0.975, 4) * plain.se / (0.8 * 0.2)
+    bounded = plain.within(0, 1)
+    assert (bounded.low, bounded.high) == pytest.approx(special.expit(special.logit(0.8) + reach * np.array([-1, 1])))
+    assert plain.high > 1 > bounded.high and bounded.estimate == plain.estimate
+    wider = plain.within(-1, 3)  # of an interval four units wide
+    assert wider.low == pytest.approx(-1 + 4 * special.expit(special.logit(0.45) - plain.se * reach_of(1.8, 2.2)))
+    without_end = plain.within(0, np.inf)
+    factor = np.exp(stats.t.ppf(0.975, 4) * plain.se / 0.8)
+    assert (without_end.low, without_end.high) == pytest.approx((0.8 / factor, 0.8 * factor))
+
+
+def reach_of(below, above):
+    return stats.t.ppf(0.975, 4) * (1 / below + 1 / above)
+
+
+@pytest.mark.parametrize(("wrong", "n", "low", "high"), [(0, 6, 0, 0.459), (0, 10, 0, 0.308), (0, 1000, 0, 0.00368)])
+def test_none_of_n_is_clopper_and_pearsons(wrong, n, low, high):
+    errors = effect_interval(np.zeros((1, n))).within(0, 1)
+    assert (errors.low, errors.high) == (low, pytest.approx(high, rel=2e-3))
+    exact = stats.binomtest(wrong, n).proportion_ci(method="exact")
+    assert errors.high == pytest.approx(exact.high)
+    right = effect_interval(np.ones((1, n))).within(0, 1)
+    assert (right.low, right.high) == (pytest.approx(1 - exact.high), 1)
+
+
+def test_what_was_counted_has_no_interval_within_bounds_either():
+    assert Effect.counted(0.0).within(0, 1) == Effect.counted(0.0)
+
+
+@given(st.integers(2, 40), st.floats(-20, 0), st.integers(0, 2**31))
+def test_an_interval_within_bounds_stays_there_and_holds_its_estimate(n, magnitude, seed):
+    values = np.random.default_rng(seed).lognormal(magnitude, 2, (1, n)).clip(max=1)
+    bounded = effect_interval(values).within(0, 1)
+    assert 0 <= bounded.low <= bounded.estimate <= bounded.high <= 1

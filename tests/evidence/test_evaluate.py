@@ -255,3 +255,17 @@ def test_what_is_no_archive_is_refused(tmp_path):
             evaluate.read(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"none\.npz does not exist"):
         evaluate.read(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(("n", "wrong"), [(60, 0), (60, 1), (60, 2), (10, 0), (1000, 0)])
+def test_intervals_lie_within_the_bounds_of_their_measure(n, wrong):
+    labels = np.arange(n) % 2
+    probs = np.full((n, 2), 0.02)
+    probs[np.arange(n), labels] = 0.98
+    probs[:wrong] = probs[:wrong, ::-1]
+    for clusters in (None, np.arange(n) % 6):
+        table = evaluate.table(evaluate.measure(probs, Cases(labels, clusters)))
+        for name, row in table.iterrows():
+            low, high = evaluate.MEASURES[name].bounds
+            assert low <= row["low"] <= row["estimate"] <= row["high"] <= high, name
+        assert table.loc["accuracy", "low"] < 1 - wrong / n  # none wrong of a few says little

@@ -221,7 +221,7 @@ def test_evaluate_takes_the_truth_of_a_corpus(predictions, capsys, monkeypatch):
     monkeypatch.setattr(across_tasks, "known", known)
     options = ["--corpus", "simulated", "--data-root", "there", "--seed", "3"]
     assert cli.main(["evaluate", predictions(probs=HALVES), *options]) == 0
-    assert calls == [("simulated", "there", 3)]
+    assert calls == [("simulated", str(Path.cwd() / "there"), 3)]
     out = capsys.readouterr().out
     assert "\naleatoric " in out and "distance to p* " in out and "r(U_a, d) " in out
     assert cli.main(["evaluate", predictions(probs=HALVES, labels=[0, 1, 0, 1]), *options]) == 2

@@ -74,6 +74,31 @@ class Effect:
         """The effect beyond a margin fixed beforehand, for claims of not being worse by more than that."""
         return replace(self, estimate=self.estimate - margin, low=self.low - margin, high=self.high - margin)
 
+    def within(self, least: float, most: float) -> "Effect":
+        """The same effect with its interval inside the bounds of what was measured; `most` may be infinite.
+
+        Student's interval of g(θ) = log (θ − least) / (most − θ), or log (θ − least) without an upper bound, whose
+        standard error is |g'(θ)| times that of θ. At a bound, where g is not finite, Clopper and Pearson's (1934)
+        interval for none, or all, of n cases, n being the number of clusters:
+
+            0 to 1 − (α/2)^(1/n) of the way to the other bound.
+
+        >>> none_of_six = replace(Effect.counted(0.0), exact=False, n_clusters=6)
+        >>> round(none_of_six.within(0, 1).high, 3)
+        0.459
+        """
+        if self.exact:
+            return self
+        width, below, above = most - least, self.estimate - least, most - self.estimate
+        if min(below, above) <= ROUNDING * min(width, 1.0):
+            reach = width * (1 - ((1 - self.level) / 2) ** (1 / self.n_clusters)) if math.isfinite(width) else 0.0
+            low, high = (least, least + reach) if below < above else (most - reach, most)
+        else:
+            reach = min(_quantile(self.df, self.level) * self.se * (1 / below + 1 / above), 500.0)
+            # g(θ) moved by r: θ − least becomes that times e^r / (1 + (e^r − 1) (θ − least) / width)
+            low, high = (least + below * math.exp(r) / (1 + math.expm1(r) * below / width) for r in (-reach, reach))
+        return replace(self, low=float(low), high=float(high))
+
     def at(self, level: float) -> "Effect":
         """The same effect with its interval at another level, for adjusted comparisons."""
         low, high = _ends(self.estimate, self.se, self.df, self.skewness, level)

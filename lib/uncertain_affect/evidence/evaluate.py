@@ -4,6 +4,7 @@ Each measure is computed as jackknife pseudo-values, one for each cluster of tes
 compared on the same clusters and seeds by subtracting: see `claims.effect_interval`.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,25 +25,31 @@ from uncertain_affect.metrics.sums import moment_sums, pearson_from_sums, ratio,
 
 
 class Measure(NamedTuple):
-    """Of which question it is part, in which direction better lies (None: neither), and what it measures."""
+    """Of which question it is part, in which direction better lies (None: neither), what it measures, its bounds."""
 
     question: str
     better: str | None
     says: str
+    bounds: tuple[float, float] = (0, 1)
 
 
+JSD, R = (0, math.log(2) ** 0.5), (-1, 1)  # bounds of a Jensen-Shannon distance and of a correlation
 MEASURES = {
     "accuracy": Measure("use", "higher", "share of test examples whose likeliest class has most votes"),
-    "NLL": Measure("use", "lower", "mean negative log-probability of a vote, nats"),
-    "Brier": Measure("use", "lower", "mean squared distance of prediction and vote"),
+    "NLL": Measure("use", "lower", "mean negative log-probability of a vote, nats", (0, np.inf)),
+    "Brier": Measure("use", "lower", "mean squared distance of prediction and vote", (0, 2)),
     "ECE": Measure("use", "lower", "expected calibration error, ten bins"),
     "AURC": Measure("use", "lower", "error rate of those kept by U_t, averaged over coverages"),
-    "distance to p*": Measure("aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and truth"),
-    "distance to votes": Measure("aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and votes"),
-    "r(U_a, H*)": Measure("aleatoric", "higher", "rank correlation of aleatoric uncertainty and true entropy"),
-    "r(U_a, d)": Measure("aleatoric", "higher", "rank correlation of aleatoric uncertainty and disagreement of votes"),
+    "distance to p*": Measure("aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and truth", JSD),
+    "distance to votes": Measure(
+        "aleatoric", "lower", "mean Jensen-Shannon distance of mean prediction and votes", JSD
+    ),
+    "r(U_a, H*)": Measure("aleatoric", "higher", "rank correlation of aleatoric uncertainty and true entropy", R),
+    "r(U_a, d)": Measure(
+        "aleatoric", "higher", "rank correlation of aleatoric uncertainty and disagreement of votes", R
+    ),
     "AUROC(U_e, group)": Measure("epistemic", "higher", "chance that U_e is higher in the group thinned in training"),
-    "r(U_a, U_e)": Measure("separate", None, "rank correlation of the two uncertainties"),
+    "r(U_a, U_e)": Measure("separate", None, "rank correlation of the two uncertainties", R),
 }
 COLUMNS = ["estimate", "low", "high", "better", "question", "says"]
 
@@ -148,7 +155,7 @@ def _correlation_of_ranks(sums: Floats) -> Floats:
 
 
 def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
-    """A row for each measure that is defined: estimate, 95% interval, which way is better, and what it says.
+    """A row for each measure that is defined: estimate, 95% interval in its bounds, which way is better, what it says.
 
     Args:
         measured: pseudo-values (clusters,) or (seeds, clusters) by name, see :func:`measure`.
@@ -161,11 +168,11 @@ def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
     for name, values in measured.items():
         if not np.isfinite(values).all():
             continue
+        about = MEASURES[name]
         estimate, low, high = float(np.mean(values)), np.nan, np.nan
         if np.size(values) > 1:
-            effect = effect_interval(np.atleast_2d(values))
+            effect = effect_interval(np.atleast_2d(values)).within(*about.bounds)
             estimate, low, high = effect.estimate, effect.low, effect.high
-        about = MEASURES[name]
         rows[name] = (estimate, low, high, about.better or "-", about.question, about.says)
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
 
