@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special, stats
+from scipy import stats
 
 from uncertain_affect.evidence import resampling as rs
 from uncertain_affect.evidence.claims import (
@@ -541,22 +541,33 @@ def test_ranks_of_too_little_are_refused():
 # --- intervals within bounds --------------------------------------------------------------------------------
 
 
-def test_an_interval_within_bounds_is_students_on_the_scale_of_the_logit_or_the_logarithm():
+def test_an_interval_within_bounds_is_wilsons_with_as_many_cases_as_have_this_standard_error():
     values = np.array([[0.5, 1.0, 1.0, 0.7, 0.8]])
-    plain = effect_interval(values)
-    reach = stats.t.ppf(0.975, 4) * plain.se / (0.8 * 0.2)
+    plain, t = effect_interval(values), stats.t.ppf(0.975, 4)
+    n = 0.8 * 0.2 / plain.se**2
     bounded = plain.within(0, 1)
-    assert (bounded.low, bounded.high) == pytest.approx(special.expit(special.logit(0.8) + reach * np.array([-1, 1])))
-    assert plain.high > 1 > bounded.high and bounded.estimate == plain.estimate
-    wider = plain.within(-1, 3)  # of an interval four units wide
-    assert wider.low == pytest.approx(-1 + 4 * special.expit(special.logit(0.45) - plain.se * reach_of(1.8, 2.2)))
-    without_end = plain.within(0, np.inf)
-    factor = np.exp(stats.t.ppf(0.975, 4) * plain.se / 0.8)
+    # where θ lies as far off as t standard errors of a share of θ
+    for end in (bounded.low, bounded.high):
+        assert abs(0.8 - end) == pytest.approx(t * np.sqrt(end * (1 - end) / n))
+    assert plain.high > 1 > bounded.high and bounded.low < 0.8 == pytest.approx(bounded.estimate)
+    # θ of -1 to 3 is a share of four units
+    wider, moved = plain.within(-1, 3), effect_interval((values + 1) / 4).within(0, 1)
+    assert (wider.low, wider.high) == pytest.approx((4 * moved.low - 1, 4 * moved.high - 1))
+    without_end, factor = plain.within(0, np.inf), np.exp(t * plain.se / 0.8)
     assert (without_end.low, without_end.high) == pytest.approx((0.8 / factor, 0.8 * factor))
 
 
-def reach_of(below, above):
-    return stats.t.ppf(0.975, 4) * (1 / below + 1 / above)
+def test_it_is_close_to_the_exact_interval_of_a_share():
+    for wrong, n in ((1, 60), (2, 60), (30, 60), (5, 1000)):
+        bounded = effect_interval(np.repeat([0.0, 1.0], [n - wrong, wrong])[None]).within(0, 1)
+        exact = stats.binomtest(wrong, n).proportion_ci(method="exact")
+        assert (bounded.low, bounded.high) == pytest.approx((exact.low, exact.high), abs=0.2 * (exact.high - exact.low))
+
+
+def test_few_cases_do_not_make_it_wider_than_theirs():
+    jumpy = effect_interval(np.array([[0.003 - 1, *[0.003 + 1 / 59] * 59]]))  # as a calibration error near 0 is
+    assert jumpy.se > 5 * 0.003
+    assert jumpy.within(0, 1).high == pytest.approx(0.068, abs=0.002)
 
 
 @pytest.mark.parametrize(("wrong", "n", "low", "high"), [(0, 6, 0, 0.459), (0, 10, 0, 0.308), (0, 1000, 0, 0.00368)])

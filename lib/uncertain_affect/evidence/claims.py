@@ -77,27 +77,37 @@ class Effect:
     def within(self, least: float, most: float) -> "Effect":
         """The same effect with its interval inside the bounds of what was measured; `most` may be infinite.
 
-        Student's interval of g(θ) = log (θ − least) / (most − θ), or log (θ − least) without an upper bound, whose
-        standard error is |g'(θ)| times that of θ. At a bound, where g is not finite, Clopper and Pearson's (1934)
-        interval for none, or all, of n cases, n being the number of clusters:
+        Wilson's (1927) interval for a share p = (θ − least) / (most − least) of n cases, with Student's quantile t and
+        as many cases as have this standard error, n = p (1 − p) / se(p)², but no fewer than there are seeds or
+        clusters, which vary most where each is 0 or 1:
 
-            0 to 1 − (α/2)^(1/n) of the way to the other bound.
+            (p + t²/2n ± t √(p (1 − p) / n + t²/4n²)) / (1 + t²/n).
+
+        At a bound no standard error says anything: there it is Clopper and Pearson's (1934) for none, or all, of n
+        clusters, 0 to 1 − (α/2)^(1/n). Without an upper bound it is Student's of log (θ − least).
 
         >>> none_of_six = replace(Effect.counted(0.0), exact=False, n_clusters=6)
         >>> round(none_of_six.within(0, 1).high, 3)
         0.459
         """
-        if self.exact:
+        width, below = most - least, self.estimate - least
+        if self.exact or (not math.isfinite(width) and below <= 0):
             return self
-        width, below, above = most - least, self.estimate - least, most - self.estimate
-        if min(below, above) <= ROUNDING * min(width, 1.0):
-            reach = width * (1 - ((1 - self.level) / 2) ** (1 / self.n_clusters)) if math.isfinite(width) else 0.0
-            low, high = (least, least + reach) if below < above else (most - reach, most)
+        t = float(_quantile(self.df, self.level))
+        if not math.isfinite(width):
+            factor = math.exp(min(t * self.se / below, 500.0))
+            return replace(self, low=least + below / factor, high=least + below * factor)
+        p, units = below / width, min([n for n in (self.n_seeds, self.n_clusters) if n > 1], default=1)
+        if min(p, 1 - p) <= ROUNDING:
+            reach = 1 - ((1 - self.level) / 2) ** (1 / self.n_clusters)
+            low, high = (0.0, reach) if p < 0.5 else (1 - reach, 1.0)
+        elif self.se == 0:
+            low = high = p
         else:
-            reach = min(_quantile(self.df, self.level) * self.se * (1 / below + 1 / above), 500.0)
-            # g(θ) moved by r: θ − least becomes that times e^r / (1 + (e^r − 1) (θ − least) / width)
-            low, high = (least + below * math.exp(r) / (1 + math.expm1(r) * below / width) for r in (-reach, reach))
-        return replace(self, low=float(low), high=float(high))
+            z = t**2 / max(p * (1 - p) / (self.se / width) ** 2, units)
+            half = math.sqrt(z * p * (1 - p) + z**2 / 4)
+            low, high = max((p + z / 2 - half) / (1 + z), 0.0), min((p + z / 2 + half) / (1 + z), 1.0)
+        return replace(self, low=least + width * low, high=least + width * high)
 
     def at(self, level: float) -> "Effect":
         """The same effect with its interval at another level, for adjusted comparisons."""
