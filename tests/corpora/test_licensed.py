@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import importlib
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +109,11 @@ def test_it_is_available_with_all_its_parts_alone(whole, spoilt, name):
     root = spoilt(name, {})
     shutil.rmtree(root / CORPORA[name].needed)
     assert not corpora.is_available(name, root)
+
+
+@each_corpus
+def test_it_says_where_its_layout_is_known_from(name):
+    assert "\nKnown from: " in importlib.import_module(f"uncertain_affect.corpora.{name}").__doc__
 
 
 @each_corpus

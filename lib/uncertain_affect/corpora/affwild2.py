@@ -6,7 +6,7 @@ competitions. Under `<data root>/affwild2/`:
 - annotations of one competition, in a folder of any name: `AU_Set`, `EXPR_Set` and `VA_Set` (2020, 2021), or
   `AU_Detection_Challenge`, `EXPR_Classification_Challenge` (2022, 2023) or `EXPR_Recognition_Challenge` (2024), and
   `VA_Estimation_Challenge`; in each `Train_Set/<video>.txt` and `Validation_Set/<video>.txt`. Where only
-  the lists of the multi-task challenge are there, `MTL_Challenge/{train_set,validation_set}.txt` or since 2024
+  the lists of the multi-task challenge are there, `MTL_Challenge/{train_set,validation_set}.txt` or later
   `{training,validation}_set_annotations.txt`, they are read.
 - `cropped_aligned/<video>/00001.jpg`, the crops as they are shipped, 112 x 112 pixels.
 - `videos/*/<video>.mp4` (or .avi), only asked how many frames they have, and not at all where they are not there.
@@ -20,6 +20,10 @@ lost from the only label file of a video whose last frame has no crop is seen on
 `<video>_left` and `<video>_right` are two people in one video. A video can train one task and validate another. −1 (an
 action unit or expression) and −5 (valence or arousal) mean that there is no label; of valence and arousal neither
 counts without the other. The eighth expression since 2022, "Other", counts as none.
+
+Known from: the corpus's page at Imperial College (header of valence and arousal, the -5); the loaders of
+UncertainEmotion and ABAW3_MultiEmotionNet (folders, lists, lines and crops, a line more or less) and of
+Aff-Wild2-Pytorch (blanks in names). How expressions are headed is not known: their names, or any one word, will do.
 """
 
 import re

@@ -14,6 +14,9 @@ The corpus ships whole frames, `<subject>/<task>/<frame>.jpg`. OpenFace 2.x crop
 numbers its crops by their place in the folder, from 1, so the frames themselves must stay where they are.
 
 Coded frames begin anywhere in a sequence, and a few have no image.
+
+Known from: ME-GraphAU's and JAA-Net's loaders, image lists and class weights (names, the header 0, the 9, padded
+numbers, folds, counts); OpenFace's documentation (its crops). Nothing is demanded of where frames begin and end.
 """
 
 import re

