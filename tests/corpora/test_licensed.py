@@ -1,8 +1,8 @@
 """What the six licensed corpora have in common: what is read whatever the form of the files, and what is refused."""
 
+import importlib
 import os
 import pickle
-import importlib
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
