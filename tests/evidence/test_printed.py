@@ -79,7 +79,7 @@ def test_papers_claims_and_what_is_stated_are_found_by_key_id_and_part(printed):
         ("", "paper: Field required"),
         ("tables: [", "while parsing"),
         ("a: " + "[" * 3000, "maximum recursion depth"),
-        (yaml.safe_dump(MINIMAL) + "errata: []\n", "errata stands twice"),
+        ("# a comment\n" + yaml.safe_dump(MINIMAL) + "errata: []\n", "line 2: errata stands twice"),
         (changed("errata", to=None), "errata: Field required"),
         (changed("errata", to="none"), "errata: Input should be a valid list, not 'none'"),
         (changed("figures", to=[]), r"figures: Input should be a valid dictionary, not \[\]"),

@@ -65,3 +65,10 @@ def test_an_example_of_weight_0_is_not_there(rows):
             assert one == pytest.approx(measure(uncertainty[left], flag[left]), nan_ok=True)
             many = measure(uncertainty, flag, np.stack([left, np.ones(len(left))]))
             assert many == pytest.approx(np.array([one, measure(uncertainty, flag)]), nan_ok=True)
+
+
+@pytest.mark.parametrize("measure", [area_under_risk_coverage, auroc])
+def test_uncertainties_of_no_example_or_of_several_axes_are_refused(measure):
+    for shape in ((0,), (), (2, 3)):
+        with pytest.raises(ValueError, match=r"uncertainty has shape .*: expected a non-empty \(N,\)"):
+            measure(np.zeros(shape), np.zeros(shape))

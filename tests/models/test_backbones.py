@@ -19,6 +19,7 @@ from uncertain_affect.models.backbones import (
     TAPS,
     InceptionResnetV1,
     ResNet,
+    SmallResNet,
     load_inception_resnet_v1,
     load_resnet,
     prepare_faces,
@@ -179,6 +180,13 @@ def test_faces_are_resized_as_pillow_does():
     for images in (torch.zeros(2, 3, 48, 48, dtype=torch.uint8), torch.zeros(2, 48, 48)):
         with pytest.raises(ValueError, match=r"grey images are uint8 \(N, H, W\)"):
             prepare_faces(images)
+
+
+def test_the_small_network_takes_pictures_of_its_size_alone():
+    SmallResNet.check(torch.zeros(2, 48, 48, dtype=torch.uint8), ["stage3"])
+    for shape in ((2, 48, 47), (2, 20, 48), (2, 49, 48), (48, 48), (2, 1, 48, 48)):
+        with pytest.raises(ValueError, match="grey images of 48x48 pixels"):
+            SmallResNet.check(torch.zeros(shape, dtype=torch.uint8), ["stage3"])
 
 
 # --- ResNet ---------------------------------------------------------------------------------------------------
