@@ -321,7 +321,8 @@ def _from_zero(what: str, labels: np.ndarray, n_classes: int, classes: np.ndarra
 
 def _check(what: str, array: np.ndarray, axes: tuple[int, ...], kinds: str) -> None:
     if array.ndim not in axes:
-        raise ValueError(f"{what} has shape {array.shape}: expected {' or '.join(map(str, axes))} axes")
+        yes = "; of a yes or no, np.stack([1 - probs, probs], -1)" if axes == (2, 3) and array.ndim == 1 else ""
+        raise ValueError(f"{what} has shape {array.shape}: expected {' or '.join(map(str, axes))} axes{yes}")
     if array.dtype.kind not in kinds:
         numbers = "numbers or strings" if "f" in kinds and "U" in kinds else "numbers" if "f" in kinds else "strings"
         numbers = "an integer dtype or names of classes" if kinds == "iuUS" else numbers
