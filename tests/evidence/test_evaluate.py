@@ -176,7 +176,10 @@ def test_ten_million_float32_numbers_are_not_copied():
         ({"probs": PROBS, "votes": VOTES, "extra": VOTES}, "array 'extra' is not known"),
         ({"probs": PROBS, "votes": VOTES.astype(object)}, "array 'votes' cannot be read: Object arrays"),
         ({"probs": PROBS, "votes": VOTES.astype(str)}, "array 'votes' is <U21: expected numbers"),
-        ({"probs": PROBS[0, 0], "votes": VOTES}, r"array 'probs' has shape \(4,\): expected 2 or 3 axes; of a yes or no, np.stack"),
+        (
+            {"probs": PROBS[0, 0], "votes": VOTES},
+            r"array 'probs' has shape \(4,\): expected 2 or 3 axes; of a yes or no, np.stack",
+        ),
         ({"probs": PROBS, "labels": VOTES}, r"array 'labels' has shape \(60, 4\): expected 1 axes"),
         ({"probs": PROBS, "votes": VOTES.argmax(1)}, r"array 'votes' has shape \(60,\): expected 2 axes"),
         ({"probs": PROBS, "labels": np.int64(0)}, r"array 'labels' has shape \(\)"),
