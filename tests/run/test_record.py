@@ -318,7 +318,7 @@ def test_values_are_compared_only_on_the_papers_own_corpus_with_its_own_features
 
     assert list(table("ferplus", True)["value"]) == ["near (±0.05)", "off (±0.05)"]
     assert "value" not in table("ferplus", False)
-    assert "value" not in table("another", True)
+    assert "value" not in table("simulated", True)
 
 
 def test_intervals_have_a_row_for_each_effect():

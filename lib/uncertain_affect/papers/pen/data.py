@@ -113,6 +113,8 @@ def roles(corpus: AffectTraces) -> tuple[tuple[str, ...], tuple[str, ...]]:
     people = np.unique(corpus.person).tolist()
     if all(re.fullmatch(r"(train|dev)_\d+", name) for name in people):
         source = {name for name in people if name.startswith("train")}
+    elif strange := [name for name in people if name not in ceap360vr.PEOPLE]:
+        raise ValueError(f"people are called train_1, dev_1 and so on, or P1 to P32, not {strange[0]!r}")
     else:
         source = set(ceap360vr.source_people(corpus))
     people.sort(key=lambda name: int(re.sub(r"\D", "", name)))
