@@ -589,3 +589,24 @@ def test_an_interval_within_bounds_stays_there_and_holds_its_estimate(n, magnitu
     values = np.random.default_rng(seed).lognormal(magnitude, 2, (1, n)).clip(max=1)
     bounded = effect_interval(values).within(0, 1)
     assert 0 <= bounded.low <= bounded.estimate <= bounded.high <= 1
+
+
+def test_halls_correction_by_hand():
+    """g(t) = t + l t^2 / 3 + l^2 t^3 / 27 + l / 6 undoes what was added to a quantile, unless that is nearer or far."""
+    q, skewness = stats.norm.ppf(0.975), 0.2
+    effect = dataclasses.replace(Effect.counted(0.0), se=1.0, skewness=skewness, exact=False).at(0.95)
+    t = -effect.high
+    assert t + skewness * t**2 / 3 + skewness**2 * t**3 / 27 + skewness / 6 == pytest.approx(-q)
+    assert effect.low == pytest.approx(-q)  # there Student's reaches further
+    assert dataclasses.replace(effect, skewness=0.5).at(0.95).high == pytest.approx(2 * q)
+
+
+def test_the_reason_names_the_claimed_side_and_where_the_interval_lies():
+    effect = effect_interval(np.array([[0.1, 0.2, 0.3, 0.15]]))
+    reasons = {kind: judge(kind, effect, margin=1.0).reason for kind in ("greater", "less", "equivalent")}
+    assert reasons == {
+        "greater": "the 95% interval lies within the values above 0",
+        "less": "the 95% interval lies wholly outside the values below 0",
+        "equivalent": "the 95% interval lies within (−1, 1)",
+    }
+    assert judge("greater", effect.minus(0.2)).reason == "the 95% interval crosses the edge of the values above 0"

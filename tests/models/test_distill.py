@@ -139,3 +139,14 @@ def test_only_emenet_va_hears():
     assert sees(frames)["AU"].shape == (1, 2, 3, 12)
     outs = [hears(frames, torch.randn(2, 3, 64, 64, generator=generator(seed)))["VA"] for seed in range(2)]
     assert outs[0].shape == (1, 2, 3, 40) and not torch.allclose(*outs)
+
+
+def test_a_shared_layer_of_features_that_all_copies_share_is_that_of_each():
+    heads = TaskHeads(4, generators([0, 1]), {"AU": 3}, hidden=5, shared=6).eval()
+    torch.nn.init.normal_(heads.shared_bias, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(1))
+    for task, y in heads(x).items():
+        torch.testing.assert_close(y, heads(x.expand(2, -1, -1, -1))[task])
+    rows = x[0] @ heads.shared_weight[1] + heads.shared_bias[1]
+    expected = torch.where(rows > 0, rows, 0.25 * rows)
+    torch.testing.assert_close(heads._shared_layer(x)[1], expected)
