@@ -273,3 +273,11 @@ def test_intervals_lie_within_the_bounds_of_their_measure(n, wrong):
             low, high = evaluate.MEASURES[name].bounds
             assert low <= row["low"] <= row["estimate"] <= row["high"] <= high, name
         assert table.loc["accuracy", "low"] < 1 - wrong / n  # none wrong of a few says little
+
+
+def test_a_correlation_may_be_negative():
+    certain = np.linspace(0.5, 0.99, N)
+    probs = np.column_stack([certain, 1 - certain])
+    split = np.linspace(10, 5, N).round().astype(int)  # people agree where the network is least certain
+    row = evaluate.table(evaluate.measure(probs, Cases(np.column_stack([split, 10 - split])))).loc["r(U_a, d)"]
+    assert -1 <= row["low"] < row["estimate"] < row["high"] < 0

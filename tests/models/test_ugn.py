@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import pytest
@@ -328,3 +329,8 @@ def test_features_that_are_not_finite_are_noticed_in_training_and_at_test(value)
         fit_tensors(model, loss, (x, y), (x, y), order=generators([0, 1], 1), lr=0.1, batch_size=16, max_epochs=1)
     with pytest.raises(ValueError, match="probabilities lie between 0 and 1"):
         bernoulli_entropy_decomposition(model.probabilities(x, 3))
+
+
+def test_the_published_widths():
+    made = UncertainGraphNetwork(3, 4, generators([0]), ["UGN"])
+    assert (made.width, inspect.signature(UncertainGraphNetwork).parameters["mask_width"].default) == (64, 64)

@@ -58,6 +58,15 @@ def test_forward_is_the_sequential_network():
     torch.testing.assert_close(model(x.expand(3, -1, -1)), model(x))
 
 
+def test_what_dropout_keeps_in_training_is_scaled_so_that_the_mean_stays():
+    model, x = UncNet(12, [generator()], hidden=(40,), dropout=0.2), features(30)
+    plain = model.eval().hidden(x)
+    trained = model.train().hidden(x)
+    kept = trained != 0
+    torch.testing.assert_close(trained[kept], plain[kept] / 0.8)
+    assert 0.7 < (kept & (plain > 0)).sum() / (plain > 0).sum() < 0.9
+
+
 def test_training_masks_are_those_of_the_own_generator_and_follow_the_hidden_layers():
     both, alone, x = network(copies=2).train(), UncNet(12, [generator(1)]).train(), features(30)
     first = both(x)
