@@ -610,3 +610,19 @@ def test_the_reason_names_the_claimed_side_and_where_the_interval_lies():
         "equivalent": "the 95% interval lies within (−1, 1)",
     }
     assert judge("greater", effect.minus(0.2)).reason == "the 95% interval crosses the edge of the values above 0"
+
+
+def test_the_part_that_decides_is_the_one_most_in_favour_by_standard_errors():
+    def part(estimate, se, exact=False):
+        return Part("greater", dataclasses.replace(Effect.counted(estimate), se=se, df=9.0, exact=exact).at(0.95))
+
+    parts = {"large": part(3.0, 1.0), "sure": part(0.5, 0.01)}
+    assert judge("count", parts=parts, at_least=1).reason.endswith("Shown: sure")
+    parts = {"nothing": part(0.0, 0.0, exact=True), "little": part(0.5, 1.0)}
+    assert judge("count", parts=parts, at_least=1).reason.endswith("Shown: little")
+
+
+def test_holm_names_the_first_part_of_another_kind():
+    parts = {name: Part("equivalent", Effect.counted(1.0), margin=2.0) for name in ("first", "second")}
+    with pytest.raises(ValueError, match="'first' is equivalent"):
+        holm(parts)

@@ -102,3 +102,10 @@ def test_published_figures_of_ferplus(data_root, usage, n, mean, half, full):
     reliability = split_half_reliability(votes, np.random.default_rng(0))
     assert reliability.half == pytest.approx(half, abs=0.01)
     assert reliability.full == pytest.approx(full, abs=0.01)
+
+
+def test_the_first_row_with_parts_of_votes_is_named():
+    votes = np.full((5, 3), 2.0)
+    votes[3, 1] = 1.5
+    with pytest.raises(ValueError, match="row 3"):
+        split_half_reliability(votes, np.random.default_rng(0))
