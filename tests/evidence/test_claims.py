@@ -564,10 +564,16 @@ def test_it_is_close_to_the_exact_interval_of_a_share():
         assert (bounded.low, bounded.high) == pytest.approx((exact.low, exact.high), abs=0.2 * (exact.high - exact.low))
 
 
-def test_few_cases_do_not_make_it_wider_than_theirs():
-    jumpy = effect_interval(np.array([[0.003 - 1, *[0.003 + 1 / 59] * 59]]))  # as a calibration error near 0 is
-    assert jumpy.se > 5 * 0.003
-    assert jumpy.within(0, 1).high == pytest.approx(0.068, abs=0.002)
+def test_clusters_of_unequal_sizes_count_by_their_standard_error_and_not_by_their_number():
+    """A cluster of a thousand beside 99 of ten: it decides, and a hundred independent cases are not there."""
+    rng, cluster = np.random.default_rng(0), np.repeat(np.arange(100), [1000] + [10] * 99)
+    held, n_draws = 0, 400
+    for _ in range(n_draws):
+        wrong = rng.random(len(cluster)) < rng.beta(2, 2, 100)[cluster]
+        sums = rs.cluster_sums(metric_sums.ratio_sums(wrong, 1.0)[None], cluster)
+        bounded = effect_interval(sums, metric_sums.ratio).within(0, 1)
+        held += bounded.low <= 0.5 <= bounded.high
+    assert held / n_draws >= 0.92
 
 
 @pytest.mark.parametrize(("wrong", "n", "low", "high"), [(0, 6, 0, 0.459), (0, 10, 0, 0.308), (0, 1000, 0, 0.00368)])

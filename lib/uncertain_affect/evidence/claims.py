@@ -78,10 +78,18 @@ class Effect:
         """The same effect with its interval inside the bounds of what was measured; `most` may be infinite.
 
         Wilson's (1927) interval for a share p = (θ − least) / (most − least) of n cases, with Student's quantile t and
-        as many cases as have this standard error, n = p (1 − p) / se(p)², but no fewer than there are seeds or
-        clusters, which vary most where each is 0 or 1:
+        as many cases as have this standard error, n = p (1 − p) / se(p)²:
 
             (p + t²/2n ± t √(p (1 − p) / n + t²/4n²)) / (1 + t²/n).
+
+        Where the standard error is larger than the distance to a bound, as of a small calibration error, it is wide.
+        Coverage in percent, Student's in brackets, of 2,000 simulated shares p a case, correlated by .2 in clusters:
+
+            p                                       .02          .1           .5
+            60 cases                            97.2 (70.4)  95.4 (97.8)  95.1 (95.1)
+            20 clusters of 50                   84.3 (86.8)  93.4 (96.3)  94.5 (95.5)
+            19 clusters of 20 and one of 500    86.8 (70.0)  92.1 (89.2)  92.8 (93.3)
+            99 clusters of 10 and one of 1,000  91.2 (85.5)  95.4 (94.5)  95.7 (95.8)
 
         At a bound no standard error says anything: there it is Clopper and Pearson's (1934) for none, or all, of n
         clusters, 0 to 1 − (α/2)^(1/n). Without an upper bound it is Student's of log (θ − least).
@@ -97,14 +105,14 @@ class Effect:
         if not math.isfinite(width):
             factor = math.exp(min(t * self.se / below, 500.0))
             return replace(self, low=least + below / factor, high=least + below * factor)
-        p, units = below / width, min([n for n in (self.n_seeds, self.n_clusters) if n > 1], default=1)
+        p = below / width
         if min(p, 1 - p) <= ROUNDING:
             reach = 1 - ((1 - self.level) / 2) ** (1 / self.n_clusters)
             low, high = (0.0, reach) if p < 0.5 else (1 - reach, 1.0)
         elif self.se == 0:
             low = high = p
         else:
-            z = t**2 / max(p * (1 - p) / (self.se / width) ** 2, units)
+            z = (t * self.se / width) ** 2 / (p * (1 - p))
             half = math.sqrt(z * p * (1 - p) + z**2 / 4)
             low, high = max((p + z / 2 - half) / (1 + z), 0.0), min((p + z / 2 + half) / (1 + z), 1.0)
         return replace(self, low=least + width * low, high=least + width * high)
