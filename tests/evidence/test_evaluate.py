@@ -86,6 +86,7 @@ def bad(row, value, of=PROBS[0]):
         (bad(3, [-0.5, 0.5, 0.5, 0.5]), VOTES, "probs: row 3 holds -0.5: probabilities lie between 0 and 1"),
         (PROBS.astype(np.float16), VOTES, "probs, sample 0: row 2 sums to .*half precision is too coarse"),
         (PROBS, VOTES[:50], r"target has shape \(50, 4\): expected labels \(60,\) or votes \(60, 4\)"),
+        (PROBS, np.int64(1), r"target has shape \(\)"),
         (PROBS.swapaxes(0, 1), VOTES, "of 60 examples with 5 samples each: samples come first"),
         (PROBS, bad(5, 0, VOTES), "votes: row 5 has no votes"),
         (PROBS, np.where(np.arange(N) == 9, 4, 0), "labels: row 9 holds 4"),

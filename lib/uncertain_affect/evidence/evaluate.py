@@ -101,7 +101,7 @@ def measure(probs: Values, cases: Cases) -> dict[str, Floats]:
     for t, sample in enumerate(probs):
         check_probabilities(sample, f"probs, sample {t}" if sampled else "probs")
     n = probs.shape[1]
-    if n != np.shape(cases.target)[0] == len(probs):
+    if n != len(probs) and np.shape(cases.target)[:1] == (len(probs),):
         cure = "samples come first, np.swapaxes(probs, 0, 1)"
         raise ValueError(f"probs seem to be of {len(probs)} examples with {n} samples each: {cure}")
     votes, weight = set_votes(cases.target, probs.shape[1:])
