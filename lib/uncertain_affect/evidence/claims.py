@@ -1,4 +1,4 @@
-"""Effects with their intervals, and the verdict on a claim.
+"""Effects with their intervals, and the answer to a claim.
 
 An effect is measured on S training seeds × C clusters (people, videos, dialogues, groups of duplicate
 images). The two are crossed: every seed meets every cluster, so with cell values
@@ -11,7 +11,6 @@ how well it covers, and `judge` for the verdicts.
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -25,7 +24,9 @@ from uncertain_affect.evidence.resampling import Statistic, pseudo_values
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-KINDS = ("greater", "less", "equivalent", "order", "all", "count")
+KINDS = ("greater", "equivalent")
+RULES = ("single", "mean", "weakest")
+POWER = 0.80
 # Fewer values than this say more about chance than about the skewness of what they were drawn from.
 MIN_UNITS_FOR_SKEWNESS = 9
 # Hall's inverse runs away far out; nearly all it has to give lies within this many times Student's reach.
@@ -35,7 +36,11 @@ ROUNDING = 1e-12
 
 
 class Interval(NamedTuple):
-    """Centre and ends of an interval, and the parts they came from; floats or arrays of the batch shape."""
+    """Centre and ends of an interval, and the parts they came from; floats or arrays of the batch shape.
+
+    `ways` (2, K, ...) are the standard errors and degrees of freedom of which the widest interval is used, at the level
+    at hand; `se` and `df` are those of the widest one.
+    """
 
     estimate: Floats
     low: Floats
@@ -43,6 +48,7 @@ class Interval(NamedTuple):
     se: Floats
     df: Floats
     skewness: Floats
+    ways: Floats
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class Effect:
 
     `skewness` is that of the estimate's sampling distribution, 0 where it could not be estimated.
     `n_seeds` or `n_clusters` is 1 where the effect was not replicated that way. An `exact` effect was counted, not
-    sampled: see :meth:`counted`.
+    sampled: see :meth:`counted`. `values` (S, C) are those whose mean the estimate is, where they are at hand, and
+    `ways` (2, K) as in :class:`Interval`.
     """
 
     estimate: float
@@ -64,6 +71,8 @@ class Effect:
     n_clusters: int
     level: float = LEVEL
     exact: bool = False
+    values: Floats | None = field(default=None, repr=False, compare=False)
+    ways: Floats | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def counted(cls, value: float) -> "Effect":
@@ -72,7 +81,30 @@ class Effect:
 
     def minus(self, margin: float) -> "Effect":
         """The effect beyond a margin fixed beforehand, for claims of not being worse by more than that."""
-        return replace(self, estimate=self.estimate - margin, low=self.low - margin, high=self.high - margin)
+        values = None if self.values is None else self.values - margin
+        ends = {name: getattr(self, name) - margin for name in ("estimate", "low", "high")}
+        return replace(self, **ends, values=values)
+
+    def scaled(self, factor: float) -> "Effect":
+        """The effect in another unit: each part of it times a number that is not 0.
+
+        >>> Effect.counted(2.0).scaled(-0.5).estimate
+        -1.0
+        """
+        low, high = sorted((self.low * factor, self.high * factor))
+        return replace(
+            self,
+            estimate=self.estimate * factor,
+            low=low,
+            high=high,
+            se=self.se * abs(factor),
+            skewness=math.copysign(1.0, factor) * self.skewness,
+            values=None if self.values is None else self.values * factor,
+            ways=None if self.ways is None else self.ways * [[abs(factor)], [1.0]],
+        )
+
+    def __neg__(self) -> "Effect":
+        return self.scaled(-1.0)
 
     def within(self, least: float, most: float) -> "Effect":
         """The same effect with its interval inside the bounds of what was measured; `most` may be infinite.
@@ -119,23 +151,28 @@ class Effect:
 
     def at(self, level: float) -> "Effect":
         """The same effect with its interval at another level, for adjusted comparisons."""
-        low, high = _ends(self.estimate, self.se, self.df, self.skewness, level)
+        low, high = _ends(self.estimate, self._ways, self.skewness, level)
         return replace(self, low=float(low), high=float(high), level=level)
+
+    @property
+    def _ways(self) -> Floats:
+        return np.array([[self.se], [self.df]]) if self.ways is None else self.ways
 
 
 def _quantile(df: ArrayLike, level: float) -> Floats:
     return stats.t.ppf((1 + level) / 2, df)
 
 
-def _ends(
-    estimate: ArrayLike, se: ArrayLike, df: ArrayLike, skewness: ArrayLike, level: float
-) -> tuple[Floats, Floats]:
-    """Ends of the t interval, each moved out where Hall's (1992) correction for skewness reaches further.
+def _ends(estimate: ArrayLike, ways: Floats, skewness: ArrayLike, level: ArrayLike) -> tuple[Floats, Floats]:
+    """Ends of the widest t interval, each moved out where Hall's (1992) correction for skewness reaches further.
 
     Hall's transform g(t) = t + λt²/3 + λ²t³/27 + λ/6 of the t statistic is free of the skewness λ to first
     order. Its inverse is g⁻¹(q) = 3/λ {[1 + λ(q − λ/6)]^(1/3) − 1}.
     """
+    se, df = ways
     q = _quantile(df, level)
+    widest = np.argmax(se * q, axis=0)[None]
+    se, q = (np.take_along_axis(np.broadcast_to(part, q.shape), widest, axis=0)[0] for part in (se, q))
     skewness = np.asarray(skewness, dtype=np.float64)
     skewed = np.abs(skewness) > 1e-6
     lam = np.where(skewed, skewness, 1.0)
@@ -162,9 +199,13 @@ def crossed_mean_interval(y: ArrayLike, level: float = LEVEL) -> Interval:
 
     With mean squares turned into variances of the mean, V_s = var(row means)/S, V_c = var(column means)/C and
     V_e = var(interaction)/(SC), the components are v_s = max(V_s − V_e, 0), v_c = max(V_c − V_e, 0) and V_e,
-    their sum is the variance of the mean, and its degrees of freedom are Satterthwaite's (1946)
+    their sum v is the variance of the mean, and its degrees of freedom are the weighted harmonic mean of theirs,
 
-        df = (v_s + v_c + V_e)² / (v_s²/(S−1) + v_c²/(C−1) + V_e²/((S−1)(C−1))).
+        v / df = (v_s + V_e/2) / (S−1) + (v_c + V_e/2) / (C−1).
+
+    Satterthwaite's (1946), with squared weights, are right where the weights are known. Here they are estimated from
+    a few seeds, and he is too bold far out, where one of many parts is judged: of 19 independent parts on 5 × 3400
+    units, one is found wrongly on the one side in 6.3% of cases for 2.5%, against 2.7% here.
 
     The interval is Student's, but never narrower than the one from seeds alone (V_s, S−1) or from clusters
     alone (V_c, C−1): `se` and `df` are those of the widest. Each end is then moved outwards where Hall's
@@ -216,43 +257,61 @@ def crossed_mean_interval(y: ArrayLike, level: float = LEVEL) -> Interval:
     seed_means, cluster_means = y.mean(axis=-1), y.mean(axis=-2)
     mean = seed_means.mean(axis=-1)
 
-    # Candidates (variance of the mean, degrees of freedom); the widest is used.
-    candidates = []
-    if n_seeds > 1:
-        v_seed = seed_means.var(axis=-1, ddof=1) / n_seeds
-        candidates.append((v_seed, np.full_like(v_seed, n_seeds - 1)))
-    if n_clusters > 1:
-        v_cluster = cluster_means.var(axis=-1, ddof=1) / n_clusters
-        candidates.append((v_cluster, np.full_like(v_cluster, n_clusters - 1)))
-    if len(candidates) == 2:
-        candidates.append(_crossed_variance(y, seed_means, cluster_means, mean, v_seed, v_cluster))
-    variance, df = (np.stack(parts) for parts in zip(*candidates, strict=True))
-    widest = np.argmax(np.sqrt(variance) * _quantile(df, level), axis=0)[None]
-    se = np.sqrt(np.take_along_axis(variance, widest, axis=0)[0])
-    df = np.take_along_axis(df, widest, axis=0)[0]
-
-    varies = se > ROUNDING * np.abs(y).max(axis=(-2, -1))
-    se = np.where(varies, se, 0.0)
     third = _third_cumulant_of_mean(seed_means) + _third_cumulant_of_mean(cluster_means)
+    v_seed = seed_means.var(axis=-1, ddof=1) / n_seeds if n_seeds > 1 else None
+    v_cluster = cluster_means.var(axis=-1, ddof=1) / n_clusters if n_clusters > 1 else None
+    v_interaction = None
+    if v_seed is not None and v_cluster is not None:
+        residual = y - seed_means[..., None]
+        residual -= (cluster_means - mean[..., None])[..., None, :]
+        freedom = (n_seeds - 1) * (n_clusters - 1)
+        v_interaction = np.einsum("...sc,...sc->...", residual, residual) / (freedom * n_seeds * n_clusters)
+    rounding = ROUNDING * np.abs(y).max(axis=(-2, -1))
+    return interval_of(mean, v_seed, v_cluster, v_interaction, (n_seeds, n_clusters), third, rounding, level)
+
+
+def interval_of(
+    mean: Floats,
+    v_seed: Floats | None,
+    v_cluster: Floats | None,
+    v_interaction: Floats | None,
+    shape: tuple[int, int],
+    third: ArrayLike = 0.0,
+    rounding: ArrayLike = 0.0,
+    level: ArrayLike = LEVEL,
+) -> Interval:
+    """The interval of :func:`crossed_mean_interval` from what it depends on, arrays of one shape.
+
+    Args:
+        v_seed, v_cluster, v_interaction: V_s, V_c and V_e; None where there is one seed or one cluster.
+        shape: (S, C).
+        third: third cumulant of the mean.
+        rounding: a standard error up to this is none.
+    """
+    # candidates (variance of the mean, degrees of freedom); the widest is used
+    n_seeds, n_clusters = shape
+    candidates = [(v, np.full_like(v, n - 1)) for v, n in ((v_seed, n_seeds), (v_cluster, n_clusters)) if v is not None]
+    if v_interaction is not None:
+        candidates.append(_crossed_variance(v_seed, v_cluster, v_interaction, n_seeds - 1, n_clusters - 1))
+    variance, df = (np.stack(parts) for parts in zip(*candidates, strict=True))
+    varies = np.sqrt(variance).max(0) > rounding
+    ways = np.stack([np.where(varies, np.sqrt(variance), 0.0), df])
+    widest = np.argmax(ways[0] * _quantile(df, level), axis=0)[None]
+    se, df = (np.take_along_axis(part, widest, axis=0)[0] for part in ways)
     # The crossed variance is the last candidate, or the only one; a single way would overstate the skewness.
     skewness = np.where(varies, third, 0.0) / np.where(varies, variance[-1], 1.0) ** 1.5
-    return Interval(mean, *_ends(mean, se, df, skewness, level), se, df, skewness)
+    return Interval(mean, *_ends(mean, ways, skewness, level), se, df, skewness, ways)
 
 
 def _crossed_variance(
-    y: Floats, seed_means: Floats, cluster_means: Floats, mean: Floats, v_seed: Floats, v_cluster: Floats
+    v_seed: Floats, v_cluster: Floats, v_interaction: Floats, df_seed: int, df_cluster: int
 ) -> tuple[Floats, Floats]:
-    """Variance of the mean from its three components, and Satterthwaite's degrees of freedom."""
-    n_seeds, n_clusters = y.shape[-2:]
-    df_seed, df_cluster = n_seeds - 1, n_clusters - 1
-    residual = y - seed_means[..., None]
-    residual -= (cluster_means - mean[..., None])[..., None, :]
-    v_interaction = np.einsum("...sc,...sc->...", residual, residual) / (df_seed * df_cluster * n_seeds * n_clusters)
+    """Variance of the mean from its three components, and its degrees of freedom."""
     seed = np.maximum(v_seed - v_interaction, 0.0)
     cluster = np.maximum(v_cluster - v_interaction, 0.0)
     variance = seed + cluster + v_interaction
-    spread = seed**2 / df_seed + cluster**2 / df_cluster + v_interaction**2 / (df_seed * df_cluster)
-    df = np.divide(variance**2, spread, out=np.full_like(variance, min(df_seed, df_cluster)), where=spread > 0)
+    weighted = (seed + v_interaction / 2) / df_seed + (cluster + v_interaction / 2) / df_cluster
+    df = np.divide(variance, weighted, out=np.full_like(variance, min(df_seed, df_cluster)), where=weighted > 0)
     return variance, df
 
 
@@ -277,210 +336,453 @@ def effect_interval(values: ArrayLike, f: Statistic | None = None, level: float 
         raise ValueError(
             f"values must be {expected}, got shape {values.shape}; one seed or cluster is an axis of length 1"
         )
-    interval = crossed_mean_interval(values if f is None else pseudo_values(values, f), level)
-    n_seeds, n_clusters = values.shape[:2]
-    return Effect(*(float(part) for part in interval), n_seeds=n_seeds, n_clusters=n_clusters, level=level)
+    return _effect_of(values if f is None else pseudo_values(values, f), level)
 
 
-# --- verdicts -----------------------------------------------------------------------------------------------
+def _effect_of(values: Floats, level: float = LEVEL) -> Effect:
+    n_seeds, n_clusters = values.shape
+    *interval, ways = crossed_mean_interval(values, level)
+    units = {"n_seeds": n_seeds, "n_clusters": n_clusters, "level": level}
+    return Effect(*map(float, interval), **units, values=values, ways=ways)
+
+
+def mean_effect(effects: Sequence[Effect]) -> Effect:
+    """The plain mean of several effects in one unit, with its interval.
+
+    Of effects on the same seeds and clusters it is computed from their `values`, so that what they have in common
+    counts. Of others it is not known how they depend: there the standard error is the mean of theirs, which no
+    dependence exceeds, with the fewest degrees of freedom.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not effects:
+        raise ValueError("the mean of no effect: no part of the claim could be measured")
+    estimate = float(np.mean([e.estimate for e in effects]))
+    if all(e.exact for e in effects):
+        return Effect.counted(estimate)
+    if len({None if e.values is None else e.values.shape for e in effects} - {None}) == 1 and all(
+        e.values is not None for e in effects
+    ):
+        return _effect_of(np.mean([e.values for e in effects], axis=0))
+    se, df = float(np.mean([e.se for e in effects])), min(e.df for e in effects)
+    low, high = _ends(estimate, np.array([[se], [df]]), 0.0, LEVEL)
+    units = {"n_seeds": min(e.n_seeds for e in effects), "n_clusters": min(e.n_clusters for e in effects)}
+    return Effect(estimate, float(low), float(high), se, df, 0.0, **units)
+
+
+# --- answers ------------------------------------------------------------------------------------------------
 
 
 class Part(NamedTuple):
-    """One part of a conjunction or count: its kind (`greater`, `less`, `equivalent`) and measured effect.
+    """One part of a claim: its kind, `greater` (above 0) or `equivalent` (within ± `margin`), and measured effect.
 
-    The effect is None where the data at hand cannot test this part.
+    As claimed is positive. `printed` is the paper's effect, `delta` the size below which an effect is none. The
+    effect is None where the data at hand do not have this part.
     """
 
     kind: str
     effect: Effect | None
     margin: float | None = None
     printed: float | None = None
+    delta: float | None = None
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Verdict on a claim, with the measured effect, its interval, and why.
+class Answer:
+    """The answer to a claim or a part of one.
 
-    Of several parts, `effect`, `low`, `high`, `seeds` and `clusters` are those of the part that decides
-    (the one least in favour; for a count, the `at_least`-th most in favour), and `parts` holds them all.
-    `size_ratio` is measured over printed effect. What does not apply is None.
+    Attributes:
+        answer: `holds`, `holds in part, k of n`, `fails`, `no effect`, `open`, `too small to see here; would need N`;
+            `not a test`, `needs ...`, `compares with other papers' numbers`; of unlike assertions that differ, each of
+            them by its letter.
+        size: against the printed effect, `larger`, `smaller`, `as printed`, `negligible` or `size open`.
+        effect, low, high, se, df, seeds, clusters: of the primary endpoint, as claimed positive.
+        printed, delta: the paper's effect, and the size below which one is none.
+        resolution: the effect that would be found in 80% of runs, as a multiple of the printed one (or of 2 delta).
+        parts: answers to the parts beneath, or to unlike assertions.
+        flags: what a reader should know beside, `weaker than linear`, say.
     """
 
-    verdict: str
+    answer: str
+    size: str = ""
     effect: float | None = None
     low: float | None = None
     high: float | None = None
+    se: float | None = None
+    df: float | None = None
     seeds: int | None = None
     clusters: int | None = None
-    parts: dict[str, "Verdict"] = field(default_factory=dict)
-    size_ratio: float | None = None
+    printed: float | None = None
+    delta: float | None = None
+    resolution: float | None = None
     reason: str = ""
+    parts: dict[str, "Answer"] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+
+def decide(
+    rule: str,
+    parts: Interval,
+    mean: Interval | None = None,
+    *,
+    margins: ArrayLike = np.nan,
+    deltas: ArrayLike = np.nan,
+    delta: ArrayLike = np.nan,
+) -> tuple[NDArray[np.str_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Directions of a batch of claims of P parts: from intervals of shape (..., P) to answers of shape (...).
+
+    Args:
+        rule: `mean` of the parts, whose interval is `mean`; or `weakest`, where every part must hold.
+        margins: (P,) of equivalences, NaN for parts that are claimed to be above 0.
+        deltas: (P,) sizes below which a part has no effect, NaN where it is not known.
+        delta: the same for their mean.
+
+    Returns:
+        The answers, and which parts (..., P) hold by their 95% interval and are against after Holm.
+    """
+    margins, deltas = np.broadcast_arrays(np.asarray(margins, dtype=float), deltas)
+    hold = np.where(np.isnan(margins), parts.low, np.fmin(parts.low + margins, margins - parts.high)) > 0
+    against = _against(parts, margins)
+    if rule == "mean":
+        holds, fails = mean.low > 0, mean.high < 0
+        none = (mean.low > -delta) & (mean.high < delta)
+    else:
+        holds, fails = hold.all(-1), against.any(-1)
+        none = ((parts.low > -deltas) & (parts.high < deltas) & np.isnan(margins)).all(-1)
+    chosen = [holds & ~against.any(-1), holds, fails, none]
+    return np.select(chosen, ["holds", "holds in part", "fails", "no effect"], "open"), hold, against
+
+
+def _against(effects: Interval, margins: Floats) -> NDArray[np.bool_]:
+    """Which of P parts (..., P) lie on the other side than claimed, by Holm's (1979) procedure over all of them."""
+    # of an equivalence, how far it is from its margin, either way
+    distance = np.abs(effects.estimate) - np.where(np.isnan(margins), 0.0, margins)
+    t = np.divide(distance, effects.se, out=np.copysign(np.inf, distance), where=effects.se > 0)
+    order = np.argsort(stats.t.sf(t, effects.df), axis=-1, kind="stable")
+
+    def ordered(part: ArrayLike) -> Floats:
+        part = np.broadcast_to(part, np.broadcast_shapes(np.shape(part), order.shape))
+        return np.take_along_axis(part, np.broadcast_to(order, part.shape), -1)
+
+    level = 1 - (1 - LEVEL) / np.arange(order.shape[-1], 0, -1)
+    own, estimate, skewness = ordered(margins), ordered(effects.estimate), ordered(effects.skewness)
+    low, high = _ends(estimate, ordered(effects.ways), skewness, level)
+    beyond = np.where(np.isnan(own), -high, np.fmax(low - own, -own - high)) > 0
+    found = beyond | (np.isnan(own) & (low > 0))
+    against = np.empty_like(beyond)
+    np.put_along_axis(against, order, np.logical_and.accumulate(found, axis=-1) & beyond, -1)
+    return against
 
 
 def judge(
-    kind: str,
-    effect: Effect | None = None,
+    parts: Mapping[str, Part],
+    rule: str = "single",
     *,
-    parts: Mapping[str, Part] | None = None,
-    margin: float | None = None,
-    at_least: int | None = None,
+    delta: float | None = None,
     printed: float | None = None,
-) -> Verdict:
-    """Judge a claim by the 95% interval of its effect.
+    would_need: int | None = None,
+) -> Answer:
+    """The answer to one assertion: direction, size and resolution.
 
-    - `greater`, `less`: `reproduced` if the interval lies wholly on the claimed side of 0, `contradicted`
-      if on the other, else `inconclusive`.
-    - `equivalent`: `reproduced` if the interval lies inside (−margin, margin), `contradicted` if wholly
-      outside, else `inconclusive`. A `greater` or `less` that is inconclusive never supports "no
-      difference".
-    - `all` of `parts`: `reproduced` only if every part is, `contradicted` if any part is. Parts without an
-      effect are `not testable`, and so is the whole where the others do not settle it.
-    - `order`: values claimed to ascend; `parts` are the differences of neighbours, each claimed `greater`.
-    - `count`, at least `at_least` of `parts`: the parts' intervals are widened so that chance calls the
-      *count* reproduced or contradicted no more often than a single claim (partial conjunction, Benjamini &
-      Heller 2008).
+        - *Direction*, by the 95% interval of the primary endpoint: wholly above 0 `holds`, wholly below `fails`, else
+          inside (−δ, δ) `no effect`, else `open`. A part of kind `equivalent` holds inside ± its margin, fails wholly
+          outside, and is open else. An effect that is the same in every unit is open: nothing was seen of how it varies.
+        - `mean`: the endpoint is the plain mean of the parts, over those at hand. It holds only if no part is against
+          after Holm over the parts, else it `holds in part, k of n`.
+        - `weakest`: every part must hold; it fails if a part is against after Holm. The endpoint shown is the part least
+          in favour by standard errors.
+        - *Size*: the interval above the printed effect `larger`; on the claimed side and below half of it `smaller`; beyond
+          0 but inside (−δ, δ) `negligible`; with the printed effect inside and half of it outside `as printed`.
+        - δ is half the printed effect where none is given; the printed effect of a `mean` that of the printed parts.
+        - `would_need` seeds would show it, says the plan: an open answer is then `too small to see here`.
 
-    An effect that is the same in every unit is `inconclusive`: nothing was seen of how it varies, so the
-    interval without width says nothing about other seeds or clusters.
+        How often chance alone answers, in percent of 20,000 claims without effect, the most over parts that are
+        independent, correlated by .5 and identical and over the mixes of :func:`crossed_mean_interval`, `holds` / `fails`:
 
-    Raises:
-        ValueError: the kind is unknown, or something it needs is missing.
+    RATES
+        Raises:
+            ValueError: a kind, rule or margin that there is not, or nothing to judge.
     """
-
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of claim {kind!r}; the kinds are {', '.join(KINDS)}")
-    if kind in ("greater", "less", "equivalent"):
-        if effect is None:
-            raise ValueError(f"a claim of kind {kind!r} needs effect")
-        return _judge_part(Part(kind, effect, margin, printed))
-    if not parts:
-        raise ValueError(f"a claim of kind {kind!r} needs parts")
-    if kind == "order" and any(part.kind != "greater" for part in parts.values()):
-        raise ValueError("an order is judged by differences of neighbours, each of kind 'greater'")
-    at_least = at_least if kind == "count" else len(parts)
-    if at_least is None or not 1 <= at_least <= len(parts):
-        raise ValueError(f"at_least must be 1 to {len(parts)}, the number of parts, got {at_least}")
-    return _judge_parts(parts, at_least)
-
-
-def _judge_part(part: Part, level: float = LEVEL) -> Verdict:
-    kind, effect, margin, printed = part
-    if effect is None:
-        return Verdict("not testable", reason="the data at hand do not have it")
-    if effect.level != level:
-        effect = effect.at(level)
-    if kind == "equivalent":
-        if margin is None or not margin > 0:
-            raise ValueError(f"a claim of equivalence needs a margin above 0, fixed beforehand, got {margin}")
-        within = -margin < effect.low and effect.high < margin
-        beyond = effect.low > margin or effect.high < -margin
-        claimed = f"(−{margin:g}, {margin:g})"
-    elif kind in ("greater", "less"):
-        above, below = effect.low > 0, effect.high < 0
-        within, beyond = (above, below) if kind == "greater" else (below, above)
-        claimed = "the values above 0" if kind == "greater" else "the values below 0"
+    if rule not in RULES or not parts or (rule == "single" and len(parts) > 1):
+        raise ValueError(f"{len(parts)} parts cannot be judged by the rule {rule!r}; the rules are {', '.join(RULES)}")
+    for name, part in parts.items():
+        if part.kind not in KINDS:
+            raise ValueError(f"{name} is of kind {part.kind!r}; the kinds are {', '.join(KINDS)}")
+        if part.kind == "equivalent" and not (part.margin is not None and part.margin > 0):
+            raise ValueError(f"{name} claims equivalence and needs a margin above 0, fixed beforehand")
+        if rule == "mean" and part.kind != "greater":
+            raise ValueError(f"{name} claims equivalence: the mean of such parts is none of them")
+    at_hand = {name: part for name, part in parts.items() if part.effect is not None}
+    if not at_hand or (rule != "mean" and len(at_hand) < len(parts)):
+        missing = ", ".join(name or "it" for name in parts if name not in at_hand)
+        return Answer("needs other data", reason=f"the data at hand do not have {missing}")
+    known = [part.printed for part in at_hand.values() if part.printed is not None]
+    if rule == "mean":
+        mean = mean_effect([part.effect for part in at_hand.values()])
+        shown = Part("greater", mean, None, float(np.mean(known)) if known and printed is None else printed, delta)
     else:
-        raise ValueError(f"a part of a claim is greater, less or equivalent, got {kind!r}")
-
-    interval = f"the {100 * level:.4g}% interval"
-    if effect.se == 0 and not effect.exact:
-        verdict, reason = "inconclusive", "the same in every unit: no evidence of how it varies"
-    elif within:
-        verdict, reason = "reproduced", f"{interval} lies within {claimed}"
-    elif beyond:
-        verdict, reason = "contradicted", f"{interval} lies wholly outside {claimed}"
-    else:
-        verdict, reason = "inconclusive", f"{interval} crosses the edge of {claimed}"
-    return Verdict(
-        verdict,
+        shown = at_hand[min(at_hand, key=lambda name: _support(at_hand[name]))]
+        shown = shown._replace(delta=_delta(shown, delta))
+    margins = np.array([math.nan if part.margin is None else part.margin for part in at_hand.values()])
+    direction, hold, _ = decide(
+        "mean" if rule == "mean" else "weakest",
+        _intervals([part.effect for part in at_hand.values()]),
+        _intervals([shown.effect]),
+        margins=margins,
+        deltas=[_delta(part, delta) for part in at_hand.values()],
+        delta=_delta(shown),
+    )
+    several = len(parts) > 1
+    answer = str(np.squeeze(direction))
+    if answer == "holds in part":
+        answer = f"holds in part, {int(hold.sum())} of {len(at_hand)}"
+    if answer == "open" and would_need is not None:
+        answer = f"too small to see here; would need {would_need}"
+    reason = _where(shown)
+    if rule == "mean" and several:
+        reason += f" (mean of {len(at_hand)}" + (f" of {len(parts)} parts)" if len(at_hand) < len(parts) else " parts)")
+    elif several:
+        reason = f"{int(hold.sum())} of {len(parts)} parts hold; shown is the weakest"
+    effect = shown.effect
+    return Answer(
+        answer,
+        size=_size(shown),
         effect=effect.estimate,
         low=effect.low,
         high=effect.high,
+        se=effect.se,
+        df=None if math.isinf(effect.df) else effect.df,
         seeds=effect.n_seeds,
         clusters=effect.n_clusters,
-        size_ratio=effect.estimate / printed if printed else None,
+        printed=shown.printed,
+        delta=None if math.isnan(_delta(shown)) else _delta(shown),
+        resolution=_resolution(shown),
         reason=reason,
+        parts={name: judge({"": part}, delta=delta) for name, part in parts.items()} if several else {},
     )
+
+
+def judge_apart(answers: Mapping[str, Answer]) -> Answer:
+    """The answer to a sentence of unlike assertions: the one they share, else that of each by its letter.
+
+    >>> judge_apart({"a": Answer("holds"), "b": Answer("open")}).answer
+    'a holds, b open'
+    """
+    words = [answer.answer for answer in answers.values()]
+    shared = (
+        words[0] if len(set(words)) == 1 else ", ".join(f"{k} {word}" for k, word in zip(answers, words, strict=True))
+    )
+    return Answer(shared, parts=dict(answers), reason=f"{len(answers)} assertions, judged apart")
+
+
+def _intervals(effects: Sequence[Effect]) -> Interval:
+    """Effects as arrays; one that is the same in every unit, without being counted, may lie anywhere."""
+    columns = ("estimate", "low", "high", "se", "df", "skewness")
+    estimate, low, high, se, df, skewness = (np.array([getattr(e, c) for e in effects], float) for c in columns)
+    unknown = np.array([e.se == 0 and not e.exact for e in effects])
+    low, high, se = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high), np.where(unknown, np.inf, se)
+    most = max(e._ways.shape[1] for e in effects)
+    # an effect with fewer ways than another has its first one several times
+    ways = np.stack([np.pad(e._ways, ((0, 0), (0, most - e._ways.shape[1])), "edge") for e in effects], axis=-1)
+    ways[0] = np.where(unknown, np.inf, ways[0])
+    return Interval(estimate, low, high, se, df, skewness, ways)
+
+
+def _delta(part: Part, of_claim: float | None = None) -> float:
+    """The size below which a part has no effect; NaN where it is not known."""
+    half = part.printed / 2 if part.printed is not None and part.printed > 0 else math.nan
+    return next((d for d in (part.delta, of_claim) if d is not None), half)
 
 
 def _support(part: Part) -> float:
     """How far the effect lies on the claimed side of the boundary, in standard errors."""
     estimate, se = part.effect.estimate, part.effect.se
-    if part.kind == "equivalent":
-        distance = part.margin - abs(estimate)
-    else:
-        distance = estimate if part.kind == "greater" else -estimate
+    distance = part.margin - abs(estimate) if part.kind == "equivalent" else estimate
     if part.effect.exact:
         return math.copysign(math.inf, distance) if distance else 0.0
     return distance / se if se > 0 else 0.0
 
 
-def _judge_parts(parts: Mapping[str, Part], at_least: int) -> Verdict:
-    """Verdict on the claim that at least so many of the parts hold; all of them for a conjunction."""
-    n = len(parts)
-    # k of n parts hold: k one-sided tests, each at α/(n − k + 1). They do not: n − k + 1 tests, each at α/k.
-    # Both use the stricter. A conjunction (k = n) needs no adjustment to be reproduced, and gets none.
-    tests = max(n - at_least + 1, at_least)
-    level = LEVEL if at_least == n else 1 - (1 - LEVEL) / tests
-    verdicts = {name: _judge_part(part, level) for name, part in parts.items()}
-    verdict = combine([part.verdict for part in verdicts.values()], at_least)
-    count = Counter(part.verdict for part in verdicts.values())
-    tested = [name for name, part in parts.items() if part.effect is not None]
-    if not tested:
-        return Verdict(verdict, parts=verdicts, reason="the data at hand have none of its parts")
-    # the parts that could not be tested count as the least in favour
-    deciding = sorted(tested, key=lambda name: _support(parts[name]), reverse=True)[:at_least][-1]
-    return replace(
-        verdicts[deciding],
-        verdict=verdict,
-        parts=verdicts,
-        reason=f"{count['reproduced']} of {n} parts reproduced, {count['contradicted']} contradicted"
-        + (f", {count['not testable']} not testable" if count["not testable"] else "")
-        + f"; {at_least} must hold. Shown: {deciding}",
-    )
+def _where(part: Part) -> str:
+    """Where the interval lies, in words."""
+    effect, delta = part.effect, _delta(part)
+    if effect.se == 0 and not effect.exact:
+        return "the same in every unit: nothing was seen of how it varies"
+    edge = part.margin if part.kind == "equivalent" else delta
+    inside = -edge < effect.low and effect.high < edge
+    if part.kind == "equivalent":
+        outside = effect.low > edge or effect.high < -edge
+        return f"interval {'inside' if inside else 'outside' if outside else 'crosses the edge of'} ±{edge:g}"
+    side = "above 0" if effect.low > 0 else "below 0" if effect.high < 0 else "on both sides of 0"
+    return f"interval {side}, inside ±{edge:.3g}" if inside else f"interval {side}"
 
 
-def combine(verdicts: Sequence[str], at_least: int) -> str:
-    """The verdict on "at least so many of these hold" from those on the parts.
+def _size(part: Part) -> str:
+    low, high, delta = part.effect.low, part.effect.high, _delta(part)
+    printed = part.printed if part.printed is not None and part.printed > 0 else None
+    if part.kind == "equivalent" or (part.effect.se == 0 and not part.effect.exact):
+        return ""
+    if printed and low > printed:
+        return "larger"
+    if printed and 0 < low and high < printed / 2:
+        return "smaller"
+    if -delta < low and high < delta and not low <= 0 <= high:
+        return "negligible"
+    if not printed:
+        return ""
+    return "as printed" if low <= printed <= high and not low <= printed / 2 <= high else "size open"
 
-    >>> combine(["reproduced", "contradicted"], at_least=2)
-    'contradicted'
+
+def _resolution(part: Part) -> float | None:
+    """(t.975 + t.80) standard errors, as a multiple of the printed effect or of 2 δ."""
+    scale = part.printed if part.printed is not None and part.printed > 0 else 2 * _delta(part)
+    effect = part.effect
+    if math.isnan(scale) or part.kind == "equivalent" or (effect.se == 0 and not effect.exact):
+        return None
+    return float((_quantile(effect.df, LEVEL) + stats.t.ppf(POWER, effect.df)) * effect.se / scale)
+
+
+def chance(answers: Sequence[Answer]) -> float:
+    """How many of the assertions judged chance alone would call `holds` at most, and as many `fails`: 2.5% each.
+
+    Equivalences do not count, which no effect makes true.
     """
-    if verdicts.count("reproduced") >= at_least:
-        return "reproduced"
-    if len(verdicts) - verdicts.count("contradicted") < at_least:
-        return "contradicted"
-    return "not testable" if "not testable" in verdicts else "inconclusive"
+    assertions = [a for answer in answers for a in (answer.parts.values() if answer.effect is None else [answer])]
+    return (1 - LEVEL) / 2 * sum(a.effect is not None and a.delta is not None for a in assertions)
 
 
-def holm(parts: Mapping[str, Part]) -> dict[str, Verdict]:
-    """Verdicts on several claims at once, of which chance makes even one wrong no more often than a single one.
+# --- how many seeds -----------------------------------------------------------------------------------------
 
-    Holm's (1979) procedure: of m effects the one least likely under no effect is judged by its 1 - α/m interval, the
-    next by 1 - α/(m - 1), and so on; from the first that is inconclusive on, all are. Parts without an effect are
-    `not testable` and do not count.
+# From the standard deviation of five to an upper bound that the true one keeps in 80% of cases: sqrt(4 / χ²_.20,4).
+PILOT_FACTOR = 1.56
+SEEDS = range(10, 41)
+WANTED_RESOLUTION = 0.4
+
+
+class Plan(NamedTuple):
+    """With how many seeds (or worlds) to run, from a pilot's variance.
+
+    Attributes:
+        n: seeds.
+        resolution: what they are planned to resolve, as a multiple of the printed effect.
+        floor: what the test set alone resolves, however many seeds there are; 0 where a world is the replicate.
+        would_need: seeds that resolve the printed effect itself, where 40 do not; infinite where the test set forbids.
+    """
+
+    n: int
+    resolution: float
+    floor: float
+    would_need: float | None
+
+
+def plan_seeds(pilot: Effect, printed: float) -> Plan:
+    """Seeds or worlds from a pilot, of which the spread alone is read, never the effect.
 
     Raises:
-        ValueError: a part is of another kind than `greater` or `less`.
+        ValueError: the pilot has no values, or fewer than two seeds.
     """
-    if strange := [name for name, part in parts.items() if part.kind not in ("greater", "less")]:
-        raise ValueError(f"Holm's procedure here is for greater and less; {strange[0]!r} is {parts[strange[0]].kind}")
+    if pilot.values is None or pilot.n_seeds < 2:
+        raise ValueError("a pilot needs the values of two seeds at least")
+    y = pilot.values
+    n_seeds, n_clusters = y.shape
+    v_seed = PILOT_FACTOR**2 * y.mean(1).var(ddof=1)  # of one seed, its share of the interaction included
+    v_cluster = 0.0
+    if n_clusters > 1:
+        residual = y - y.mean(1, keepdims=True) - y.mean(0) + y.mean()
+        v_residual = (residual**2).sum() / ((n_seeds - 1) * (n_clusters - 1))
+        v_cluster = max(y.mean(0).var(ddof=1) - v_residual / n_seeds, 0.0) / n_clusters
+
+    def resolution(n: float) -> float:
+        reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) + stats.t.ppf(POWER, n - 1)
+        return float(reach * math.sqrt(v_cluster + v_seed / n) / printed)
+
+    floor = resolution(math.inf) if v_cluster else 0.0
+    least, most = SEEDS[0], SEEDS[-1]
+    if floor > WANTED_RESOLUTION:
+        return Plan(least, resolution(least), floor, math.inf if floor > 1 else None)
+    if resolution(most) > 1:
+        n = most
+        while resolution(n) > 1:
+            n *= 1.05
+        return Plan(least, resolution(least), floor, math.ceil(n))
+    n = next((n for n in SEEDS if resolution(n) <= WANTED_RESOLUTION), most)
+    return Plan(n, resolution(n), floor, None)
+
+
+# --- is this a test at all? ---------------------------------------------------------------------------------
+
+GAIN_OF_BASELINE = 0.9
+MOST_LAST_EPOCHS = 0.2
+MOST_DEAD = 0.1
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one arm of a comparison has learnt, on data that decide nothing else.
+
+    Attributes:
+        metric: accuracy, AUROC or CCC, never the endpoint of a claim.
+        score, constant, baseline: of the arm, of base rates, and of a plain baseline on the same inputs.
+        last_epoch: share of seeds whose best epoch is the last; None for a fixed number of epochs.
+        dead: share of seeds with one class for 99% of examples, or without variance.
+    """
+
+    metric: str
+    score: float
+    constant: float
+    baseline: float
+    last_epoch: float | None = None
+    dead: float = 0.0
+
+    def problem(self) -> str:
+        """Why comparing it would be no test; empty where it would.
+
+        >>> Arm("accuracy", score=0.31, constant=0.30, baseline=0.55).problem()
+        'accuracy .310 gains 4% of what a plain baseline gains'
+        """
+        gain, plain = self.score - self.constant, self.baseline - self.constant
+        if not gain > 0:
+            return f"{self.metric} {_short(self.score)} is not above the constant's {_short(self.constant)}"
+        if gain < GAIN_OF_BASELINE * plain:
+            return f"{self.metric} {_short(self.score)} gains {gain / plain:.0%} of what a plain baseline gains"
+        if self.last_epoch is not None and self.last_epoch > MOST_LAST_EPOCHS:
+            return f"the best epoch is the last in {self.last_epoch:.0%} of the seeds"
+        if self.dead > MOST_DEAD:
+            return f"{self.dead:.0%} of the seeds are dead"
+        return ""
+
+    @property
+    def weaker_than_linear(self) -> bool:
+        return self.score < self.baseline
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def holm(parts: Mapping[str, Part]) -> dict[str, Answer]:
+    """Answers to several comparisons at once, of which chance makes even one wrong no more often than a single one.
+
+    Holm's (1979) procedure: of m effects the one least likely under no effect is judged by its 1 - α/m interval, the
+    next by 1 - α/(m - 1), and so on; from the first that is open on, all are. Parts without an effect do not count.
+
+    Raises:
+        ValueError: a part is an equivalence.
+    """
+    if strange := [name for name, part in parts.items() if part.kind != "greater"]:
+        raise ValueError(f"Holm's procedure here is for greater; {strange[0]!r} is {parts[strange[0]].kind}")
     tested = [name for name, part in parts.items() if part.effect is not None]
     tested.sort(key=lambda name: stats.t.sf(abs(_support(parts[name])), parts[name].effect.df))
-    verdicts, open_ = {}, True
+    answers, still = {}, True
     for tests, name in zip(range(len(tested), 0, -1), tested, strict=True):
-        verdict = _judge_part(parts[name], 1 - (1 - LEVEL) / tests)
-        open_ = open_ and verdict.verdict != "inconclusive"
-        verdicts[name] = verdict if open_ else replace(verdict, verdict="inconclusive")
-    return {name: verdicts.get(name) or _judge_part(part) for name, part in parts.items()}
-
-
-def chance_reproduced(n_claims: int) -> float:
-    """How many of so many claims chance alone would call `reproduced` if none had any effect: 2.5% each.
-
-    An upper estimate where claims have several parts, all of which would have to come out.
-    """
-    return n_claims * (1 - LEVEL) / 2
+        part = parts[name]
+        effect = part.effect.at(1 - (1 - LEVEL) / tests)
+        found = "holds" if effect.low > 0 else "fails" if effect.high < 0 else "open"
+        still = still and found != "open"
+        adjusted = {"low": effect.low, "high": effect.high, "answer": found if still else "open"}
+        answers[name] = replace(judge({"": part}), **adjusted)
+    return {name: answers.get(name) or judge({"": part}) for name, part in parts.items()}
 
 
 # --- many methods on several data sets ----------------------------------------------------------------------
