@@ -170,3 +170,19 @@ def test_what_rounding_cannot_explain_is_always_found_and_is_the_least_such(up):
             off_by_one = audit.planted(check, beyond=False, up=up)
             difference = audit.fraction(off_by_one.printed) - audit.fraction(check.printed)
             assert abs(difference) == Fraction(1, 10**check.decimals)
+
+
+def test_what_printed_numbers_say_of_a_claim():
+    def said(rule, *effects, margin=None):
+        parts = {str(i): {"margin": margin} for i in range(len(effects) + 1)}  # the last without a number
+        ranges = {str(i): audit.rounded(effect, 1) for i, effect in enumerate(effects)}
+        return audit.says({"a": (rule, parts), "b": ("single", {"without": {"margin": None}})}, ranges)
+
+    assert said("weakest", 0.2, 0.1) == said("mean", 0.4, -0.1) == "support"
+    assert said("weakest", 0.2, 0.0) == said("mean", 0.1, -0.1) == "rounding decides"
+    assert said("weakest", 0.2, 0.0, -0.1) == said("quoted", -0.1) == said("mean", 0.1, -0.4) == "contradict"
+    assert said("single") == said("mean") == "nothing"
+    # within 1 of zero, at its edge, and beyond
+    answers = {said("single", sign * 0.9, margin=1.0) for sign in (1, -1)}, said("single", 1.0, margin=1.0)
+    assert answers == ({"support"}, "rounding decides")
+    assert said("single", -1.2, margin=1.0) == "contradict"

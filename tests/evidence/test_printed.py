@@ -7,14 +7,22 @@ import yaml
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence import printed as printed_numbers
 
-CLAIM = {"where": "w", "statement": "s", "kind": "greater", "printed": {"effect": 0.1}}
-PARTS = {"a": {"kind": "equivalent", "margin": 1.0}, "b": {"kind": "less"}}
+ABOUT = {"where": "w", "statement": "More of this.", "says": "s", "endpoint": "e", "requires": {"learnt": ["A"]}} | {
+    "decides": ["ferplus"], "print": "nothing", "why": "y", "primary": "single",
+}  # fmt: skip
+CLAIM = ABOUT | {"kind": "greater", "printed": {"effect": 0.1}}
+PARTS = {"A x": {"assertion": "a", "kind": "equivalent", "margin": 1.0}} | {
+    f"{name} y": {"assertion": "b", "kind": "greater", "printed": effect} for name, effect in (("B", 0.1), ("C", 0.3))
+}
+APART = ABOUT | {"primary": {"a": "single", "b": "mean"}, "printed": {}, "parts": PARTS}
+TASKS = {"A task": {"kind": "greater"}, "B task": {"kind": "greater"}}
+OPEN = ABOUT | {"primary": "mean", "delta": 0.2, "parts_of": "any corpus", "printed": {}, "parts": TASKS}
 ROWS = {"ours": [0.5, None], "theirs": [1, 2]}
 MINIMAL = {
     "paper": {"key": "tiny", "title": "T", "authors": "A", "venue": "V", "year": 2020, "corpora": ["ferplus"]},
     "tables": {"table1": {"title": "t", "columns": ["F1", "accuracy"], "rows": ROWS}},
     "figures": {"figure1": {"title": "f", "shows": "s"}},
-    "claims": {"tiny.c1": CLAIM, "tiny.c2": CLAIM | {"kind": "all", "printed": {}, "parts": PARTS}},
+    "claims": {"tiny.c1": CLAIM, "tiny.c2": APART, "tiny.c3": OPEN},
     "errata": [],
 }
 
@@ -63,14 +71,53 @@ def test_a_table_keeps_the_printed_order_and_leaves_empty_cells_nan(printed):
 def test_papers_claims_and_what_is_stated_are_found_by_key_id_and_part(printed):
     printed(MINIMAL)
     assert printed_numbers.keys() == ["tiny"]
-    whole = {"kind": "greater", "printed": 0.1, "margin": None, "tolerance": None}
-    assert printed_numbers.claim("tiny.c1").stated() == whole
-    assert printed_numbers.claim("tiny.c2").stated("a") == PARTS["a"]
+    none = dict.fromkeys(("printed", "margin", "delta", "tolerance"))
+    assert printed_numbers.claim("tiny.c1").stated() == none | {"kind": "greater", "printed": 0.1}
+    assert printed_numbers.claim("tiny.c2").stated("A x") == none | {"kind": "equivalent", "margin": 1.0}
+    for claim, part in (("tiny.c1", "A x"), ("tiny.c2", "C x"), ("tiny.c2", ""), ("tiny.c3", "")):
+        with pytest.raises(ValueError, match=f"the claim has no part '{part}'; it has"):
+            printed_numbers.claim(claim).stated(part)
     with pytest.raises(ValueError, match=r"tiny makes no claim tiny\.c9; its claims are tiny\.c1, tiny\.c2"):
         printed_numbers.claim("tiny.c9")
     for unknown in ("huge", "x" * 3000):  # the other cannot name a file
         with pytest.raises(ValueError, match=rf"no printed numbers for '{unknown}': .*{unknown}\.yaml .*; known: tiny"):
             printed_numbers.claim(f"{unknown}.c1")
+
+
+def test_assertions_have_their_rule_parts_printed_effect_and_delta(printed):
+    single, apart, open_ = printed(MINIMAL)().claims.values()
+    assert single.assertions() == {"": ("single", {"": single.stated()})}
+    assert (single.printed_effect(), single.delta_of()) == (0.1, None)
+    assert apart.assertions() == {
+        "a": ("single", {"A x": apart.stated("A x")}),
+        "b": ("mean", {name: apart.stated(name) for name in ("B y", "C y")}),
+    }
+    assert apart.printed_effect("a") is None
+    assert apart.printed_effect("b") == pytest.approx(0.2)
+    assert (open_.printed_effect(), open_.delta_of()) == (None, 0.2)
+    assert list(apart.assertions(["D y"])["b"][1]) == ["B y", "C y"]  # of this paper alone
+
+
+def test_of_what_is_weakest_the_printed_effect_is_the_one_least_in_favour(printed):
+    weakest = {
+        "A x": {"kind": "equivalent", "margin": 1.0, "printed": -0.8},
+        "B x": {"kind": "greater", "printed": 0.3},
+    }
+    content = changed("claims", "tiny.c2", to=APART | {"primary": "weakest", "parts": weakest})
+    assert printed(content)().claims["tiny.c2"].printed_effect() == -0.8
+
+
+def test_a_run_on_another_corpus_has_parts_of_its_own(printed):
+    parts = PARTS | {"A x": {"assertion": "a", "kind": "greater"}, "Z: w": {"assertion": "a", "kind": "greater"}}
+    own = APART | {"primary": {"a": "mean", "b": "mean"}, "delta": {"a": 1.0}, "parts_of": "any corpus", "parts": parts}
+    *_, apart, open_ = printed(changed("claims", "tiny.c2", to=own))().claims.values()
+    assert list(open_.assertions(["C task", "A task"])[""][1]) == ["C task", "A task"]
+    found = apart.assertions(["D y", "E x", "F v: w"])
+    assert {letter: list(names) for letter, (_, names) in found.items()} == {"a": ["E x", "F v: w"], "b": ["D y"]}
+    assert found["b"][1]["D y"] == apart.stated("B y") | {"printed": None}
+    assert list(apart.assertions(["D y"])["a"][1]) == []
+    with pytest.raises(ValueError, match="no part 'D z'"):
+        apart.assertion_of("D z")
 
 
 @pytest.mark.parametrize(
@@ -92,14 +139,68 @@ def test_papers_claims_and_what_is_stated_are_found_by_key_id_and_part(printed):
         (changed("tables", "table1", "columns", to=["F1", "F1"]), "table1: has two columns of one name; tell them"),
         (changed("tables", "table1", "rows", "ours", to=[0.5, "1e-3"]), "ours, 1: Input should be .*, not '1e-3'"),
         (changed("tables", "table1", "rows", "ours", to=[0.5, True]), "ours, 1: Input should be .* number, not True"),
-        (changed("claims", "tiny.c1", "kind", to="better"), r"tiny\.c1, kind: .* 'greater', 'less', .*, not 'better'"),
+        (changed("claims", "tiny.c1", "kind", to="less"), r"tiny\.c1, kind: .* 'greater' or 'equivalent', not 'less'"),
         (changed("claims", "tiny.c1", "margins", to=1.0), r"tiny\.c1, margins: Extra inputs are not permitted"),
         (changed("claims", "tiny.c1", "printed", to=None), r"tiny\.c1, printed: Field required"),
+        (changed("claims", "tiny.c1", "why", to=None), r"tiny\.c1, why: Field required"),
         (changed("claims", "tiny.c1", "kind", to="equivalent"), r"tiny\.c1: is of kind equivalent and needs a margin"),
-        (changed("claims", "tiny.c1", "kind", to="order"), r"tiny\.c1: is of kind order and needs parts"),
-        (changed("claims", "tiny.c2", "kind", to="count"), r"tiny\.c2: is of kind count and needs at_least"),
-        (changed("claims", "tiny.c2", "parts", "b", to={}), r"tiny\.c2, parts, b, kind: Field required"),
-        (changed("claims", "tiny.c2", "parts", "a", "margin", to=None), r"tiny\.c2, parts, a: .* needs a margin"),
+        (changed("claims", "tiny.c1", "margin", to=1.0), r"tiny\.c1: is of kind greater; only an equivalence"),
+        (changed("claims", "tiny.c1", "kind", to=None), r"tiny\.c1: needs a kind, or parts with theirs"),
+        (changed("claims", "tiny.c3", "kind", to="greater"), r"tiny\.c3: has both a kind and parts"),
+        (changed("claims", "tiny.c3", "tolerance", to=1.0), r"tiny\.c3: has parts; margin and tolerance are theirs"),
+        (changed("claims", "tiny.c1", "statement", to="a " * 16), r"tiny\.c1, statement: has 16 words; at most 15"),
+        (changed("claims", "tiny.c1", "statement", to="r > 0."), r"tiny\.c1, statement: has the symbol '>'; say it in"),
+        (changed("claims", "tiny.c1", "statement", to="σ rises."), r"tiny\.c1, statement: has the symbol 'σ'"),
+        (
+            changed("claims", "tiny.c1", "primary", to="best"),
+            r"tiny\.c1, primary, .*: .* 'weakest' or 'quoted', not 'best'",
+        ),
+        (changed("claims", "tiny.c3", "primary", to="single"), r"tiny\.c3: it has 2 parts and needs the rule mean or"),
+        (
+            changed("claims", "tiny.c2", "primary", to="mean"),
+            r"tiny\.c2: has the assertions none in primary and a, b in",
+        ),
+        (
+            changed("claims", "tiny.c2", "primary", "a", to="mean"),
+            r"tiny\.c2: assertion a has an equivalence, which is no",
+        ),
+        (changed("claims", "tiny.c2", "parts_of", to="any corpus"), r"tiny\.c2: assertion a has an equivalence, which"),
+        (
+            changed("claims", "tiny.c2", "delta", to={"c": 1.0}),
+            r"tiny\.c2: has a delta of the assertion 'c', which is none",
+        ),
+        (
+            changed("claims", "tiny.c3", "delta", to=None),
+            r"tiny\.c3: it needs a delta: no effect above zero is printed",
+        ),
+        (
+            changed(
+                "claims",
+                "tiny.c3",
+                to=OPEN | {"delta": None, "parts": {k: {"kind": "greater", "delta": 1.0} for k in "ab"}},
+            ),
+            r"tiny\.c3: it needs a delta",  # of the mean, which those of the parts are not
+        ),
+        (changed("claims", "tiny.c3", "delta", to=0.0), r"tiny\.c3, delta, .*: Input should be greater than 0"),
+        (
+            changed("claims", "tiny.c1", "printed", to={}),
+            r"tiny\.c1: it needs a delta: no effect above zero is printed",
+        ),
+        (changed("claims", "tiny.c1", "requires", "sd", to={}), r"tiny\.c1, requires, sd: needs least, most or both"),
+        (changed("claims", "tiny.c1", "requires", "sd", to=["A"]), r"tiny\.c1, requires, sd: Input should be a valid"),
+        (changed("claims", "tiny.c1", "requires", "learnt", to="A"), r"tiny\.c1, requires, learnt: Input should be a"),
+        (
+            changed("claims", "tiny.c1", "requires", "sd", to={"least": 2, "most": 1}),
+            r"tiny\.c1, requires, sd: has least 2 above most 1",
+        ),
+        (changed("claims", "tiny.c1", "decides", to=[]), r"tiny\.c1, decides: List should have at least 1 item"),
+        (changed("claims", "tiny.c1", "print", to="yes"), r"tiny\.c1, print: .*, not 'yes'"),
+        (changed("claims", "tiny.c2", "parts", "B y", to={}), r"tiny\.c2, parts, B y, kind: Field required"),
+        (
+            changed("claims", "tiny.c2", "parts", "B y", "assertion", to="bb"),
+            r"tiny\.c2, parts, B y, assertion: String",
+        ),
+        (changed("claims", "tiny.c2", "parts", "A x", "margin", to=None), r"tiny\.c2, parts, A x: .* needs a margin"),
         (changed("claims", "ugn.c1", to=CLAIM), r"claim ugn\.c1 must be called tiny\.c1"),
     ],
 )

@@ -177,6 +177,33 @@ def p_value(r: Range, n: int) -> Range:
     return Range(at(max(abs(r.low), abs(r.high))) * (1 - slack), at(least) * (1 + slack))
 
 
+def says(assertions: Mapping[str, tuple[str, Mapping[str, Mapping]]], effects: Mapping[str, Range]) -> str:
+    """What printed numbers say of a claim: `support`, `contradict`, `rounding decides`, or `nothing` if there are none.
+
+    A mean is judged by the mean of its printed parts, every other part by itself; of several answers the worst counts.
+
+    Args:
+        assertions: as `printed.Claim.assertions` gives them.
+        effects: what the printed effect of a part may have been, by its name; parts without one are left out.
+    """
+    sides = []
+    for rule, parts in assertions.values():
+        known = {name: effects[name] for name in parts if name in effects}
+        if rule == "mean" and known:
+            sides.append(average(list(known.values())).sign)
+        else:
+            sides += [_side(effect, parts[name]["margin"]) for name, effect in known.items()]
+    return {1: "support", 0: "rounding decides", -1: "contradict"}[min(sides)] if sides else "nothing"
+
+
+def _side(effect: Range, margin: float | None) -> int:
+    """1 if all of it is as claimed, above zero or within the margin of it; -1 if nothing is; else 0."""
+    if margin is None:
+        return effect.sign
+    allowed = Range(-fraction(margin), fraction(margin))
+    return 1 if allowed.low <= effect.low and effect.high <= allowed.high else 0 if effect.meets(allowed) else -1
+
+
 def table(checks: Mapping[str, Check]) -> pd.DataFrame:
     """A row per check: printed number, recomputed range, whether they agree and by how much more than rounding not."""
     rows = {

@@ -1,15 +1,20 @@
 """The printed numbers and claims of the five papers, read from ``results/printed/*.yaml``."""
 
+import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator, model_validator
 
 from uncertain_affect.compute import paths
-from uncertain_affect.evidence.claims import KINDS
+
+KINDS = ("greater", "equivalent")
+RULES = ("single", "mean", "weakest", "quoted")
+MAX_WORDS = 15  # of a statement
 
 
 class _Strict(BaseModel):
@@ -36,15 +41,43 @@ class _Table(_Strict):
 
 class _Part(_Strict):
     kind: Literal[KINDS]
+    assertion: str = Field("", pattern="^[a-z]?$")
     printed: float | None = None
-    margin: float | None = None
-    tolerance: float | None = None
+    margin: float | None = Field(None, gt=0)
+    delta: float | None = Field(None, gt=0)
+    tolerance: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
-    def _has_a_margin(self) -> Self:
+    def _has_what_its_kind_needs(self) -> Self:
         if self.kind == "equivalent" and self.margin is None:
             raise ValueError("is of kind equivalent and needs a margin")
+        if self.kind == "greater" and self.margin is not None:
+            raise ValueError("is of kind greater; only an equivalence has a margin")
         return self
+
+
+class _Bounds(_Strict):
+    """What a number that was measured must be at least, and at most."""
+
+    least: float | None = None
+    most: float | None = None
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.least is None and self.most is None:
+            raise ValueError("needs least, most or both")
+        if None not in (self.least, self.most) and self.least > self.most:
+            raise ValueError(f"has least {self.least:g} above most {self.most:g}")
+        return self
+
+
+class _Requires(_Strict):
+    """The arms that must have learnt, and by its name each number that has bounds."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, _Bounds]
+
+    learnt: list[str] = []
 
 
 def _as_written(value: Any, check) -> Any:
@@ -53,37 +86,167 @@ def _as_written(value: Any, check) -> Any:
     return value
 
 
-class Claim(_Part):
-    """One claim of a paper, as printed.
+class Claim(_Strict):
+    """One claim of a paper, as printed and as it is judged.
 
-    ``printed`` holds the printed numbers, ``printed["effect"]`` the effect where the claim has a single one.
-    ``parts`` maps the parts of a conjunction or count to their own ``kind``, ``printed``, ``margin`` and
-    ``tolerance``. ``margin`` bounds an equivalence; ``tolerance`` says how near a value must be to the printed one,
-    and is used only with the paper's own corpus and features.
+    Attributes:
+        where: its place in the paper.
+        statement: the claim in at most 15 plain words.
+        says: the claim in the paper's own terms, with symbols and numbers.
+        endpoint: what is measured, in a line; what is claimed lies above zero, or within the margin of it.
+        primary: the rule by which the parts are judged: "single", "mean" or "weakest", of unlike assertions a rule for
+            each letter; "quoted" where the paper compares with other papers' numbers.
+        requires: what must hold before it is a test: `learnt`, the arms that must have, and by the name of a number
+            that a run measures its bounds, `least`, `most` or both.
+        delta: below which an effect is none, of all assertions or by letter; without it half of the printed effect.
+        decides: whose answer is the claim's, the first that has a full run; "corpus" or "corpus/features".
+        print: what the paper's own numbers say.
+        why: reasons for endpoint, delta and bounds.
+        kind, margin, tolerance: of a claim without parts. `margin` bounds an equivalence; `tolerance` says how near a
+            value must be to the printed one, and is used only with the paper's own corpus and features.
+        parts: by name their `kind`, `assertion`, `printed` effect, `margin`, `delta` and `tolerance`, as written.
+        parts_of: whether only these parts are judged, or a run has those that its own corpus gives: see `like`.
+        printed: the printed numbers, ``printed["effect"]`` the effect of a claim without parts.
     """
 
     where: str
     statement: str
+    says: str
+    endpoint: str
+    primary: Literal[RULES] | dict[str, Literal["single", "mean", "weakest"]]
+    requires: Annotated[_Requires, WrapValidator(_as_written)]
+    delta: Annotated[float, Field(gt=0)] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    decides: list[str] = Field(min_length=1)
+    print: Literal["support", "contradict", "rounding decides", "nothing"]
+    why: str
+    kind: Literal[KINDS] | None = None
+    margin: float | None = None
+    tolerance: float | None = None
+    parts: dict[str, Annotated[_Part, WrapValidator(_as_written)]] = {}
+    parts_of: Literal["this paper", "any corpus"] = "this paper"
     printed: dict[str, Any]
     note: str = ""
-    parts: dict[str, Annotated[_Part, WrapValidator(_as_written)]] = {}
-    at_least: int | None = None
+
+    @field_validator("statement")
+    @classmethod
+    def _is_plain(cls, statement: str) -> str:
+        if len(words := statement.split()) > MAX_WORDS:
+            raise ValueError(f"has {len(words)} words; at most {MAX_WORDS}")
+        if symbols := re.findall(r"[^A-Za-z0-9 ,.;:'-]", statement):
+            raise ValueError(f"has the symbol {symbols[0]!r}; say it in words")
+        return statement
 
     @model_validator(mode="after")
-    def _has_what_its_kind_needs(self) -> Self:
-        if self.kind in ("all", "order", "count") and not self.parts:
-            raise ValueError(f"is of kind {self.kind} and needs parts")
-        if self.kind == "count" and self.at_least is None:
-            raise ValueError("is of kind count and needs at_least")
+    def _can_be_judged(self) -> Self:
+        if bool(self.parts) == (self.kind is not None):
+            raise ValueError("has both a kind and parts" if self.parts else "needs a kind, or parts with theirs")
+        if self.parts:
+            if self.margin is not None or self.tolerance is not None:
+                raise ValueError("has parts; margin and tolerance are theirs")
+        else:
+            _Part(kind=self.kind, margin=self.margin, tolerance=self.tolerance)
+        letters = {part.get("assertion", "") for part in self.parts.values()} or {""}
+        named = set(self.primary) if isinstance(self.primary, dict) else {""}
+        if letters != named:
+            told = [", ".join(sorted(found)) or "none" for found in (named, letters)]
+            raise ValueError(f"has the assertions {told[0]} in primary and {told[1]} in its parts")
+        if isinstance(self.delta, dict) and (strange := sorted(set(self.delta) - letters)):
+            raise ValueError(f"has a delta of the assertion {strange[0]!r}, which is none of its own")
+        for letter, (rule, parts) in self.assertions().items():
+            self._check_assertion(f"assertion {letter}" if letter else "it", letter, rule, parts)
         return self
 
-    def stated(self, part: str = "") -> dict:
-        """The ``kind`` of a part, or of the whole claim, and its ``printed`` effect, ``margin`` and ``tolerance``.
+    def _check_assertion(self, name: str, letter: str, rule: str, parts: dict[str, dict]) -> None:
+        equivalences = [part for part in parts.values() if part["kind"] == "equivalent"]
+        if rule == "single" and len(parts) > 1:
+            raise ValueError(f"{name} has {len(parts)} parts and needs the rule mean or weakest")
+        if equivalences and (rule == "mean" or self.parts_of == "any corpus"):
+            raise ValueError(f"{name} has an equivalence, which is no part of a mean or of any corpus")
+        if self.delta_of(letter) is not None:
+            return
+        if rule == "mean":
+            sized = (self.printed_effect(letter) or 0) > 0
+        else:
+            sized = all(
+                part["delta"] or (part["printed"] or 0) > 0 for part in parts.values() if part["margin"] is None
+            )
+        if not sized:
+            raise ValueError(f"{name} needs a delta: no effect above zero is printed of which it could be half")
 
-        A part lacks those that it has none of.
+    def assertions(self, measured: Iterable[str] = ()) -> dict[str, tuple[str, dict[str, dict]]]:
+        """The rule and the parts of each assertion, by its letter; "" for the only one, and for its only part.
+
+        Args:
+            measured: with `parts_of: any corpus`, the parts that a run has, in place of those listed here; an
+                assertion of which it has none is left with none.
         """
-        whole = {"kind": self.kind, "margin": self.margin, "tolerance": self.tolerance}
-        return self.parts[part] if part else whole | {"printed": self.printed.get("effect")}
+        names = list(measured) if self.parts_of == "any corpus" else []
+        names = names or list(self.parts) or [""]
+        rules = self.primary if isinstance(self.primary, dict) else {"": self.primary}
+        return {
+            letter: (rule, {name: self.stated(name) for name in names if self.assertion_of(name) == letter})
+            for letter, rule in rules.items()
+        }
+
+    def assertion_of(self, part: str) -> str:
+        """The letter of the assertion to which a part belongs."""
+        return self.parts[self.like(part)].get("assertion", "") if self.parts else ""
+
+    def like(self, part: str) -> str:
+        """The listed part of which this one is a kind: itself, else with `parts_of: any corpus` that of its assertion.
+
+        "EmoBank valence" is like "IEMOCAP valence", which is the same after the first word; where only what follows a
+        colon is the same, that does. With a single assertion every part is like the others.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if part in self.parts:
+            return part
+        if self.parts_of == "any corpus" and part:
+            if not isinstance(self.primary, dict):
+                return next(iter(self.parts))
+            for mark in (" ", ": "):
+                for listed in self.parts:
+                    if part.partition(mark)[2] and part.partition(mark)[2] == listed.partition(mark)[2]:
+                        return listed
+        raise ValueError(f"the claim has no part {part!r}; it has {', '.join(self.parts) or 'none'}")
+
+    def stated(self, part: str = "") -> dict:
+        """Of a part, or a claim without parts: ``kind``, ``printed`` effect, ``margin``, ``delta`` and ``tolerance``.
+
+        What there is none of is None. Of a part that is not listed only the kind is known.
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        if self.parts:
+            listed = self.parts[self.like(part)]
+            own = listed if part in self.parts else {}
+            return {"kind": listed["kind"]} | {key: own.get(key) for key in ("printed", "margin", "delta", "tolerance")}
+        if part:
+            raise ValueError(f"the claim has no part {part!r}; it has none")
+        margins = {"margin": self.margin, "delta": self.delta, "tolerance": self.tolerance}
+        return {"kind": self.kind, "printed": self.printed.get("effect")} | margins
+
+    def delta_of(self, assertion: str = "") -> float | None:
+        """The size below which an effect is none, where the claim gives one."""
+        return self.delta.get(assertion) if isinstance(self.delta, dict) else self.delta
+
+    def printed_effect(self, assertion: str = "") -> float | None:
+        """The printed effect of an assertion: of a mean that of the printed parts, else of the part least in favour."""
+        rule, parts = self.assertions()[assertion]
+        known = [part for part in parts.values() if part["printed"] is not None]
+        if not known:
+            return None
+        if rule == "mean":
+            return sum(part["printed"] for part in known) / len(known)
+        return min(known, key=_lead)["printed"]
+
+
+def _lead(stated: dict) -> float:
+    """How far a printed effect lies within what is claimed."""
+    return stated["margin"] - abs(stated["printed"]) if stated["kind"] == "equivalent" else stated["printed"]
 
 
 class Paper(_Strict):
