@@ -168,8 +168,8 @@ def _record(args) -> int:
 def _evaluate(args) -> int:
     import numpy as np
 
+    from uncertain_affect.compute.replacing import replacing
     from uncertain_affect.evidence import evaluate
-    from uncertain_affect.run import record
 
     if args.seed is not None and args.corpus != "simulated":
         raise ValueError("--seed is that of the simulated world: it needs --corpus simulated")
@@ -210,7 +210,7 @@ def _evaluate(args) -> int:
         for name, reason in why.items():
             print(f"  {name:<18}{reason}")
     if args.csv:
-        with record.replacing(args.csv) as partial:
+        with replacing(args.csv) as partial:
             table.to_csv(partial, index_label="measure", float_format="%.6g", lineterminator="\n")
     return 0
 

@@ -11,10 +11,12 @@ import yaml
 from nbconvert.preprocessors import TagRemovePreprocessor
 
 from uncertain_affect.compute import paths
+from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Verdict, chance_reproduced
-from uncertain_affect.run import record
-from uncertain_affect.run.reproduce import NO_CORPUS, default_parameters, metadata, notebooks, strip
+from uncertain_affect.run import layout, record
+from uncertain_affect.run.layout import NO_CORPUS, default_parameters, metadata, notebooks
+from uncertain_affect.run.reproduce import strip
 
 COLUMNS = [
     "claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook", "part", "printed",
@@ -39,10 +41,10 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
             notebook's own or with other code than it has now, or its outputs name paths of this machine; or what it
             would replace is of a later schema.
     """
-    root = record.results_root()
+    root = layout.results_root()
     folders = run_folders or [
         folder
-        for folder in sorted(record.runs(root))
+        for folder in sorted(layout.runs(root))
         if (folder / "run.json").exists() and (folder.parts[-2] != NO_CORPUS or not _about(folder.name).get("corpora"))
     ]
     if not folders:
@@ -55,8 +57,8 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
 
 def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
     """A finished run that may be committed, what it says, and of a quick one the notebook with its outputs."""
-    run = record.check_complete(folder)
-    if problem := next(record.wrong_keys(folder, run), None):
+    run = layout.check_complete(folder)
+    if problem := next(layout.wrong_keys(folder, run), None):
         raise ValueError(problem)
     name, cure = run["notebook"], "run `uncertain-affect reproduce` again"
     if name not in notebooks():
@@ -66,11 +68,11 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
     executed, source = folder / f"{name}.ipynb", notebooks()[name]
     if not executed.is_file():
         raise ValueError(f"{folder} holds no executed {name}.ipynb: only headless runs are recorded; {cure}")
-    if run.get("schema", 1) < record.SCHEMA:
+    if run.get("schema", 1) < layout.SCHEMA:
         raise ValueError(
-            f"{folder} has the older schema {run.get('schema', 1)} (now {record.SCHEMA}), without checksums; {cure}"
+            f"{folder} has the older schema {run.get('schema', 1)} (now {layout.SCHEMA}), without checksums; {cure}"
         )
-    record.check_replaceable(_target(run))
+    layout.check_replaceable(_target(run))
     refreshed = None
     if run["profile"] == "quick":
         own, given = default_parameters(source), run["parameters"]
@@ -99,12 +101,12 @@ def _read_executed(path: Path) -> nbformat.NotebookNode:
 
 def _promote(folder: Path, run: dict, refreshed: nbformat.NotebookNode | None) -> Path:
     target = _target(run)
-    with record.replacing(target) as partial:
+    with replacing(target) as partial:
         shutil.copytree(folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
         if "DATA_ROOT" in run["parameters"]:  # where the reader keeps data is nobody else's business
-            record.write_run(partial, run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
+            layout.write_run(partial, run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
     if refreshed is not None:
-        with record.replacing(notebooks()[run["notebook"]]) as file:
+        with replacing(notebooks()[run["notebook"]]) as file:
             nbformat.write(refreshed, file)
     return target
 
@@ -160,7 +162,7 @@ def write_scoreboard() -> pd.DataFrame:
         ValueError: the README has no place for the table.
     """
     for path, text in generated().items():
-        with record.replacing(path) as partial:
+        with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
     return scoreboard(paths.project_root() / "results")
 
@@ -195,7 +197,7 @@ def codecheck(results: Path) -> str:
     citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
     papers = [printed.load(key).info for key in printed.keys()]
     manifest = [{"file": "results/scoreboard.csv", "comment": "Every verdict, from the claims.json below"}]
-    for folder in record.runs(results):
+    for folder in layout.runs(results):
         manifest += _manifest(folder, results.parent)
     content = {
         "version": "https://codecheck.org.uk/spec/config/1.0/",
@@ -214,7 +216,7 @@ def _manifest(folder: Path, root: Path) -> list[dict]:
     about, files = _about(folder.name), []
     if not about.get("paper") or not (folder / "claims.json").exists():
         return []
-    run, paper = record.read_run(folder), printed.load(about["paper"])
+    run, paper = layout.read_run(folder), printed.load(about["paper"])
     made = f"{folder.name}, {run['profile']} on {run['corpus']}, {run['seconds']:.0f} s on {run['device']}"
     for kind, suffix in (("tables", ".csv"), ("figures", ".png")):
         for name in about[kind]:
@@ -245,14 +247,14 @@ def effects(results: Path) -> pd.DataFrame:
     how many parts there are and have an effect. What does not apply is NaN or empty.
     """
     rows = []
-    for folder in record.runs(results):
+    for folder in layout.runs(results):
         profile, corpus, notebook = folder.parts[-3:]
         place = {"corpus": corpus, "profile": profile, "notebook": notebook}
         verdicts = record.read_verdicts(folder / "claims.json") if (folder / "claims.json").exists() else {}
         try:
             rows += [{"claim": id_} | place | _shown(id_, verdict) for id_, verdict in verdicts.items()]
         except ValueError as error:
-            raise ValueError(f"{notebook}, {profile} on {corpus}: {error}; {record.AGAIN}") from None
+            raise ValueError(f"{notebook}, {profile} on {corpus}: {error}; {layout.AGAIN}") from None
     columns = [
         "claim", "part", "corpus", "profile", "kind", "margin", "printed", "effect", "low", "high", "size", "seeds",
         "verdict", "reason", "tested", "parts", "notebook",

@@ -30,9 +30,10 @@ from pydantic import TypeAdapter
 from uncertain_affect import corpora
 from uncertain_affect.compute import kernels, parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
+from uncertain_affect.compute.replacing import recover, replace_folder, replacing
 from uncertain_affect.evidence import printed
-from uncertain_affect.run import record
-from uncertain_affect.run.record import NO_CORPUS, metadata, notebooks
+from uncertain_affect.run import layout, record
+from uncertain_affect.run.layout import NO_CORPUS, SelectionError, default_parameters, metadata, notebooks
 
 WATCH_S = 0.5
 # the folder where a notebook that is running records, see _staging_prefix
@@ -40,10 +41,6 @@ STAGING = re.compile(r"[^\s'\"()]*/\.\w+\." + re.escape(socket.gethostname()) + 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # the metadata that a notebook and its cells have when they are committed
 OWN, OWN_OF_CELLS = ("kernelspec", "language_info", "uncertain_affect"), ("tags", "alt")
-
-
-class SelectionError(ValueError):
-    """A notebook, parameter or corpus that does not exist or cannot be had; the message lists those that can."""
 
 
 @dataclass
@@ -79,8 +76,8 @@ class RunOptions:
     seconds: float = 24 * 3600  # that it may take
     memory: float = 0.9 * psutil.virtual_memory().total  # bytes for its kernel and the kernel's children
     html: bool = False  # whether its page is written as well
-    results: Path = field(default_factory=record.results_root)
-    failed: Path = field(default_factory=record.failed_root)
+    results: Path = field(default_factory=layout.results_root)
+    failed: Path = field(default_factory=layout.failed_root)
     cache: Path = field(default_factory=cache_dir)
 
 
@@ -129,23 +126,6 @@ def _owners(known: dict[str, Path], what: str, id_: str) -> dict[str, Path]:
         there = ", ".join(id_ for ids in owned.values() for id_ in ids)
         raise SelectionError(f"no notebook owns {what} {id_!r}; owned: {there or 'none'}")
     return owners
-
-
-def default_parameters(path: Path) -> dict:
-    """The literals of a notebook's parameters cell.
-
-    Raises:
-        SelectionError: the notebook has no cell tagged ``parameters``, or one that holds more than literals.
-    """
-    cells = nbformat.read(path, as_version=4).cells
-    cell = next((cell for cell in cells if "parameters" in cell.metadata.get("tags", [])), None)
-    if cell is None:
-        raise SelectionError(f"{path.name} has no cell tagged 'parameters'")
-    try:  # papermill's inspect_notebook passes over what it cannot parse: `SEED = 0  # not = 1`, for example
-        statements = ast.parse(cell.source).body
-        return {target.id: ast.literal_eval(line.value) for line in statements for (target,) in [line.targets]}
-    except (AttributeError, SyntaxError, ValueError):
-        raise SelectionError(f"{path.name}: the parameters cell may hold `NAME = literal` only") from None
 
 
 def check_parameters(path: Path, given: dict) -> dict:
@@ -237,18 +217,18 @@ def plan(
             given["DATA_ROOT"] = paths.from_checkout(folder)
         values = defaults | check_parameters(path, given)
         profile = values.get("PROFILE")
-        if profile not in record.PROFILES:
-            raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be {' or '.join(record.PROFILES)}")
+        if profile not in layout.PROFILES:
+            raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be {' or '.join(layout.PROFILES)}")
         jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, profile, use)))
     return jobs
 
 
 def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float | None, str]:
     """The seconds of a committed run of this profile, on this corpus if there is one, and which run it is."""
-    found = [run for run in record.runs(paths.project_root() / "results", notebook) if run.parts[-3] == profile]
+    found = [run for run in layout.runs(paths.project_root() / "results", notebook) if run.parts[-3] == profile]
     for run in sorted(found, key=lambda run: run.parts[-2] != corpus):
         with contextlib.suppress(ValueError):  # of verify to report
-            if isinstance(seconds := record.read_run(run).get("seconds"), int | float):
+            if isinstance(seconds := layout.read_run(run).get("seconds"), int | float):
                 return seconds, f"{profile} on {run.parts[-2]}"
     return None, ""
 
@@ -299,8 +279,8 @@ def reproduce(
     options = options or RunOptions()
     _check_machine(options)
     for job in jobs:
-        record.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
-    record.recover(options.results)
+        layout.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
+    recover(options.results)
     _clear_staging(options.results)
     outcomes = {}
     if scheduler is not None:
@@ -324,7 +304,7 @@ def reproduce(
 
 def _check_machine(options: RunOptions) -> None:
     """That results and the cache can be written, and kernels be talked to, for whom one would wait in vain else."""
-    places = (("results", options.results, record.RESULTS_VARIABLE), ("the cache", options.cache, CACHE_VARIABLE))
+    places = (("results", options.results, layout.RESULTS_VARIABLE), ("the cache", options.cache, CACHE_VARIABLE))
     for what, folder, variable in places:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -333,7 +313,7 @@ def _check_machine(options: RunOptions) -> None:
         except OSError as problem:
             raise SelectionError(
                 f"{what} cannot be written to {folder} ({problem.strerror}): make room or set {variable} to another "
-                f"folder (results go to ${record.RESULTS_VARIABLE}, the cache to ${CACHE_VARIABLE}); nothing was run"
+                f"folder (results go to ${layout.RESULTS_VARIABLE}, the cache to ${CACHE_VARIABLE}); nothing was run"
             ) from problem
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -386,7 +366,7 @@ def _run(job: Job, options: RunOptions) -> Outcome:
     # what the notebook records lands here, so that it cannot be taken for an earlier run's, nor harm it
     staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(path.stem), dir=place))
     executed, folder = staging / path.name, staging / place.relative_to(options.results) / path.stem
-    variables = parallel.ENVIRONMENT | {record.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(options.cache)}
+    variables = parallel.ENVIRONMENT | {layout.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(options.cache)}
     variables["TQDM_MININTERVAL"] = "60"  # nobody watches
     if (address := _scheduler()) is not None:
         variables[parallel.SCHEDULER_VARIABLE] = address
@@ -409,7 +389,7 @@ def _run(job: Job, options: RunOptions) -> Outcome:
         if options.html:
             page, _ = HTMLExporter().from_filename(str(folder / path.name))
             (folder / path.name).with_suffix(".html").write_text(page, encoding="utf-8")
-        record.replace_folder(folder, place / path.stem)
+        replace_folder(folder, place / path.stem)
     except Exception as problem:  # one notebook's trouble, of whatever kind, must not stop the others
         outcome.error = _in_a_line(problem)
         if cure := _cure(problem, outcome.error):  # what the cell was doing has nothing to do with it
@@ -532,7 +512,7 @@ def _finish_copy(path: Path) -> dict[str, float]:
                 output.text = _without_paths(output.text, path.parent)
             if "traceback" in output:
                 output.traceback = [_without_paths(line, path.parent) for line in output.traceback]
-    with record.replacing(path) as partial:
+    with replacing(path) as partial:
         nbformat.write(notebook, partial)
     return seconds
 
@@ -559,8 +539,8 @@ def _check_record(folder: Path, parameters: dict) -> Counter:
             f"nothing was recorded as {'/'.join(folder.parts[-3:])}: did the last cell run, and did the notebook give "
             "record.Run its own name, profile and corpus?"
         )
-    run = record.check_complete(folder)
-    expected = record.plain(parameters)
+    run = layout.check_complete(folder)
+    expected = layout.plain(parameters)
     if run["parameters"] != expected:
         names = sorted(n for n in run["parameters"] | expected if run["parameters"].get(n) != expected.get(n))
         raise ValueError(f"recorded with other parameters than it was given: {', '.join(names)}")

@@ -18,8 +18,8 @@ from PIL import Image
 from uncertain_affect.compute import paths
 from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.evidence import claims, printed
-from uncertain_affect.run import publish, record, reproduce
-from uncertain_affect.run.record import AGAIN
+from uncertain_affect.run import layout, publish, record
+from uncertain_affect.run.layout import AGAIN
 
 
 @dataclass
@@ -48,7 +48,7 @@ def verify(folders: Sequence[Path] = ()) -> Report:
     """
     committed = paths.project_root() / "results"
     if not folders:
-        folders = [committed, *([record.results_root()] if record.results_root().is_dir() else [])]
+        folders = [committed, *([layout.results_root()] if layout.results_root().is_dir() else [])]
     report = Report()
     for folder in folders:
         found = _runs(folder)
@@ -74,10 +74,10 @@ def _runs(folder: Path) -> list[Path]:
         raise ValueError(f"no folder {folder}")
     if (folder / "run.json").exists() or (folder / "claims.json").exists():
         return [folder]
-    if folder.name in record.PROFILES or folder.parent.name in record.PROFILES:
-        below = "*/[!.]*" if folder.name in record.PROFILES else "[!.]*"
+    if folder.name in layout.PROFILES or folder.parent.name in layout.PROFILES:
+        below = "*/[!.]*" if folder.name in layout.PROFILES else "[!.]*"
         return [path for path in sorted(folder.glob(below)) if path.is_dir()]
-    return record.runs(folder)
+    return layout.runs(folder)
 
 
 def check_generated() -> list[str]:
@@ -98,14 +98,14 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
     if folder.is_symlink():
         return [f"{folder} is a symbolic link: results are files and folders of their own; copy them here"], False
     try:
-        run = record.read_run(folder)
+        run = layout.read_run(folder)
     except (ValueError, OSError) as error:
         return [str(error)], False
-    older = run.get("schema", 1) < record.SCHEMA
-    problems = list(record.wrong_keys(folder, run))
+    older = run.get("schema", 1) < layout.SCHEMA
+    problems = list(layout.wrong_keys(folder, run))
     if problems:
         return problems, older
-    if not older and run["checksum"] != record.checksum_of_run(run):
+    if not older and run["checksum"] != layout.checksum_of_run(run):
         problems.append(f"{folder / 'run.json'} has changed since it was recorded: restore it, or {AGAIN}")
     place = run["profile"], run["corpus"], run["notebook"]
     if folder.absolute().parts[-3:] != place:
@@ -187,11 +187,11 @@ def _check_claims(folder: Path, run: dict) -> Iterator[str]:
             return
         if problem:
             yield f"{path}, {id_}: {problem}; {AGAIN}"
-    notebook = reproduce.notebooks().get(run["notebook"])
+    notebook = layout.notebooks().get(run["notebook"])
     if notebook is None:
         yield f"{folder} is a run of {run['notebook']}, which is not in notebooks/ any more: remove the folder"
-    elif run["corpus"] != reproduce.NO_CORPUS:
-        if missing := [id_ for id_ in reproduce.metadata(notebook).get("claims", []) if id_ not in verdicts]:
+    elif run["corpus"] != layout.NO_CORPUS:
+        if missing := [id_ for id_ in layout.metadata(notebook).get("claims", []) if id_ not in verdicts]:
             yield f"{path} lacks {', '.join(missing)}, which {run['notebook']} judges; {AGAIN}"
 
 
