@@ -2,6 +2,7 @@
 
 import shutil
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from building import effect, write_notebook
 
 from uncertain_affect.evidence import store
 from uncertain_affect.evidence.store import EvidenceError, Field
-from uncertain_affect.run import layout, reading, record
+from uncertain_affect.run import cli, layout, publish, reading, record, reproduce, verify
 
 NAME = "11_one"
 OWN = {"PROFILE": "recorded", "CORPUS": "", "SEED": 0, "DEVICE": "auto", "DATA_ROOT": "", "FEATURES": ""}
@@ -90,7 +91,6 @@ def test_tables_follow_from_the_rounded_evidence_and_recorded_shows_it_without_m
     assert (run.recorded, run.profile, run.corpus, run.seeds) == (True, "full", "ferplus", [0, 1])
     arms = run.evidence("arms", pytest.fail)
     run.seeds = range(99)  # what is shown keeps its own
-    run.settings |= {}
     run.table("table2", pd.DataFrame({"mean": arms["U_e"].mean(1)}))
     run.judge("uncnet.c1", effect(0.3))
     shown = run.finish()
@@ -192,3 +192,103 @@ def test_a_run_whose_seeds_are_not_those_of_its_arrays_is_not_written(checkout, 
     with pytest.raises(EvidenceError, match=f"arms/U_e: the axis seed has 2, the experiment {len(seeds)}"):
         run.finish()
     assert not list((checkout / "results" / "local").rglob("*"))[2:]
+
+
+# --- trained, promoted, shown, verified -------------------------------------------------------------------
+
+
+def test_a_run_is_trained_promoted_shown_in_the_notebook_and_follows_from_its_evidence(checkout, capsys):
+    with pytest.raises(reproduce.SelectionError, match="no evidence of 11_one is recorded"):
+        reproduce.plan(reproduce.select())  # the notebook's own profile
+    assert cli.main(["reproduce", "11", "--corpus", "simulated", "--workers", "1"]) == 0
+    own = checkout / "results" / "local" / "quick" / "simulated" / NAME
+    given = {"PROFILE": "quick", "CORPUS": "simulated", "DATA_ROOT": "data"}
+    assert layout.check_complete(own)["parameters"] == OWN | given
+    folder = checkout / "results" / "quick" / "simulated" / NAME
+    assert publish.promote_all() == [folder]
+    assert (folder / store.NAME).read_bytes() == (own / store.NAME).read_bytes()
+    notebook = nbformat.read(checkout / "notebooks" / f"{NAME}.ipynb", as_version=4)
+    text = "\n".join(map(publish.text_of, notebook.cells))
+    assert "Recorded evidence of quick on simulated, 2 seeds, " in text and "no answer" in text and "seed 1" in text
+
+    assert [job.corpus for job in reproduce.plan(reproduce.select())] == ["simulated"]
+    capsys.readouterr()
+    assert cli.main(["verify", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder}: follows from its evidence\n1 runs looked at, 0 problems\n"
+    table = folder / "tables" / "table2.csv"
+    cell = pd.read_csv(table)["mean"][1]
+    table.write_text(table.read_text().replace(f"{cell:.9g}", f"{cell * (1 + 3e-6):.9g}"))
+    (folder / "figures" / "figure2.csv").rename(folder / "figures" / "figure3.csv")
+    (folder / "figures" / "figure2.png").rename(folder / "figures" / "figure3.png")
+    run = layout.read_run(folder)
+    named = ("tables/table2.csv", "figures/figure3.csv", "figures/figure3.png", "claims.json", store.NAME)
+    layout.write_run(folder, run | {"files": {name: reading.file_checksum(folder / name) for name in named}})
+    assert cli.main(["verify", "--quick-look", str(folder)]) == 0  # the form is that of a run
+    assert verify.verify([folder], recompute=True).problems == [
+        f"{folder}/figures/figure2.csv is missing: 11_one writes it from its evidence; run the notebook again",
+        f"{folder}/figures/figure3.csv: 11_one does not write it from its evidence; run the notebook again",
+        f"{table}, row 3 (seed 1), column mean: recorded {cell * (1 + 3e-6):.9g}, the evidence gives {cell:.9g}; "
+        "run the notebook again",
+    ]
+    notebook.cells[2].source = "raise RuntimeError('no more')"
+    nbformat.write(notebook, checkout / "notebooks" / f"{NAME}.ipynb")
+    (problem,) = verify.verify([folder], recompute=True).problems
+    assert problem.startswith(f"{folder}/evidence.npz cannot be shown: PapermillExecutionError: RuntimeError: no more")
+
+
+def test_differences_in_answers_have_their_place():
+    recorded = {"uncnet.c1, low": 0.1, "uncnet.c1, verdict": "holds", "uncnet.c2, low": None}
+    assert verify._difference(recorded, recorded | {"uncnet.c1, low": 0.1 * (1 + 1e-7)}) is None
+    for change, message in [
+        ({"uncnet.c1, low": 0.2}, "uncnet.c1, low: recorded 0.1, the evidence gives 0.2"),
+        ({"uncnet.c1, verdict": "fails"}, "uncnet.c1, verdict: recorded holds, the evidence gives fails"),
+        ({"uncnet.c2, low": 0.0}, "uncnet.c2, low: recorded None, the evidence gives 0.0"),
+        ({"uncnet.c3": 1}, "uncnet.c3: is given by the evidence alone"),
+    ]:
+        assert verify._difference(recorded, recorded | change) == message
+
+
+def test_evidence_is_planned_for_notebooks_that_show_it_with_what_it_was_made_with(checkout):
+    commit("full", "meld", FEATURES="hog")
+    write_notebook(checkout / "notebooks", "12_two", 'PROFILE = "quick"')
+    (job,) = reproduce.plan(reproduce.select(["11"]), parameters={"PROFILE": "recorded", "FEATURES": "hog"})
+    assert (job.corpus, job.parameters) == ("meld", OWN | {"FEATURES": "hog"})
+    (job,) = reproduce.plan(reproduce.select(["11"]), parameters={"PROFILE": "full"})
+    assert (job.corpus, job.parameters["CORPUS"]) == ("simulated", "simulated")
+    for names, given, message in [
+        (["12"], {}, "12_two.ipynb shows no evidence: run it with --profile quick or full"),
+        (["11"], {"corpus": "ferplus"}, "no evidence of 11_one on ferplus is recorded"),
+        (["11"], {"root": str(checkout)}, "DATA_ROOT = '': .* --data-root"),
+        (["11"], {"parameters": {"SEED": "7"}}, "-p SEED 7` trains what you ask for"),
+    ]:
+        given = given | {"parameters": {"PROFILE": "recorded"} | given.get("parameters", {})}
+        with pytest.raises(reproduce.SelectionError, match=message):
+            reproduce.plan(reproduce.select(names), **given)
+
+
+def test_evidence_that_may_not_be_committed_is_not_promoted(checkout, monkeypatch):
+    executed = nbformat.read(checkout / "notebooks" / f"{NAME}.ipynb", as_version=4)
+
+    def refused(folder, message):
+        nbformat.write(executed, folder / f"{NAME}.ipynb")
+        with pytest.raises(ValueError, match=message):
+            publish.promote_all([folder])
+        assert not (checkout / "results" / "full").exists()
+
+    refused(make("full", "meld"), "shareable: is not shareable; it stays with its reader")
+    folder = make("full", "ferplus")
+    with monkeypatch.context() as small:
+        small.setattr(store, "FILE_LIMIT", 10)
+        refused(folder, "may be committed; keep fewer seeds")
+    with monkeypatch.context() as small:
+        small.setattr(store, "TOTAL_LIMIT", 10)
+        refused(folder, r"with these runs 0\.0 MB of evidence would be committed, more than 1e-05")
+    about, tree = store.read(folder / store.NAME)
+    store.write(folder / store.NAME, tree, about | {"settings": {}})
+    refused(folder, "evidence.npz has changed since it was recorded")
+    (folder / store.NAME).unlink()
+    refused(folder, "evidence.npz: is missing")
+    run = record.Run(NAME, parameters=OWN | {"PROFILE": "full", "CORPUS": "ferplus"})
+    refused(run.finish(), "holds no evidence.npz, which 11_one shows: does it call run.evidence?")
+    with pytest.raises(ValueError, match="takes notebooks alone"):
+        cli._record(cli._parser().parse_args(["record", "--refresh", "--outputs", "11"]))

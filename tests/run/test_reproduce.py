@@ -451,7 +451,10 @@ def nothing_runs(monkeypatch):
         ({"corpus": "imagenet"}, "no corpus 'imagenet'; known: .*ferplus.*, none"),
         ({"corpus": "ferplus"}, "corpus 'ferplus' is missing, or a part of it, in .*data/ferplus. .* data get ferplus"),
         ({"root": "nowhere"}, "no data root .*/nowhere; it is the folder that holds one folder per corpus"),
-        ({"parameters": {"PROFILE": "fast"}}, "11_one.ipynb: PROFILE is 'fast'; it must be quick or full"),
+        (
+            {"parameters": {"PROFILE": "fast"}},
+            "PROFILE is 'fast'; it must be one of recorded, quick, full",
+        ),
         ({"parameters": {"CORPUS": "ferplus"}}, "CORPUS: use --corpus"),
         ({"parameters": {"DATA_ROOT": "/"}}, "DATA_ROOT: use --corpus and --data-root"),
         ({"corpus": "meld"}, "11_one.ipynb does not run on corpus 'meld'; it runs on ferplus"),

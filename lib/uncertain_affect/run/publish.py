@@ -3,6 +3,7 @@
 import copy
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -11,12 +12,13 @@ import yaml
 from nbconvert.preprocessors import TagRemovePreprocessor
 
 from uncertain_affect.compute import paths
+from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.compute.replacing import replacing
-from uncertain_affect.evidence import printed
+from uncertain_affect.evidence import printed, store
 from uncertain_affect.evidence.claims import Verdict, chance_reproduced
 from uncertain_affect.run import layout, record
-from uncertain_affect.run.layout import NO_CORPUS, default_parameters, metadata, notebooks
-from uncertain_affect.run.reproduce import strip
+from uncertain_affect.run.layout import NO_CORPUS, RECORDED, default_parameters, metadata, notebooks
+from uncertain_affect.run.reproduce import RunOptions, reproduce, strip
 
 COLUMNS = [
     "claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook", "part", "printed",
@@ -31,15 +33,17 @@ README_TABLE = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", r
 def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
     """Copy the finished runs given, or every one under the results root, to the committed results.
 
-    A quick run refreshes the committed notebook too, and the scoreboard is rebuilt. Runs without a corpus, of notebooks
-    that measure on one, are passed over unless they are given. Images of people stay out: outputs of cells tagged
-    ``faces`` are dropped, but for simulated faces. The place of the data stays out too.
+    The scoreboard is rebuilt, and the committed notebooks get new outputs: of a notebook that shows evidence those of
+    the profile ``recorded``, see :func:`refresh_outputs`; of another those of its quick run. Runs without a corpus, of
+    notebooks that measure on one, are passed over unless they are given. Images of people stay out: outputs of cells
+    tagged ``faces`` are dropped, but for simulated faces. The place of the data stays out too.
 
     Raises:
         ValueError: there is nothing to promote, or nothing has been copied because a run is not finished, is of another
             schema than this version's, was made without the corpus or (quick) with other parameters than the
-            notebook's own or with other code than it has now, or its outputs name paths of this machine; or what it
-            would replace is of a later schema.
+            notebook's own or with other code than it has now, or its outputs name paths of this machine; or its
+            evidence is missing, not shareable or too large; or what it would replace is of a later schema. Or the runs
+            were promoted, and a notebook cannot show their evidence.
     """
     root = layout.results_root()
     folders = run_folders or [
@@ -50,13 +54,76 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
     if not folders:
         raise ValueError(f"no finished run under {root}: run `make reproduce` first")
     promotions = [_promotion(folder) for folder in folders]
+    _check_total({_target(run): folder for folder, run, _ in promotions})
     targets = [_promote(*promotion) for promotion in promotions]
     write_scoreboard()
+    shown = dict.fromkeys(notebooks()[run["notebook"]] for _, run, _ in promotions)
+    refresh_outputs([path for path in shown if _shows_evidence(path)])
     return targets
 
 
+def refresh_outputs(chosen: list[Path]) -> list[Path]:
+    """Run committed notebooks with the evidence that is recorded, and keep their outputs.
+
+    Raises:
+        ValueError: one shows no evidence, fails, or names a path of this machine; those before it are refreshed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = RunOptions(results=Path(folder), failed=Path(folder) / "failed")
+        for path in chosen:
+            (outcome,) = reproduce([path], parameters={"PROFILE": RECORDED}, options=options, progress=silent)
+            if outcome.error:
+                lines = (f"{path.name} cannot show what is recorded: {outcome.error}", outcome.traceback)
+                raise ValueError("\n".join(filter(None, lines)))
+            executed = _read_executed(Path(folder) / RECORDED / outcome.corpus / path.stem / path.name)
+            refreshed = _with_outputs(nbformat.read(path, as_version=4), executed, outcome.corpus == "simulated")
+            _check_outputs(refreshed, path)
+            with replacing(path) as file:
+                nbformat.write(refreshed, file)
+    return chosen
+
+
+def silent(*_, **__) -> None:
+    """In the place of `print` for progress that nobody watches."""
+
+
+def _shows_evidence(path: Path) -> bool:
+    return default_parameters(path).get("PROFILE") == RECORDED
+
+
+def _check_evidence(folder: Path, run: dict) -> None:
+    """Let pass the evidence of a run that may be committed, or none where its notebook needs none.
+
+    Raises:
+        ValueError: it is missing, is not what the run recorded, or may not be committed.
+    """
+    path = folder / store.NAME
+    if path.is_file() or store.NAME in run["files"]:
+        store.check_committable(path)
+        if run["files"].get(store.NAME) != file_checksum(path):
+            raise ValueError(f"{path} has changed since it was recorded: run `uncertain-affect reproduce` again")
+    elif run["corpus"] != NO_CORPUS and _shows_evidence(notebooks()[run["notebook"]]):
+        raise ValueError(f"{folder} holds no {store.NAME}, which {run['notebook']} shows: does it call run.evidence?")
+
+
+def _check_total(sources: dict[Path, Path]) -> None:
+    """Let pass runs, by where they go, with which the committed evidence stays small.
+
+    Raises:
+        ValueError: it does not.
+    """
+    committed = layout.runs(paths.project_root() / "results")
+    files = [sources.get(folder, folder) / store.NAME for folder in {*committed, *sources}]
+    if (total := sum(file.stat().st_size for file in files if file.is_file())) > store.TOTAL_LIMIT:
+        limit = store.TOTAL_LIMIT / 1e6
+        raise ValueError(
+            f"with these runs {total / 1e6:.1f} MB of evidence would be committed, more than {limit:g}: keep fewer "
+            "seeds of single examples, or remove runs that nobody needs"
+        )
+
+
 def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
-    """A finished run that may be committed, what it says, and of a quick one the notebook with its outputs."""
+    """A finished run that may be committed, what it says, and the notebook with its outputs where it gets them."""
     run = layout.check_complete(folder)
     if problem := next(layout.wrong_keys(folder, run), None):
         raise ValueError(problem)
@@ -72,6 +139,7 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
         raise ValueError(
             f"{folder} has the older schema {run.get('schema', 1)} (now {layout.SCHEMA}), without checksums; {cure}"
         )
+    _check_evidence(folder, run)
     layout.check_replaceable(_target(run))
     refreshed = None
     if run["profile"] == "quick":
@@ -83,10 +151,14 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
         refreshed = _with_outputs(nbformat.read(source, as_version=4), _read_executed(executed), simulated)
         if refreshed is None:
             raise ValueError(f"{name}.ipynb has changed since {folder} was run; {cure}")
-        for cell in refreshed.cells:
-            if found := MACHINE_PATH.search(text_of(cell)):
-                raise ValueError(f"{folder}: the output of cell {cell.id} names a path of this machine, {found[0]}")
-    return folder, run, refreshed
+        _check_outputs(refreshed, folder)
+    return folder, run, None if _shows_evidence(source) else refreshed
+
+
+def _check_outputs(notebook: nbformat.NotebookNode, place: Path) -> None:
+    for cell in notebook.cells:
+        if found := MACHINE_PATH.search(text_of(cell)):
+            raise ValueError(f"{place}: the output of cell {cell.id} names a path of this machine, {found[0]}")
 
 
 def _read_executed(path: Path) -> nbformat.NotebookNode:

@@ -214,10 +214,10 @@ class Run:
         for sub in ("tables", "figures"):
             (partial / sub).mkdir(parents=True)
         for name, frame in self._tables.items():
-            frame.to_csv(partial / "tables" / f"{name}.csv", float_format="%.6g")
+            frame.to_csv(partial / "tables" / f"{name}.csv", float_format="%.9g")
         for name, (fig, data) in self._figures.items():
             fig.savefig(partial / "figures" / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-            data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.6g")
+            data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.9g")
         write_json(partial / "claims.json", {id_: asdict(verdict) for id_, verdict in self.verdicts.items()})
         if self._evidence:
             store.write(partial / store.NAME, self._evidence, self._about())

@@ -32,7 +32,7 @@ from uncertain_affect.compute import kernels, parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
 from uncertain_affect.compute.replacing import recover, replace_folder, replacing
 from uncertain_affect.evidence import printed
-from uncertain_affect.run import layout, record
+from uncertain_affect.run import layout, reading, record
 from uncertain_affect.run.layout import NO_CORPUS, SelectionError, default_parameters, metadata, notebooks
 
 WATCH_S = 0.5
@@ -60,13 +60,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook on one corpus with all its parameters. ``seconds`` is what a recorded run of it took, if any."""
+    """One notebook on one corpus with all its parameters.
+
+    ``seconds`` is what a recorded run of it took, if any, and ``evidence`` the folder of the run that it shows.
+    """
 
     path: Path
     corpus: str
     parameters: dict
     seconds: float | None = None
     seconds_of: str = ""  # the profile and corpus of that run
+    evidence: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -209,18 +213,36 @@ def plan(
         raise SelectionError(f"{' and '.join(sorted(fixed))}: use --corpus and --data-root, which check what is there")
     jobs = []
     for path in chosen:
+        given, defaults = dict(parameters or {}), default_parameters(path)
+        profile = check_parameters(path, given).get("PROFILE", defaults.get("PROFILE"))
+        if profile == layout.RECORDED:
+            jobs.append(_plan_recorded(path, corpus, root, given))
+            continue
+        if profile not in layout.PROFILES:
+            allowed = ", ".join((layout.RECORDED, *layout.PROFILES))
+            raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be one of {allowed}")
         use = choose_corpus(path, corpus, folder)
-        given = dict(parameters or {})
-        defaults = default_parameters(path)
         if "CORPUS" in defaults:
             given["CORPUS"] = use
             given["DATA_ROOT"] = paths.from_checkout(folder)
         values = defaults | check_parameters(path, given)
-        profile = values.get("PROFILE")
-        if profile not in layout.PROFILES:
-            raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be {' or '.join(layout.PROFILES)}")
         jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, profile, use)))
     return jobs
+
+
+def _plan_recorded(path: Path, corpus: str | None, root: str | None, given: dict) -> Job:
+    """The job that shows a notebook's evidence: no corpus is looked for, and its literals stay."""
+    defaults = default_parameters(path)
+    if defaults["PROFILE"] != layout.RECORDED:
+        raise SelectionError(f"{path.name} shows no evidence: run it with --profile {' or '.join(layout.PROFILES)}")
+    places = {"CORPUS": corpus, "DATA_ROOT": root}
+    values = defaults | check_parameters(path, given | {k: v for k, v in places.items() if v is not None})
+    try:
+        shown = reading.read(path.stem, values.get("CORPUS", ""))
+        reading.check_unchanged(path.stem, values, shown.about)
+    except ValueError as problem:
+        raise SelectionError(str(problem)) from None
+    return Job(path, shown.about["corpus"], values, evidence=shown.folder.absolute())
 
 
 def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float | None, str]:
@@ -367,6 +389,8 @@ def _run(job: Job, options: RunOptions) -> Outcome:
     staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(path.stem), dir=place))
     executed, folder = staging / path.name, staging / place.relative_to(options.results) / path.stem
     variables = parallel.ENVIRONMENT | {layout.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(options.cache)}
+    if job.evidence is not None:
+        variables[reading.EVIDENCE_VARIABLE] = str(job.evidence)
     variables["TQDM_MININTERVAL"] = "60"  # nobody watches
     if (address := _scheduler()) is not None:
         variables[parallel.SCHEDULER_VARIABLE] = address
