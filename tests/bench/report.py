@@ -13,7 +13,8 @@ import torch
 
 from bench.compare import PAIRS, Work, compare
 from bench.departures import departures
-from uncertain_affect.run import record
+from uncertain_affect.run import layout
+from uncertain_affect.run.provenance import cpu_name, revision
 
 COLUMNS = [
     *("work", "n", "items", "peer", "seconds", "peer seconds", "times faster", "per second", "lowest", "highest"),
@@ -35,7 +36,7 @@ def run(folder: Path, todo: Sequence[Work], pairs: int = PAIRS, n_departures: in
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     table.to_csv(folder / "peers.csv", index=False, float_format="%.4g")
     departures(n_departures).to_csv(folder / "departures.csv", index=False, float_format="%.10g")
-    record.write_json(folder / "peers.json", {"pairs": pairs, **provenance(), "peers": _versions(PEER_PACKAGES)})
+    layout.write_json(folder / "peers.json", {"pairs": pairs, **provenance(), "peers": _versions(PEER_PACKAGES)})
     (folder / "peers.md").write_text(page(folder), encoding="utf-8")
     return [f"{row['work']}, {row['n']:,} {row['items']}: {row['peer']}" for row in rows if _agrees(row) is False]
 
@@ -45,12 +46,12 @@ def provenance() -> dict:
     return {
         "threads": torch.get_num_threads(),
         "hardware": {
-            "cpu": record.cpu_name(),
+            "cpu": cpu_name(),
             "cores": os.cpu_count(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
         },
         "versions": {"python": platform.python_version()} | _versions(PACKAGES),
-        "revision": record.revision(),
+        "revision": revision(),
     }
 
 

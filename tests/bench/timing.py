@@ -14,7 +14,7 @@ import pandas as pd
 
 from uncertain_affect.compute import parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE
-from uncertain_affect.run import record, reproduce
+from uncertain_affect.run import layout, provenance, reproduce
 
 # workers of each run; they share a cache, which is empty when a number of workers comes for the first time
 RUNS = {"cold, 1 worker": 1, "cold, 2 workers": 2, "warm, 2 workers": 2}
@@ -34,7 +34,7 @@ def main(names: list[str]) -> int:
     walls, outcomes = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for name, workers in RUNS.items():
-            folders = {CACHE_VARIABLE: f"cache {workers}", record.RESULTS_VARIABLE: "results"}
+            folders = {CACHE_VARIABLE: f"cache {workers}", layout.RESULTS_VARIABLE: "results"}
             with parallel.environment(**{name: str(Path(scratch, folder)) for name, folder in folders.items()}):
                 started = time.perf_counter()
                 outcomes[name] = reproduce.reproduce(chosen, corpus="simulated", workers=workers)
@@ -51,9 +51,9 @@ def main(names: list[str]) -> int:
     folder = paths.project_root() / "results" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "reproduction.csv", float_format="%.4g")
-    record.write_json(
+    layout.write_json(
         folder / "reproduction.json",
-        {"wall": walls, "shares": shares, "scaling": scaling, "import": imports, **record.provenance()},
+        {"wall": walls, "shares": shares, "scaling": scaling, "import": imports, **provenance.provenance()},
     )
     return int(any(outcome.error for run in outcomes.values() for outcome in run))
 

@@ -27,7 +27,7 @@ from uncertain_affect.notebook.widgets import (
     reject_option,
 )
 from uncertain_affect.notebook.widgets.classroom import SIZES, classroom
-from uncertain_affect.run import record
+from uncertain_affect.run import layout
 
 VIEWS = ("ferplus", "bp4d", "disfa", "recola", "affwild2", "dialogues")
 
@@ -91,5 +91,5 @@ def _written(path: Path, rows: list[dict], digits: int, about: dict) -> pd.DataF
     print(table.to_string(index=False, float_format=f"{{:.{digits - 3}f}}".format), flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, float_format=f"%.{digits}g")
-    record.write_json(path.with_suffix(".json"), about)
+    layout.write_json(path.with_suffix(".json"), about)
     return table

@@ -17,7 +17,7 @@ import trees_semaine
 from uncertain_affect.corpora import bp4d, disfa
 from uncertain_affect.evidence import printed
 from uncertain_affect.papers import distill, ugn
-from uncertain_affect.run import record, reproduce
+from uncertain_affect.run import layout, reproduce
 
 pytestmark = pytest.mark.slow
 RUNS = {
@@ -61,7 +61,7 @@ def run(request, tmp_path_factory):
         patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(tmp_path_factory.mktemp("results")))
         outcomes = reproduce.reproduce(reproduce.select(notebooks), corpus=corpus, root=root, parameters=parameters)
         assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(notebooks)
-        folders = {name: record.results_root() / "quick" / corpus / name for name in notebooks}
+        folders = {name: layout.results_root() / "quick" / corpus / name for name in notebooks}
         verdicts = [json.loads((folder / "claims.json").read_text()) for folder in folders.values()]
         yield corpus, folders, {claim: judged for of_one in verdicts for claim, judged in of_one.items()}
 

@@ -11,7 +11,7 @@ import pytest
 
 from uncertain_affect.compute.paths import project_root
 from uncertain_affect.evidence import printed
-from uncertain_affect.run import record, reproduce
+from uncertain_affect.run import layout, reproduce
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 NOTEBOOKS = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
@@ -36,7 +36,7 @@ def rerun(data_root, tmp_path_factory):
         patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(results))
         outcomes = reproduce.reproduce(reproduce.select(NOTEBOOKS), corpus="ferplus", root=data_root)
         assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(NOTEBOOKS)
-        yield {name: record.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
+        yield {name: layout.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
 
 
 def now_and_then(rerun, notebook):

@@ -13,7 +13,7 @@ import os
 import pytest
 
 from uncertain_affect.compute.paths import project_root
-from uncertain_affect.run import record, reproduce
+from uncertain_affect.run import layout, reproduce
 
 NOTEBOOKS = (
     "21_ugn_detection", "22_ugn_training_size", "23_ugn_epistemic", "31_pen_adaptation", "32_pen_gating",
@@ -34,12 +34,12 @@ def fresh(tmp_path_factory):
             patch.setenv("UNCERTAIN_AFFECT_CACHE", warm)
         outcomes = reproduce.reproduce(reproduce.select(NOTEBOOKS), corpus="simulated")
         assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(NOTEBOOKS)
-        yield record.results_root() / "quick" / "simulated"
+        yield layout.results_root() / "quick" / "simulated"
 
 
 def recorded(notebook, root=RECORD):
     """The claims of a notebook, and the hardware and versions that they come from."""
-    run = record.read_run(root / notebook)
+    run = layout.read_run(root / notebook)
     machine = [run["hardware"][name] for name in DECIDES], run["versions"]
     return json.loads((root / notebook / "claims.json").read_text(encoding="utf-8")), machine
 

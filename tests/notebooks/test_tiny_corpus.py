@@ -16,7 +16,7 @@ from PIL import Image
 from uncertain_affect.corpora import ferplus
 from uncertain_affect.evidence import printed
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, InceptionResnetV1
-from uncertain_affect.run import record, reproduce
+from uncertain_affect.run import layout, reproduce
 
 pytestmark = pytest.mark.slow
 UNCNET = ("11_uncnet_disagreement", "12_uncnet_calibration", "13_uncnet_performance")
@@ -60,7 +60,7 @@ def runs(root, tmp_path_factory):
         patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(tmp_path_factory.mktemp("results")))
         outcomes = reproduce.reproduce(reproduce.select(NOTEBOOKS), corpus="ferplus", root=root)
         assert {o.notebook: o.error for o in outcomes} == dict.fromkeys(NOTEBOOKS)
-        yield {name: record.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
+        yield {name: layout.results_root() / "quick" / "ferplus" / name for name in NOTEBOOKS}
 
 
 def test_every_claim_is_judged(runs):

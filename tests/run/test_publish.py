@@ -15,7 +15,7 @@ from nbformat import v4
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Effect
-from uncertain_affect.run import publish, record, verify
+from uncertain_affect.run import layout, publish, record, verify
 
 NAME = "11_one"
 README = "# Title\n\n<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n\nThe rest.\n"
@@ -106,7 +106,7 @@ def test_results_are_copied_without_the_executed_notebook_and_the_place_of_the_d
     assert (target / "claims.json").read_bytes() == (folder / "claims.json").read_bytes()
     assert (folder / f"{NAME}.ipynb").exists()  # the reader's own run is left as it is
     assert [path.name for path in target.parent.iterdir()] == [NAME]
-    run, mine = record.check_complete(target), record.check_complete(folder)
+    run, mine = layout.check_complete(target), layout.check_complete(folder)
     assert mine["parameters"]["DATA_ROOT"] == "../../me/data"
     assert run.pop("checksum") != mine.pop("checksum")
     assert run == mine | {"parameters": mine["parameters"] | {"DATA_ROOT": ""}}
@@ -119,7 +119,7 @@ def test_a_later_run_replaces_the_committed_one_whole_and_a_crash_leaves_it(chec
     promote(finish(checkout))
     assert [path.name for path in (target / "tables").iterdir()] == ["table2.csv"]
     before, folder = everything(checkout), finish(checkout)
-    monkeypatch.setattr(record, "write_json", Mock(side_effect=OSError("no space left")))
+    monkeypatch.setattr(layout, "write_json", Mock(side_effect=OSError("no space left")))
     with pytest.raises(OSError, match="no space"):
         promote(folder)
     assert everything(checkout) == before
@@ -212,13 +212,13 @@ def test_outputs_that_name_paths_of_this_machine_which_other_slashes_are_not(che
 
 def test_a_run_of_another_form_or_schema_and_a_committed_one_of_a_later(checkout):
     folder = finish(checkout)
-    run = record.check_complete(folder)
-    record.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "corpus"})
+    run = layout.check_complete(folder)
+    layout.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "corpus"})
     refused(checkout, folder, r"run.json lacks corpus; run the notebook again")
-    record.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "schema"})
+    layout.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "schema"})
     refused(checkout, folder, r"has the older schema 1 \(now 2\), without checksums; run `uncertain-affect reproduce`")
-    record.write_json(folder / "run.json", run)
-    record.write_json(promote(folder) / "run.json", run | {"schema": 99})
+    layout.write_json(folder / "run.json", run)
+    layout.write_json(promote(folder) / "run.json", run | {"schema": 99})
     refused(checkout, finish(checkout), "schema 99, of a later version .* is left as it is: update the checkout")
 
 
@@ -307,8 +307,8 @@ def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout
 def test_verdicts_that_cannot_be_shown_are_named_and_nothing_is_rebuilt(checkout, old, new, message):
     run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
     run.judge("uncnet.c5", dict.fromkeys(printed.claim("uncnet.c5").parts, building.effect(0.2)))
-    committed_run = publish._target(record.check_complete(run.finish()))
-    shutil.copytree(record.results_root() / "quick" / "ferplus" / NAME, committed_run)
+    committed_run = publish._target(layout.check_complete(run.finish()))
+    shutil.copytree(layout.results_root() / "quick" / "ferplus" / NAME, committed_run)
     path = committed_run / "claims.json"
     path.write_text(path.read_text().replace(old, new))
     before = everything(checkout)
@@ -400,6 +400,6 @@ def test_the_citation_refers_to_the_five_papers_and_every_file_of_the_committed_
 
 
 def test_committed_runs_do_not_say_where_the_data_lay():
-    for folder in record.runs(paths.project_root() / "results"):
-        assert not record.read_run(folder)["parameters"].get("DATA_ROOT")
+    for folder in layout.runs(paths.project_root() / "results"):
+        assert not layout.read_run(folder)["parameters"].get("DATA_ROOT")
         assert not publish.MACHINE_PATH.search((folder / "run.json").read_text(encoding="utf-8"))

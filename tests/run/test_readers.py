@@ -11,7 +11,7 @@ from building import write_notebook
 from jupyter_client.kernelspec import KernelSpecManager
 
 from uncertain_affect.compute import kernels, paths
-from uncertain_affect.run import cli, record, reproduce
+from uncertain_affect.run import cli, layout, provenance, record, reproduce
 
 PARAMETERS = 'PROFILE = "quick"\nDATA_ROOT = ""'
 
@@ -22,9 +22,9 @@ def test_a_run_is_of_a_corpus_that_its_notebook_knows():
     def run(notebook, corpus, **changed):
         return record.Run(notebook, profile="quick", corpus=corpus, parameters=parameters | changed)
 
-    for name, path in record.notebooks().items():
+    for name, path in layout.notebooks().items():
         for corpus in ("ferplus", "nosuch", "none", "simulated"):
-            if corpus in (*record.metadata(path).get("corpora", []), "none"):
+            if corpus in (*layout.metadata(path).get("corpora", []), "none"):
                 run(name, corpus)
             else:
                 with pytest.raises(ValueError, match=f"CORPUS is '{corpus}': {name} runs on (simulated|no corpus)"):
@@ -79,7 +79,7 @@ def test_what_windows_has_not_is_done_without(monkeypatch):
     assert paths.from_checkout(paths.project_root() / "data") == "data"
     monkeypatch.setattr(os.path, "relpath", no_way)
     assert paths.from_checkout(Path("D:/corpora")) == "D:/corpora"
-    monkeypatch.setattr(record, "_in_proc", lambda *_: None)
-    assert record.peak_memory_mib() > 10
+    monkeypatch.setattr(provenance, "_in_proc", lambda *_: None)
+    assert provenance.peak_memory_mib() > 10
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert record.peak_memory_mib() == pytest.approx(psutil.Process().memory_info().rss / 2**20, abs=30)
+    assert provenance.peak_memory_mib() == pytest.approx(psutil.Process().memory_info().rss / 2**20, abs=30)

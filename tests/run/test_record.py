@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from uncertain_affect.compute import replacing
 from uncertain_affect.evidence import printed
-from uncertain_affect.run import record
+from uncertain_affect.run import layout, provenance, record
 
 PARAMETERS = {"PROFILE": "quick", "SEED": 0}
 
@@ -40,12 +41,12 @@ def files(folder):
 
 def test_runs_write_to_results_local_or_where_the_environment_says(checkout, monkeypatch):
     monkeypatch.delenv("UNCERTAIN_AFFECT_RESULTS", raising=False)
-    assert record.results_root() == checkout / "results" / "local"
+    assert layout.results_root() == checkout / "results" / "local"
     monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "elsewhere"))
-    assert record.results_root() == checkout / "elsewhere"
+    assert layout.results_root() == checkout / "elsewhere"
     # notebooks and the driver work in different folders, and must mean the same one
     monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", "relative")
-    assert record.results_root() == checkout / "relative"
+    assert layout.results_root() == checkout / "relative"
 
 
 def test_a_finished_run_is_one_folder_with_everything(results, monkeypatch):
@@ -67,10 +68,10 @@ def test_a_finished_run_is_one_folder_with_everything(results, monkeypatch):
     pd.testing.assert_frame_equal(pd.read_csv(folder / "figures" / "figure2.csv"), data, rtol=1e-5)
     assert (folder / "figures" / "figure2.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "claims.json").read_text())["uncnet.c1"]["verdict"] == "reproduced"
-    found = record.check_complete(folder)
-    expected = {"parameters": PARAMETERS, "seeds": [0, 1], "corpus_checksum": "abc", "schema": record.SCHEMA}
+    found = layout.check_complete(folder)
+    expected = {"parameters": PARAMETERS, "seeds": [0, 1], "corpus_checksum": "abc", "schema": layout.SCHEMA}
     assert {key: found[key] for key in expected} == expected
-    assert list(record.wrong_keys(folder, found)) == []
+    assert list(layout.wrong_keys(folder, found)) == []
     assert found["versions"]["torch"] == torch.__version__
     assert found["seconds"] >= 0
     assert 10 < found["peak_memory_mib"] < found["hardware"]["memory_mib"]
@@ -112,7 +113,7 @@ def test_a_later_run_replaces_an_earlier_one_whole(results):
 
 @pytest.mark.parametrize(
     ("module", "name", "of", "problem"),
-    [(record, "write_json", "run.json", OSError("no space left")), (os, "replace", ".partial", KeyboardInterrupt())],
+    [(layout, "write_json", "run.json", OSError("no space left")), (os, "replace", ".partial", KeyboardInterrupt())],
 )
 def test_a_crash_leaves_the_earlier_run_and_nothing_else(results, monkeypatch, module, name, of, problem):
     before = files(make_run().finish().parent)
@@ -134,7 +135,7 @@ def test_an_earlier_run_that_a_dead_process_moved_aside_is_not_lost(tmp_path):
     (tmp_path / ".run.old").mkdir()
     (tmp_path / ".run.old" / "a").touch()
     with pytest.raises(FileNotFoundError):
-        record.replace_folder(tmp_path / "new", tmp_path / "run")
+        replacing.replace_folder(tmp_path / "new", tmp_path / "run")
     assert (tmp_path / "run" / "a").is_file()
 
 
@@ -146,7 +147,7 @@ def test_a_kill_while_a_run_is_moved_into_place_loses_neither(tmp_path, step):
         (place / "run.json").write_text(content)
     code = f"""
 import os, pathlib, signal
-from uncertain_affect.run import record
+from uncertain_affect.compute import replacing
 real, calls = os.replace, []
 def replace(source, target):
     calls.append(source)
@@ -154,14 +155,14 @@ def replace(source, target):
         os.kill(os.getpid(), signal.SIGKILL)
     real(source, target)
 os.replace = replace
-record.replace_folder(pathlib.Path({str(tmp_path / "new")!r}), pathlib.Path({str(folder)!r}))
+replacing.replace_folder(pathlib.Path({str(tmp_path / "new")!r}), pathlib.Path({str(folder)!r}))
 """
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     assert folder.exists() is (step == 1)
-    record.recover(tmp_path)
+    replacing.recover(tmp_path)
     assert (folder / "run.json").read_text() == "old"
-    record.replace_folder(tmp_path / "new", folder)
+    replacing.replace_folder(tmp_path / "new", folder)
     assert (folder / "run.json").read_text() == "new"
     assert [path.name for path in folder.parent.iterdir()] == ["11_x"]
 
@@ -170,40 +171,40 @@ record.replace_folder(pathlib.Path({str(tmp_path / "new")!r}), pathlib.Path({str
 def test_a_folder_that_lacks_something_is_not_a_finished_run(finished, missing):
     (finished / missing).rename(finished / "elsewhere")
     with pytest.raises(ValueError, match=f"not a finished run: {missing} is missing"):
-        record.check_complete(finished)
+        layout.check_complete(finished)
 
 
 @pytest.mark.parametrize("text", ["", '{"notebook": "11', "[]", '{"schema": "2"}', '{"schema": 0}'])
 def test_a_truncated_or_foreign_run_json_is_named(finished, text):
     (finished / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run.json is no (JSON|record of a run).*run the notebook again"):
-        record.check_complete(finished)
+        layout.check_complete(finished)
     assert make_run().finish() == finished  # which is the cure
-    assert record.check_complete(finished)["schema"] == record.SCHEMA
+    assert layout.check_complete(finished)["schema"] == layout.SCHEMA
 
 
 def test_a_run_of_an_older_schema_is_read_and_one_of_a_later_neither_read_nor_replaced(finished):
-    whole = record.check_complete(finished)
+    whole = layout.check_complete(finished)
     old = {key: value for key, value in whole.items() if key not in ("schema", "files")}
-    record.write_json(finished / "run.json", old)
-    assert record.check_complete(finished) == old
-    record.write_json(finished / "run.json", whole | {"schema": record.SCHEMA + 1})
+    layout.write_json(finished / "run.json", old)
+    assert layout.check_complete(finished) == old
+    layout.write_json(finished / "run.json", whole | {"schema": layout.SCHEMA + 1})
     before = files(finished.parent)
-    for attempt in (lambda: record.check_complete(finished), make_run().finish):
-        with pytest.raises(record.SchemaError, match=r"schema 3, of a later version .*\(this one knows up to 2\)"):
+    for attempt in (lambda: layout.check_complete(finished), make_run().finish):
+        with pytest.raises(layout.SchemaError, match=r"schema 3, of a later version .*\(this one knows up to 2\)"):
             attempt()
     assert files(finished.parent) == before
 
 
 def test_the_most_memory_held_at_once_is_that_of_this_process():
-    before = record.peak_memory_mib()
+    before = provenance.peak_memory_mib()
     block = np.ones(2**25)  # 256 MiB, all of it written to
-    during = record.peak_memory_mib()
+    during = provenance.peak_memory_mib()
     del block
     assert during >= before
     assert during >= 256
     # the kernel counts pages for each processor apart, and adds them up now and then
-    assert record.peak_memory_mib() >= during - 4
+    assert provenance.peak_memory_mib() >= during - 4
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "figure 2"])
@@ -211,7 +212,7 @@ def test_a_name_that_is_no_file_name_is_refused_at_once_and_so_is_an_unknown_pro
     for keep in (make_run().table, lambda name, data: make_run().figure(name, Figure(), data)):
         with pytest.raises(ValueError, match="cannot name a table or figure"):
             keep(name, pd.DataFrame())
-    with pytest.raises(ValueError, match="PROFILE must be one of quick, full, not 'fast'"):
+    with pytest.raises(ValueError, match="PROFILE must be one of recorded, quick, full, not 'fast'"):
         record.Run("11_x", profile="fast", corpus="none", parameters={})
 
 
@@ -228,8 +229,8 @@ PLAIN = [
 
 @pytest.mark.parametrize(("value", "expected"), PLAIN)
 def test_what_json_cannot_hold_is_put_plainly(value, expected):
-    assert record.plain(value) == expected
-    assert type(record.plain(value)) is type(expected)
+    assert layout.plain(value) == expected
+    assert type(layout.plain(value)) is type(expected)
 
 
 json_values = st.recursive(
@@ -241,13 +242,13 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_anything_plain_survives_json(value):
-    plain = record.plain(value)
+    plain = layout.plain(value)
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
 def test_parameters_without_a_finite_value_are_written_as_null(results):
     run = record.Run("11_x", profile="quick", corpus="none", parameters={"LR": math.nan, "N": np.int64(3)})
-    assert record.check_complete(run.finish())["parameters"] == {"LR": None, "N": 3}
+    assert layout.check_complete(run.finish())["parameters"] == {"LR": None, "N": 3}
 
 
 # --- claims -----------------------------------------------------------------------------------------------
@@ -395,21 +396,21 @@ def test_beside_keeps_the_printed_order_and_shows_what_is_missing():
 
 def test_the_revision_says_whether_the_code_is_that_of_the_commit(checkout, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
-    assert record.revision() == "unknown"
+    assert provenance.revision() == "unknown"
     for name in ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL"):
         monkeypatch.setenv(f"GIT_{name}", "a@example.org")
     for part in ("lib", "notebooks"):
         (checkout / part).mkdir(exist_ok=True)
         (checkout / part / "a").write_text("1")
-    record._git("init", "--quiet")
-    record._git("add", ".")
-    record._git("commit", "--quiet", "--message", "first", "--no-gpg-sign")
-    head = record._git("rev-parse", "HEAD")
+    provenance._git("init", "--quiet")
+    provenance._git("add", ".")
+    provenance._git("commit", "--quiet", "--message", "first", "--no-gpg-sign")
+    head = provenance._git("rev-parse", "HEAD")
     for own in ("results/new", "notebooks/my own"):
         (checkout / own).touch()
-    assert record.revision() == head
+    assert provenance.revision() == head
     (checkout / "lib" / "b").touch()
-    assert record.revision() == f"{head}+changes"
+    assert provenance.revision() == f"{head}+changes"
     (checkout / "lib" / "b").unlink()
     (checkout / "lib" / "a").write_text("2")
-    assert record.revision() == f"{head}+changes"
+    assert provenance.revision() == f"{head}+changes"

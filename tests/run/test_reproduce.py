@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from uncertain_affect.compute import paths
-from uncertain_affect.run import record, reproduce
+from uncertain_affect.run import layout, reproduce
 from uncertain_affect.run.reproduce import SelectionError
 
 PARAMETERS = """
@@ -108,7 +108,7 @@ def test_a_finished_run_is_moved_into_place_with_its_executed_notebook(batch):
     assert outcomes["14_records"].verdicts == {"reproduced": 2}
     given = {"PROFILE": "quick", "CORPUS": "none", "SEED": 7, "LEARNING_RATE": 1.0, "DROPOUT": True}
     given |= {"DATA_ROOT": "data", "LAYERS": [128, 128], "LIMIT": None}
-    assert record.check_complete(place / "14_records")["parameters"] == given
+    assert layout.check_complete(place / "14_records")["parameters"] == given
 
 
 def test_a_failed_copy_is_kept_with_its_error_and_earlier_results_stay(batch):
@@ -269,8 +269,8 @@ def test_results_that_cannot_be_written_or_are_of_a_later_version_are_refused_be
 ):
     folder = checkout / "results" / "local" / "quick" / "none" / "11_one"
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(f'{{"schema": {record.SCHEMA + 1}}}')
-    with pytest.raises(record.SchemaError):
+    (folder / "run.json").write_text(f'{{"schema": {layout.SCHEMA + 1}}}')
+    with pytest.raises(layout.SchemaError):
         reproduce.reproduce([notebook])
     assert [path.name for path in folder.iterdir()] == ["run.json"]
     (checkout / "file").touch()
@@ -451,7 +451,10 @@ def nothing_runs(monkeypatch):
         ({"corpus": "imagenet"}, "no corpus 'imagenet'; known: .*ferplus.*, none"),
         ({"corpus": "ferplus"}, "corpus 'ferplus' is missing, or a part of it, in .*data/ferplus. .* data get ferplus"),
         ({"root": "nowhere"}, "no data root .*/nowhere; it is the folder that holds one folder per corpus"),
-        ({"parameters": {"PROFILE": "fast"}}, "11_one.ipynb: PROFILE is 'fast'; it must be quick or full"),
+        (
+            {"parameters": {"PROFILE": "fast"}},
+            "PROFILE is 'fast'; it must be one of recorded, quick, full",
+        ),
         ({"parameters": {"CORPUS": "ferplus"}}, "CORPUS: use --corpus"),
         ({"parameters": {"DATA_ROOT": "/"}}, "DATA_ROOT: use --corpus and --data-root"),
         ({"corpus": "meld"}, "11_one.ipynb does not run on corpus 'meld'; it runs on ferplus"),

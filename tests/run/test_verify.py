@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Effect
-from uncertain_affect.run import publish, record, verify
+from uncertain_affect.run import layout, publish, record, verify
 
 NAME = "11_one"
 CLAIMS = ["uncnet.c1", "uncnet.c5"]
@@ -51,8 +51,8 @@ def finish(profile="full"):
 
 def commit():
     """A run of the same among the committed results, with what is generated from them."""
-    target = publish._target(record.check_complete(finish()))
-    shutil.copytree(publish.record.results_root() / "full" / "ferplus" / NAME, target)
+    target = publish._target(layout.check_complete(finish()))
+    shutil.copytree(layout.results_root() / "full" / "ferplus" / NAME, target)
     publish.write_scoreboard()
     return target
 
@@ -66,13 +66,13 @@ def edit(path, change):
     content = json.loads(path.read_text())
     change(content)
     if "checksum" in content:
-        content["checksum"] = record.checksum_of_run(content)
-    record.write_json(path, content)
+        content["checksum"] = layout.checksum_of_run(content)
+    layout.write_json(path, content)
 
 
 def unchecked(folder):
     """The run as an older version of the project would have left it."""
-    new = record.RunForm2.model_fields.keys() - record.RunForm.model_fields.keys()
+    new = layout.RunForm2.model_fields.keys() - layout.RunForm.model_fields.keys()
     edit(folder / "run.json", lambda run: [run.pop(key) for key in ("schema", *new)])
 
 
@@ -133,7 +133,7 @@ def says(**other):
 
 def unsigned(**other):
     """Changes entries, without."""
-    return lambda path: record.write_json(path, json.loads(path.read_text()) | other)
+    return lambda path: layout.write_json(path, json.loads(path.read_text()) | other)
 
 
 AGAIN, RESTORE = "run the notebook again", "restore it, or run the notebook again"
@@ -264,7 +264,7 @@ def judged(id_, change):
     run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
     claim = printed.claim(id_)
     made = run.judge(id_, {name: effect(0.5) for name in claim.parts} if claim.parts else effect(0.3))
-    content = record.plain(dataclasses.asdict(made))
+    content = layout.plain(dataclasses.asdict(made))
     change(content)
     return verify.check_verdict(claim, reread(content))
 
@@ -323,7 +323,7 @@ def test_every_verdict_that_is_given_follows(data):
         made = run.judge(id_, {name: None if name in untested else drawn() for name in claim.parts})
     else:
         made = run.judge(id_, drawn())
-    assert verify.check_verdict(claim, reread(record.plain(dataclasses.asdict(made)))) is None
+    assert verify.check_verdict(claim, reread(layout.plain(dataclasses.asdict(made)))) is None
 
 
 # --- what is generated ------------------------------------------------------------------------------------

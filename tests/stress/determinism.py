@@ -13,7 +13,7 @@ import same
 from rows import CUT_SHORT, FAILED, NOT_HERE, PASSED, Row
 
 from uncertain_affect.compute import paths
-from uncertain_affect.run import record, reproduce
+from uncertain_affect.run import layout, reproduce
 
 # how often the seconds of one run are spent: with one worker and with two; another seed has a run of the shortest
 RUNS = 2
@@ -28,7 +28,7 @@ def chosen(minutes: float) -> tuple[list[str], list[str]]:
         run = paths.project_root() / "results" / "quick" / "simulated" / name / "run.json"
         kind = reproduce.metadata(path).get("paper") or "lessons"
         if run.is_file() and kind not in seconds and (kind != "lessons" or "lesson" in name):
-            seconds[kind] = record.read_run(run.parent)["seconds"], name
+            seconds[kind] = layout.read_run(run.parent)["seconds"], name
     fits, left = [], 60 * minutes
     for took, name in sorted(seconds.values()):
         if RUNS * took <= left:

@@ -42,7 +42,7 @@ from uncertain_affect.corpora import CorpusError, download
 from uncertain_affect.evidence import evaluate, printed
 from uncertain_affect.evidence.claims import Effect
 from uncertain_affect.papers.across import tasks
-from uncertain_affect.run import cli, publish, record, reproduce, verify
+from uncertain_affect.run import cli, layout, publish, record, reproduce, verify
 
 HERE = Path(__file__).resolve()
 FOUND = HERE.parents[2] / ".cache" / "fuzz"
@@ -223,8 +223,8 @@ def _results(root: Path) -> dict[str, Reader]:
     older = root / "older" / "full" / "ferplus" / "11_one"  # without checksums, so that its files are read
     shutil.copytree(full, older)
     (older / "11_one.ipynb").unlink()
-    kept = {k: v for k, v in record.read_run(older).items() if k not in ("schema", "files", "checksum")}
-    record.write_json(older / "run.json", kept)
+    kept = {k: v for k, v in layout.read_run(older).items() if k not in ("schema", "files", "checksum")}
+    layout.write_json(older / "run.json", kept)
     publish.write_scoreboard()
     notebook.write_text(notebook.read_text().replace("SEED = 0", 'SEED = 0\\nPROFILE = \\"full\\"'))
 

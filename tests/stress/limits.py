@@ -19,7 +19,7 @@ from typing import NamedTuple
 import checkouts
 from rows import FAILED, NOT_HERE, PASSED, Row
 
-from uncertain_affect.run import record
+from uncertain_affect.run import layout
 
 GIB = 2**30
 PATIENCE_S = 600  # with one command
@@ -79,7 +79,7 @@ def command(root: Path, *arguments: str, results: Path, cache: Path | None = Non
     for place in results.glob("*/*/*"):
         if "failed" not in place.relative_to(results).parts:
             try:
-                record.check_complete(place)
+                layout.check_complete(place)
                 seen.finished.append(place.name)
             except (ValueError, OSError):
                 seen.unfinished.append(place.name)

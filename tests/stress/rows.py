@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from uncertain_affect.run import record
+from uncertain_affect.run import layout, provenance
 
 PASSED, FAILED, CUT_SHORT, NOT_HERE = "passed", "failed", "cut short", "not possible here"
 RESULTS = (PASSED, FAILED, CUT_SHORT, NOT_HERE)
@@ -54,11 +54,11 @@ def write(folder: Path, rows: list[Row], minutes: dict[str, float]) -> list[Row]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "stress.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    made = {"made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **record.provenance()}
+    made = {"made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **provenance.provenance()}
     known |= {trouble: {"minutes": round(took, 1), **made} for trouble, took in minutes.items()}
     rows = sorted([row for row in read(folder) if row.trouble not in minutes] + rows, key=lambda row: row.trouble)
     pd.DataFrame(rows, columns=[field.name for field in fields(Row)]).to_csv(folder / "stress.csv", index=False)
-    record.write_json(path, known)
+    layout.write_json(path, known)
     (folder / "report.md").write_text(_report(rows, known), encoding="utf-8")
     return rows
 

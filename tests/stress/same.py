@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uncertain_affect.run import record
+from uncertain_affect.run import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "same"
@@ -181,7 +181,7 @@ def made(revision: str | None, tiny: bool) -> Path:
     profile = "tiny" if tiny else "quick"
     folder = KEPT / profile / (revision or "now")
     stamp = folder / "machine.json"
-    here = {"cpu": record.cpu_name(), "torch": torch.__version__, "numpy": np.__version__}
+    here = {"cpu": provenance.cpu_name(), "torch": torch.__version__, "numpy": np.__version__}
     if revision and stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == here:
         return folder
     with tempfile.TemporaryDirectory() as temporary:

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="list what would run, and for how long")
     add("--corpus", help="corpus to run on (default: the first that is there)")
     add("--data-root", type=_folder, help=DATA_ROOT)
-    add("--profile", choices=["quick", "full"], default="quick")
+    add("--profile", choices=["recorded", "quick", "full"], default="quick", help="recorded trains nothing")
     pair = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
     add("-p", "--parameter", **pair, help="set a notebook parameter, e.g. -p SEED 7")
     where, cores = commands.choices["reproduce"].add_mutually_exclusive_group(), os.cpu_count() or 1
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
     generated = "the scoreboard, the README's table and codecheck.yml"
     add("--refresh", action="store_true", help=f"only rebuild {generated}")
+    add("--outputs", nargs="+", metavar="NOTEBOOK", help="only run these with what is recorded, and keep their outputs")
 
     add = command("evaluate", _evaluate, "measure the uncertainty of predictions made elsewhere")
     arrays = "probs (T, N, C) or (N, C), and labels (N,) or votes (N, C); groups (N,) where examples belong together"
@@ -79,8 +80,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("bench", _bench, "time the whole quick reproduction, notebook by notebook")
     add("notebook", nargs="*", help="number or name (default: all of the papers)")
-    add = command("verify", _verify, "check recorded results: form, checksums, what follows from them")
+    add = command("verify", _verify, "check recorded results: form, checksums, what follows from their evidence")
     add("folder", nargs="*", type=Path, help="of one run, or above several (default: results and your own runs)")
+    add("--quick-look", action="store_true", help="form and checksums only: nothing is recomputed from evidence")
 
     data = commands.add_parser("data", help="list, check and fetch corpora").add_subparsers(
         required=True, metavar="ACTION"
@@ -153,8 +155,14 @@ def _reproduce(args) -> int:
 
 
 def _record(args) -> int:
-    from uncertain_affect.run import publish
+    from uncertain_affect.run import publish, reproduce
 
+    if args.outputs:
+        if args.run or args.refresh:
+            raise ValueError("--outputs takes notebooks alone: it promotes no run")
+        for path in publish.refresh_outputs(reproduce.select(args.outputs)):
+            print(f"refreshed {path}")
+        return 0
     if args.refresh:
         if args.run:
             raise ValueError("--refresh takes no runs: it rebuilds what follows from those that are committed")
@@ -168,8 +176,8 @@ def _record(args) -> int:
 def _evaluate(args) -> int:
     import numpy as np
 
+    from uncertain_affect.compute.replacing import replacing
     from uncertain_affect.evidence import evaluate
-    from uncertain_affect.run import record
 
     if args.seed is not None and args.corpus != "simulated":
         raise ValueError("--seed is that of the simulated world: it needs --corpus simulated")
@@ -210,7 +218,7 @@ def _evaluate(args) -> int:
         for name, reason in why.items():
             print(f"  {name:<18}{reason}")
     if args.csv:
-        with record.replacing(args.csv) as partial:
+        with replacing(args.csv) as partial:
             table.to_csv(partial, index_label="measure", float_format="%.6g", lineterminator="\n")
     return 0
 
@@ -250,7 +258,7 @@ def _bench(args) -> int:
 def _verify(args) -> int:
     from uncertain_affect.run import verify
 
-    report = verify.verify(args.folder)
+    report = verify.verify(args.folder, recompute=not args.quick_look, progress=print)
     print(report)
     return 1 if report.problems else 0
 

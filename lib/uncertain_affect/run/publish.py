@@ -3,6 +3,7 @@
 import copy
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -11,10 +12,13 @@ import yaml
 from nbconvert.preprocessors import TagRemovePreprocessor
 
 from uncertain_affect.compute import paths
-from uncertain_affect.evidence import printed
+from uncertain_affect.compute.cache import file_checksum
+from uncertain_affect.compute.replacing import replacing
+from uncertain_affect.evidence import printed, store
 from uncertain_affect.evidence.claims import Verdict, chance_reproduced
-from uncertain_affect.run import record
-from uncertain_affect.run.reproduce import NO_CORPUS, default_parameters, metadata, notebooks, strip
+from uncertain_affect.run import layout, record
+from uncertain_affect.run.layout import NO_CORPUS, RECORDED, default_parameters, metadata, notebooks
+from uncertain_affect.run.reproduce import RunOptions, reproduce, strip
 
 COLUMNS = [
     "claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook", "part", "printed",
@@ -29,34 +33,99 @@ README_TABLE = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", r
 def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
     """Copy the finished runs given, or every one under the results root, to the committed results.
 
-    A quick run refreshes the committed notebook too, and the scoreboard is rebuilt. Runs without a corpus, of notebooks
-    that measure on one, are passed over unless they are given. Images of people stay out: outputs of cells tagged
-    ``faces`` are dropped, but for simulated faces. The place of the data stays out too.
+    The scoreboard is rebuilt, and the committed notebooks get new outputs: of a notebook that shows evidence those of
+    the profile ``recorded``, see :func:`refresh_outputs`; of another those of its quick run. Runs without a corpus, of
+    notebooks that measure on one, are passed over unless they are given. Images of people stay out: outputs of cells
+    tagged ``faces`` are dropped, but for simulated faces. The place of the data stays out too.
 
     Raises:
         ValueError: there is nothing to promote, or nothing has been copied because a run is not finished, is of another
             schema than this version's, was made without the corpus or (quick) with other parameters than the
-            notebook's own or with other code than it has now, or its outputs name paths of this machine; or what it
-            would replace is of a later schema.
+            notebook's own or with other code than it has now, or its outputs name paths of this machine; or its
+            evidence is missing, not shareable or too large; or what it would replace is of a later schema. Or the runs
+            were promoted, and a notebook cannot show their evidence.
     """
-    root = record.results_root()
+    root = layout.results_root()
     folders = run_folders or [
         folder
-        for folder in sorted(record.runs(root))
+        for folder in sorted(layout.runs(root))
         if (folder / "run.json").exists() and (folder.parts[-2] != NO_CORPUS or not _about(folder.name).get("corpora"))
     ]
     if not folders:
         raise ValueError(f"no finished run under {root}: run `make reproduce` first")
     promotions = [_promotion(folder) for folder in folders]
+    _check_total({_target(run): folder for folder, run, _ in promotions})
     targets = [_promote(*promotion) for promotion in promotions]
     write_scoreboard()
+    shown = dict.fromkeys(notebooks()[run["notebook"]] for _, run, _ in promotions)
+    refresh_outputs([path for path in shown if _shows_evidence(path)])
     return targets
 
 
+def refresh_outputs(chosen: list[Path]) -> list[Path]:
+    """Run committed notebooks with the evidence that is recorded, and keep their outputs.
+
+    Raises:
+        ValueError: one shows no evidence, fails, or names a path of this machine; those before it are refreshed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = RunOptions(results=Path(folder), failed=Path(folder) / "failed")
+        for path in chosen:
+            (outcome,) = reproduce([path], parameters={"PROFILE": RECORDED}, options=options, progress=silent)
+            if outcome.error:
+                lines = (f"{path.name} cannot show what is recorded: {outcome.error}", outcome.traceback)
+                raise ValueError("\n".join(filter(None, lines)))
+            executed = _read_executed(Path(folder) / RECORDED / outcome.corpus / path.stem / path.name)
+            refreshed = _with_outputs(nbformat.read(path, as_version=4), executed, outcome.corpus == "simulated")
+            _check_outputs(refreshed, path)
+            with replacing(path) as file:
+                nbformat.write(refreshed, file)
+    return chosen
+
+
+def silent(*_, **__) -> None:
+    """In the place of `print` for progress that nobody watches."""
+
+
+def _shows_evidence(path: Path) -> bool:
+    return default_parameters(path).get("PROFILE") == RECORDED
+
+
+def _check_evidence(folder: Path, run: dict) -> None:
+    """Let pass the evidence of a run that may be committed, or none where its notebook needs none.
+
+    Raises:
+        ValueError: it is missing, is not what the run recorded, or may not be committed.
+    """
+    path = folder / store.NAME
+    if path.is_file() or store.NAME in run["files"]:
+        store.check_committable(path)
+        if run["files"].get(store.NAME) != file_checksum(path):
+            raise ValueError(f"{path} has changed since it was recorded: run `uncertain-affect reproduce` again")
+    elif run["corpus"] != NO_CORPUS and _shows_evidence(notebooks()[run["notebook"]]):
+        raise ValueError(f"{folder} holds no {store.NAME}, which {run['notebook']} shows: does it call run.evidence?")
+
+
+def _check_total(sources: dict[Path, Path]) -> None:
+    """Let pass runs, by where they go, with which the committed evidence stays small.
+
+    Raises:
+        ValueError: it does not.
+    """
+    committed = layout.runs(paths.project_root() / "results")
+    files = [sources.get(folder, folder) / store.NAME for folder in {*committed, *sources}]
+    if (total := sum(file.stat().st_size for file in files if file.is_file())) > store.TOTAL_LIMIT:
+        limit = store.TOTAL_LIMIT / 1e6
+        raise ValueError(
+            f"with these runs {total / 1e6:.1f} MB of evidence would be committed, more than {limit:g}: keep fewer "
+            "seeds of single examples, or remove runs that nobody needs"
+        )
+
+
 def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
-    """A finished run that may be committed, what it says, and of a quick one the notebook with its outputs."""
-    run = record.check_complete(folder)
-    if problem := next(record.wrong_keys(folder, run), None):
+    """A finished run that may be committed, what it says, and the notebook with its outputs where it gets them."""
+    run = layout.check_complete(folder)
+    if problem := next(layout.wrong_keys(folder, run), None):
         raise ValueError(problem)
     name, cure = run["notebook"], "run `uncertain-affect reproduce` again"
     if name not in notebooks():
@@ -66,11 +135,12 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
     executed, source = folder / f"{name}.ipynb", notebooks()[name]
     if not executed.is_file():
         raise ValueError(f"{folder} holds no executed {name}.ipynb: only headless runs are recorded; {cure}")
-    if run.get("schema", 1) < record.SCHEMA:
+    if run.get("schema", 1) < layout.SCHEMA:
         raise ValueError(
-            f"{folder} has the older schema {run.get('schema', 1)} (now {record.SCHEMA}), without checksums; {cure}"
+            f"{folder} has the older schema {run.get('schema', 1)} (now {layout.SCHEMA}), without checksums; {cure}"
         )
-    record.check_replaceable(_target(run))
+    _check_evidence(folder, run)
+    layout.check_replaceable(_target(run))
     refreshed = None
     if run["profile"] == "quick":
         own, given = default_parameters(source), run["parameters"]
@@ -81,10 +151,14 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
         refreshed = _with_outputs(nbformat.read(source, as_version=4), _read_executed(executed), simulated)
         if refreshed is None:
             raise ValueError(f"{name}.ipynb has changed since {folder} was run; {cure}")
-        for cell in refreshed.cells:
-            if found := MACHINE_PATH.search(text_of(cell)):
-                raise ValueError(f"{folder}: the output of cell {cell.id} names a path of this machine, {found[0]}")
-    return folder, run, refreshed
+        _check_outputs(refreshed, folder)
+    return folder, run, None if _shows_evidence(source) else refreshed
+
+
+def _check_outputs(notebook: nbformat.NotebookNode, place: Path) -> None:
+    for cell in notebook.cells:
+        if found := MACHINE_PATH.search(text_of(cell)):
+            raise ValueError(f"{place}: the output of cell {cell.id} names a path of this machine, {found[0]}")
 
 
 def _read_executed(path: Path) -> nbformat.NotebookNode:
@@ -99,12 +173,12 @@ def _read_executed(path: Path) -> nbformat.NotebookNode:
 
 def _promote(folder: Path, run: dict, refreshed: nbformat.NotebookNode | None) -> Path:
     target = _target(run)
-    with record.replacing(target) as partial:
+    with replacing(target) as partial:
         shutil.copytree(folder, partial, ignore=shutil.ignore_patterns("*.ipynb"))
         if "DATA_ROOT" in run["parameters"]:  # where the reader keeps data is nobody else's business
-            record.write_run(partial, run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
+            layout.write_run(partial, run | {"parameters": run["parameters"] | {"DATA_ROOT": ""}})
     if refreshed is not None:
-        with record.replacing(notebooks()[run["notebook"]]) as file:
+        with replacing(notebooks()[run["notebook"]]) as file:
             nbformat.write(refreshed, file)
     return target
 
@@ -160,7 +234,7 @@ def write_scoreboard() -> pd.DataFrame:
         ValueError: the README has no place for the table.
     """
     for path, text in generated().items():
-        with record.replacing(path) as partial:
+        with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
     return scoreboard(paths.project_root() / "results")
 
@@ -195,7 +269,7 @@ def codecheck(results: Path) -> str:
     citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
     papers = [printed.load(key).info for key in printed.keys()]
     manifest = [{"file": "results/scoreboard.csv", "comment": "Every verdict, from the claims.json below"}]
-    for folder in record.runs(results):
+    for folder in layout.runs(results):
         manifest += _manifest(folder, results.parent)
     content = {
         "version": "https://codecheck.org.uk/spec/config/1.0/",
@@ -214,7 +288,7 @@ def _manifest(folder: Path, root: Path) -> list[dict]:
     about, files = _about(folder.name), []
     if not about.get("paper") or not (folder / "claims.json").exists():
         return []
-    run, paper = record.read_run(folder), printed.load(about["paper"])
+    run, paper = layout.read_run(folder), printed.load(about["paper"])
     made = f"{folder.name}, {run['profile']} on {run['corpus']}, {run['seconds']:.0f} s on {run['device']}"
     for kind, suffix in (("tables", ".csv"), ("figures", ".png")):
         for name in about[kind]:
@@ -245,14 +319,14 @@ def effects(results: Path) -> pd.DataFrame:
     how many parts there are and have an effect. What does not apply is NaN or empty.
     """
     rows = []
-    for folder in record.runs(results):
+    for folder in layout.runs(results):
         profile, corpus, notebook = folder.parts[-3:]
         place = {"corpus": corpus, "profile": profile, "notebook": notebook}
         verdicts = record.read_verdicts(folder / "claims.json") if (folder / "claims.json").exists() else {}
         try:
             rows += [{"claim": id_} | place | _shown(id_, verdict) for id_, verdict in verdicts.items()]
         except ValueError as error:
-            raise ValueError(f"{notebook}, {profile} on {corpus}: {error}; {record.AGAIN}") from None
+            raise ValueError(f"{notebook}, {profile} on {corpus}: {error}; {layout.AGAIN}") from None
     columns = [
         "claim", "part", "corpus", "profile", "kind", "margin", "printed", "effect", "low", "high", "size", "seeds",
         "verdict", "reason", "tested", "parts", "notebook",

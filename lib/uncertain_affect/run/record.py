@@ -5,140 +5,145 @@ plotted data beside each as csv, ``claims.json`` and ``run.json``. Runs go to ``
 ``results/quick`` and ``results/full`` change only when a finished run is promoted.
 """
 
-import contextlib
 import datetime
-import hashlib
-import importlib.metadata
-import json
-import math
-import os
-import platform
 import re
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 
-import nbformat
 import pandas as pd
-import psutil
-import torch
-from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from uncertain_affect.compute import paths
-from uncertain_affect.compute.cache import cache_dir, content_key, file_checksum
+from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.compute.devices import choose_device
-from uncertain_affect.evidence import printed
+from uncertain_affect.compute.replacing import replacing
+from uncertain_affect.evidence import printed, store
 from uncertain_affect.evidence.claims import Effect, Part, Verdict, judge
-
-PROFILES = ("quick", "full")
-NO_CORPUS = "none"
-RESULTS_VARIABLE = "UNCERTAIN_AFFECT_RESULTS"
-# of run.json: 1, which says nothing of it, has no checksums, no peak memory and less of the hardware
-SCHEMA = 2
-VERSIONED = (
-    "torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "optuna", "matplotlib", "seaborn", "papermill",
-)  # fmt: skip
-AGAIN = "run the notebook again"
-# what decides, before a kernel starts, in which order numbers are added up
-ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES")
+from uncertain_affect.run import reading
+from uncertain_affect.run.layout import (
+    AGAIN,
+    NO_CORPUS,
+    PROFILES,
+    RECORDED,
+    SCHEMA,
+    check_replaceable,
+    plain,
+    read_run,
+    results_root,
+    runs,
+    write_json,
+    write_run,
+)
+from uncertain_affect.run.provenance import peak_memory_mib, provenance
 
 VERDICTS = TypeAdapter(dict[str, Verdict], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 
 
-class RunForm(BaseModel):
-    """What run.json says at least, by type."""
-
-    model_config = ConfigDict(strict=True)
-
-    notebook: str
-    profile: str
-    corpus: str
-    corpus_checksum: str | None
-    parameters: dict
-    seeds: list
-    started: str
-    seconds: float
-    device: str
-    hardware: dict
-    versions: dict
-    revision: str
-
-
-class RunForm2(RunForm):
-    """What it says since schema 2."""
-
-    files: dict
-    peak_memory_mib: int
-    environment: dict
-    dirty: bool | None
-    checksum: str
-
-
-def notebooks() -> dict[str, Path]:
-    """Every numbered notebook by name, in order."""
-    return {path.stem: path for path in sorted((paths.project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-
-
-def metadata(path: Path) -> dict:
-    """What a notebook covers: paper, tables, figures, claims, corpora."""
-    return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
-
-
-def results_root() -> Path:
-    """Where runs write: ``$UNCERTAIN_AFFECT_RESULTS``, else ``results/local``; relative paths from the checkout."""
-    return paths.project_root() / Path(os.environ.get(RESULTS_VARIABLE) or "results/local").expanduser()
-
-
-def failed_root() -> Path:
-    """Where notebooks that failed are kept: ``results/failed``, or ``failed`` in ``$UNCERTAIN_AFFECT_RESULTS``."""
-    return results_root() / "failed" if os.environ.get(RESULTS_VARIABLE) else paths.project_root() / "results/failed"
+# what a run that shows evidence has from it
+OF_THE_EVIDENCE = ("profile", "corpus", "seeds", "corpus_checksum")
 
 
 @dataclass
 class Run:
-    """Collects what one notebook measures; :meth:`finish` writes all of it at once, or nothing.
+    """Collects what one notebook measures or shows; :meth:`finish` writes all of it at once, or nothing.
+
+    With the profile ``recorded`` nothing is measured: profile, corpus, seeds and the checksum of the corpus are then
+    those of the evidence shown, which is the best there is where no corpus is named, and they stay so.
 
     Args:
         notebook: its file name without suffix, ``"11_uncnet_disagreement"``.
-        profile: ``"quick"`` or ``"full"``.
-        corpus: name of the corpus, or ``"none"``.
+        profile: ``"recorded"``, ``"quick"`` or ``"full"``; default: the parameter PROFILE.
+        corpus: name of the corpus, or ``"none"``; default: the parameter CORPUS, and where that is ``""`` the
+            simulated world.
         parameters: the values of the notebook's parameters cell.
         seeds: the seeds measured, for the record.
         corpus_checksum: content hash of the corpus.
         device: where the networks ran.
 
+    Attributes:
+        recorded: whether evidence is shown.
+        about: what the evidence shown says about itself.
+        keys: those of the examples that the evidence is of, to be set where it has examples.
+        settings: how the networks were trained, to be set; of the evidence where it is shown.
+        shareable: whether the evidence may be passed on; by default where the labels of the corpus may be. Of other
+            open corpora only predictions and sums may: set it where no more is in it.
+
     Raises:
         ValueError: the profile, the corpus or the parameter DEVICE is none that this notebook knows, so that nothing
-            would be recorded under a name that is not its own.
+            would be recorded under a name that is not its own; or there is no such evidence to show.
     """
 
     notebook: str
     _: KW_ONLY
-    profile: str
-    corpus: str
     parameters: dict
+    profile: str | None = None
+    corpus: str | None = None
     seeds: Iterable[int] = ()
     corpus_checksum: str | None = None
     device: str = "cpu"
     verdicts: dict[str, Verdict] = field(default_factory=dict, init=False)
+    recorded: bool = field(default=False, init=False)
+    about: dict = field(default_factory=dict, init=False)
+    keys: Iterable[str] | None = field(default=None, init=False)
+    settings: dict = field(default_factory=dict, init=False)
+    shareable: bool | None = field(default=None, init=False)
 
     def __post_init__(self):
-        if self.profile not in PROFILES:
-            raise ValueError(f"PROFILE must be one of {', '.join(PROFILES)}, not {self.profile!r}")
+        profile = self.parameters.get("PROFILE") if self.profile is None else self.profile
+        corpus = self.parameters.get("CORPUS", NO_CORPUS) if self.corpus is None else self.corpus
+        if profile not in (RECORDED, *PROFILES):
+            raise ValueError(f"PROFILE must be one of {', '.join((RECORDED, *PROFILES))}, not {profile!r}")
         choose_device(self.parameters.get("DEVICE", "cpu"))  # refuses what is none
-        if own := notebooks().get(self.notebook):
-            its = metadata(own).get("corpora", [])
-            if self.corpus not in (*its, NO_CORPUS):
-                raise ValueError(f"CORPUS is {self.corpus!r}: {self.notebook} runs on {', '.join(its) or 'no corpus'}")
+        its = reading.own_corpora(self.notebook)
+        if corpus and its is not None and corpus not in (*its, NO_CORPUS):
+            raise ValueError(f"CORPUS is {corpus!r}: {self.notebook} runs on {', '.join(its) or 'no corpus'}")
+        self.profile, self.corpus = profile, corpus or reading.default_corpus(self.notebook)
+        self._shown = None
+        if profile == RECORDED:
+            self._shown = shown = reading.read(self.notebook, corpus)
+            reading.check_unchanged(self.notebook, self.parameters, shown.about)
+            self.about, self.settings = shown.about, shown.about.get("settings", {})
+            for name in OF_THE_EVIDENCE:
+                setattr(self, name, shown.about[name])
+            self.recorded = True
+        self._evidence: dict[str, Mapping] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self._figures: dict[str, tuple] = {}
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.perf_counter()
+
+    def __setattr__(self, name: str, value) -> None:
+        if not (self.recorded and name in OF_THE_EVIDENCE):
+            super().__setattr__(name, value)
+
+    def banner(self) -> str:
+        """What a reader must know of where the numbers come from, in a line."""
+        if self._shown is not None:
+            return reading.banner(self._shown)
+        return f"Profile {self.profile} on {self.corpus}: everything below is trained now, or taken from the cache."
+
+    def evidence(self, name: str, measure: Callable[[], Mapping]) -> dict:
+        """What an experiment found: measured now, or with the profile ``recorded`` read.
+
+        Args:
+            name: of the experiment, ``"arms"``.
+            measure: trains and gives a tree of arrays, see :func:`store.write`; not called where evidence is shown.
+
+        Returns:
+            The tree as reading gives it back, so that what follows from it follows from the file.
+
+        Raises:
+            EvidenceError: something in the tree cannot be kept; or the evidence shown has nothing of this name.
+        """
+        if self._shown is None:
+            self._evidence[name] = tree = measure()
+            return store.rounded(tree)
+        if name not in self._shown.tree:
+            reason = f"is missing; there is {', '.join(self._shown.tree)}"
+            raise store.EvidenceError(reason, path=self._shown.folder / store.NAME, field=name, cure=store.AGAIN)
+        return self._shown.tree[name]
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Keep a table, and give it back for display.
@@ -199,7 +204,7 @@ class Run:
         Raises:
             SchemaError: a later version of the project has recorded there.
         """
-        folder = results_root() / self.profile / self.corpus / self.notebook
+        folder = results_root() / (RECORDED if self.recorded else self.profile) / self.corpus / self.notebook
         check_replaceable(folder)
         with replacing(folder) as partial:
             self._write(partial)
@@ -209,14 +214,18 @@ class Run:
         for sub in ("tables", "figures"):
             (partial / sub).mkdir(parents=True)
         for name, frame in self._tables.items():
-            frame.to_csv(partial / "tables" / f"{name}.csv", float_format="%.6g")
+            frame.to_csv(partial / "tables" / f"{name}.csv", float_format="%.9g")
         for name, (fig, data) in self._figures.items():
             fig.savefig(partial / "figures" / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-            data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.6g")
+            data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.9g")
         write_json(partial / "claims.json", {id_: asdict(verdict) for id_, verdict in self.verdicts.items()})
+        if self._evidence:
+            store.write(partial / store.NAME, self._evidence, self._about())
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         given = ("notebook", "profile", "corpus", "corpus_checksum", "parameters")
         run = {"schema": SCHEMA} | {name: getattr(self, name) for name in given}
+        if self._shown is not None:
+            run |= {"profile": RECORDED, "shows": {name: self.about[name] for name in ("profile", "corpus")}}
         run |= {
             "seeds": list(self.seeds),
             "started": self._started.isoformat(timespec="seconds"),
@@ -227,11 +236,15 @@ class Run:
         }
         write_run(partial, run)
 
-
-def runs(results: Path, notebook: str = "[!.]*") -> list[Path]:
-    """The folders of runs in a folder of results, of one notebook or of all, by profile, corpus and notebook."""
-    folders = ((results / profile).glob(f"*/{notebook}") for profile in PROFILES)
-    return [path for found in folders for path in sorted(found) if path.is_dir()]
+    def _about(self) -> dict:
+        """What the evidence says about itself; where the reader keeps data is nobody else's business."""
+        about = {name: getattr(self, name) for name in ("notebook", "profile", "corpus", "corpus_checksum", "settings")}
+        about["parameters"] = {name: value for name, value in self.parameters.items() if name != "DATA_ROOT"}
+        about["seeds"] = list(self.seeds)
+        about["shareable"] = self.corpus in store.WITH_LABELS if self.shareable is None else self.shareable
+        if self.keys is not None:
+            about["keys"] = store.key_checksum(list(self.keys))
+        return plain(about)
 
 
 def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
@@ -324,61 +337,6 @@ def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
-class SchemaError(ValueError):
-    """Results that a later version of the project wrote."""
-
-
-def check_complete(folder: Path) -> dict:
-    """The run.json of a finished run.
-
-    Raises:
-        ValueError: something that every finished run has is missing; the message names it.
-    """
-    for name in ("run.json", "claims.json", "tables", "figures"):
-        if not (folder / name).exists():
-            raise ValueError(f"{folder} is not a finished run: {name} is missing; run the notebook to its last cell")
-    return read_run(folder)
-
-
-def read_run(folder: Path) -> dict:
-    """The run.json of a run of this or an earlier schema.
-
-    Raises:
-        SchemaError: a later version of the project wrote it.
-        ValueError: it is missing, truncated or something else.
-    """
-    path = folder / "run.json"
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: {folder} is no finished run") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error}): truncated or edited; {AGAIN}") from None
-    schema = run.get("schema", 1) if isinstance(run, dict) else None
-    if type(schema) is not int or schema < 1:
-        raise ValueError(f"{path} is no record of a run; {AGAIN}")
-    if schema > SCHEMA:
-        raise SchemaError(
-            f"{path} has schema {schema}, of a later version of this project (this one knows up to {SCHEMA}), and is "
-            "left as it is: update the checkout, or move the folder away"
-        )
-    return run
-
-
-def wrong_keys(folder: Path, run: dict) -> Iterator[str]:
-    """What run.json lacks of what a run of its schema writes, or holds of another type, a line each."""
-    form = RunForm if run.get("schema", 1) < SCHEMA else RunForm2
-    try:
-        form.model_validate(run)
-    except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            key = problem["loc"][0]
-            if problem["type"] == "missing":
-                yield f"{folder / 'run.json'} lacks {key}; {AGAIN}"
-            else:
-                yield f"{folder / 'run.json'}: {key} is {run[key]!r:.40}, not what a run writes; {AGAIN}"
-
-
 def read_verdicts(path: Path) -> dict[str, Verdict]:
     """The verdicts of a claims.json by claim; those of parts are verdicts too.
 
@@ -391,180 +349,8 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
         raise ValueError(f"{path} does not hold verdicts ({printed.explain(error)}): restore it, or {AGAIN}") from None
 
 
-def check_replaceable(folder: Path) -> None:
-    """Let pass a folder that is not there, or holds what this version can read or nobody can.
-
-    Raises:
-        SchemaError: it holds a run of a later version of the project.
-    """
-    try:
-        read_run(folder)
-    except SchemaError:
-        raise
-    except ValueError:
-        pass  # nothing, or a truncated run, of which a new one is the cure
-
-
-def write_run(folder: Path, run: dict) -> None:
-    """Write run.json, with a checksum of all that it says."""
-    write_json(folder / "run.json", run | {"checksum": checksum_of_run(run)})
-
-
-def checksum_of_run(run: dict) -> str:
-    """SHA-256 of what a run.json says, but for its own ``checksum``."""
-    content = json.dumps(plain({key: value for key, value in run.items() if key != "checksum"}), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """Move a folder over another: what is there is the old one or the new one, never a mixture.
-
-    Two processes that replace the same folder take turns. One that is killed between its two steps leaves the old one
-    aside, for :func:`recover`.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    locks = cache_dir() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{content_key(str(target.resolve()))}.lock"):
-        _recover(_aside(target))
-        if target.exists():
-            os.replace(target, _aside(target))
-        try:
-            os.replace(source, target)
-        except BaseException:
-            _recover(_aside(target))
-            raise
-        shutil.rmtree(_aside(target), ignore_errors=True)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Where to write what replaces a file or a folder once it is whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        yield partial
-        (replace_folder if partial.is_dir() else os.replace)(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
-
-
-def recover(root: Path) -> None:
-    """Put back the finished runs under a results folder that a killed process had put aside and not replaced."""
-    for old in root.glob("*/*/.*.old"):
-        _recover(old)
-
-
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
-
-
-def _recover(old: Path) -> None:
-    target = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-    elif old.exists():
-        os.replace(old, target)
-
-
-def write_json(path: Path, content) -> None:
-    """Write what JSON can hold, see :func:`plain`."""
-    path.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def plain(value):
-    """The value as JSON holds it: NaN and infinity become null, arrays and tuples lists.
-
-    >>> plain((1, float("nan")))
-    [1, None]
-    """
-    if hasattr(value, "tolist"):  # arrays, tensors and their scalars
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def _file_name(name: str) -> str:
     # refused here, not in the last cell after hours of work
     if not re.fullmatch(r"\w[\w-]*", name):
         raise ValueError(f"{name!r} cannot name a table or figure: use letters, digits, _ and -")
     return name
-
-
-def provenance(device: str = "cpu") -> dict:
-    """What results depend on beside code and data: hardware, versions, revision, and what decides about sums."""
-    versions = {"python": platform.python_version()}
-    versions |= {package: importlib.metadata.version(package) for package in VERSIONED}
-    hardware = {
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cpu": cpu_name(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_mib": psutil.virtual_memory().total // 2**20,
-    }
-    if device.startswith("cuda"):
-        hardware["gpu"] = torch.cuda.get_device_name(device)
-        hardware["gpu_memory_mib"] = torch.cuda.get_device_properties(device).total_memory // 2**20
-        hardware["gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated(device) // 2**20
-        versions["cuda"] = torch.version.cuda
-    code = revision()
-    return {
-        "device": device,
-        "hardware": hardware,
-        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "versions": versions,
-        "revision": code,
-        "dirty": None if code == "unknown" else code.endswith("+changes"),
-    }
-
-
-def cpu_name() -> str:
-    """The processor's name as its maker gives it, where the system tells, else its architecture."""
-    return _in_proc("cpuinfo", "model name") or platform.processor() or platform.machine()
-
-
-def peak_memory_mib() -> int:
-    """The most memory that this process held at once; processes that it started are not in it."""
-    # what the kernel counts for this program alone; getrusage's has that of the program that started it, if larger
-    if peak := _in_proc("self/status", "VmHWM"):
-        return int(peak.split()[0]) // 2**10
-    memory = psutil.Process().memory_info()
-    try:
-        import resource
-    except ImportError:  # Windows, which counts it by itself
-        return getattr(memory, "peak_wset", memory.rss) // 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
-    return peak // (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _in_proc(file: str, name: str) -> str | None:
-    """The value of the first line of that name in a file of /proc, where the system has one."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc", file).read_text(encoding="utf-8").splitlines()
-        return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
-
-
-def revision() -> str:
-    """The commit of the checkout, with ``+changes`` where code differs from it; ``unknown`` outside git.
-
-    A new file in lib/ counts, which other code may import, but a reader's own notebook does not.
-    """
-    try:
-        head = _git("rev-parse", "HEAD")
-        tracked = _git("status", "--porcelain", "--untracked-files=no", "lib", "notebooks")
-        return head + ("+changes" if tracked or _git("status", "--porcelain", "lib") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _git(*args: str) -> str:
-    done = subprocess.run(["git", *args], cwd=paths.project_root(), capture_output=True, text=True, check=True)
-    return done.stdout.strip()

@@ -30,9 +30,10 @@ from pydantic import TypeAdapter
 from uncertain_affect import corpora
 from uncertain_affect.compute import kernels, parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
+from uncertain_affect.compute.replacing import recover, replace_folder, replacing
 from uncertain_affect.evidence import printed
-from uncertain_affect.run import record
-from uncertain_affect.run.record import NO_CORPUS, metadata, notebooks
+from uncertain_affect.run import layout, reading, record
+from uncertain_affect.run.layout import NO_CORPUS, SelectionError, default_parameters, metadata, notebooks
 
 WATCH_S = 0.5
 # the folder where a notebook that is running records, see _staging_prefix
@@ -40,10 +41,6 @@ STAGING = re.compile(r"[^\s'\"()]*/\.\w+\." + re.escape(socket.gethostname()) + 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # the metadata that a notebook and its cells have when they are committed
 OWN, OWN_OF_CELLS = ("kernelspec", "language_info", "uncertain_affect"), ("tags", "alt")
-
-
-class SelectionError(ValueError):
-    """A notebook, parameter or corpus that does not exist or cannot be had; the message lists those that can."""
 
 
 @dataclass
@@ -63,13 +60,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook on one corpus with all its parameters. ``seconds`` is what a recorded run of it took, if any."""
+    """One notebook on one corpus with all its parameters.
+
+    ``seconds`` is what a recorded run of it took, if any, and ``evidence`` the folder of the run that it shows.
+    """
 
     path: Path
     corpus: str
     parameters: dict
     seconds: float | None = None
     seconds_of: str = ""  # the profile and corpus of that run
+    evidence: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class RunOptions:
     seconds: float = 24 * 3600  # that it may take
     memory: float = 0.9 * psutil.virtual_memory().total  # bytes for its kernel and the kernel's children
     html: bool = False  # whether its page is written as well
-    results: Path = field(default_factory=record.results_root)
-    failed: Path = field(default_factory=record.failed_root)
+    results: Path = field(default_factory=layout.results_root)
+    failed: Path = field(default_factory=layout.failed_root)
     cache: Path = field(default_factory=cache_dir)
 
 
@@ -129,23 +130,6 @@ def _owners(known: dict[str, Path], what: str, id_: str) -> dict[str, Path]:
         there = ", ".join(id_ for ids in owned.values() for id_ in ids)
         raise SelectionError(f"no notebook owns {what} {id_!r}; owned: {there or 'none'}")
     return owners
-
-
-def default_parameters(path: Path) -> dict:
-    """The literals of a notebook's parameters cell.
-
-    Raises:
-        SelectionError: the notebook has no cell tagged ``parameters``, or one that holds more than literals.
-    """
-    cells = nbformat.read(path, as_version=4).cells
-    cell = next((cell for cell in cells if "parameters" in cell.metadata.get("tags", [])), None)
-    if cell is None:
-        raise SelectionError(f"{path.name} has no cell tagged 'parameters'")
-    try:  # papermill's inspect_notebook passes over what it cannot parse: `SEED = 0  # not = 1`, for example
-        statements = ast.parse(cell.source).body
-        return {target.id: ast.literal_eval(line.value) for line in statements for (target,) in [line.targets]}
-    except (AttributeError, SyntaxError, ValueError):
-        raise SelectionError(f"{path.name}: the parameters cell may hold `NAME = literal` only") from None
 
 
 def check_parameters(path: Path, given: dict) -> dict:
@@ -229,26 +213,44 @@ def plan(
         raise SelectionError(f"{' and '.join(sorted(fixed))}: use --corpus and --data-root, which check what is there")
     jobs = []
     for path in chosen:
+        given, defaults = dict(parameters or {}), default_parameters(path)
+        profile = check_parameters(path, given).get("PROFILE", defaults.get("PROFILE"))
+        if profile == layout.RECORDED:
+            jobs.append(_plan_recorded(path, corpus, root, given))
+            continue
+        if profile not in layout.PROFILES:
+            allowed = ", ".join((layout.RECORDED, *layout.PROFILES))
+            raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be one of {allowed}")
         use = choose_corpus(path, corpus, folder)
-        given = dict(parameters or {})
-        defaults = default_parameters(path)
         if "CORPUS" in defaults:
             given["CORPUS"] = use
             given["DATA_ROOT"] = paths.from_checkout(folder)
         values = defaults | check_parameters(path, given)
-        profile = values.get("PROFILE")
-        if profile not in record.PROFILES:
-            raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be {' or '.join(record.PROFILES)}")
         jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, profile, use)))
     return jobs
 
 
+def _plan_recorded(path: Path, corpus: str | None, root: str | None, given: dict) -> Job:
+    """The job that shows a notebook's evidence: no corpus is looked for, and its literals stay."""
+    defaults = default_parameters(path)
+    if defaults["PROFILE"] != layout.RECORDED:
+        raise SelectionError(f"{path.name} shows no evidence: run it with --profile {' or '.join(layout.PROFILES)}")
+    places = {"CORPUS": corpus, "DATA_ROOT": root}
+    values = defaults | check_parameters(path, given | {k: v for k, v in places.items() if v is not None})
+    try:
+        shown = reading.read(path.stem, values.get("CORPUS", ""))
+        reading.check_unchanged(path.stem, values, shown.about)
+    except ValueError as problem:
+        raise SelectionError(str(problem)) from None
+    return Job(path, shown.about["corpus"], values, evidence=shown.folder.absolute())
+
+
 def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float | None, str]:
     """The seconds of a committed run of this profile, on this corpus if there is one, and which run it is."""
-    found = [run for run in record.runs(paths.project_root() / "results", notebook) if run.parts[-3] == profile]
+    found = [run for run in layout.runs(paths.project_root() / "results", notebook) if run.parts[-3] == profile]
     for run in sorted(found, key=lambda run: run.parts[-2] != corpus):
         with contextlib.suppress(ValueError):  # of verify to report
-            if isinstance(seconds := record.read_run(run).get("seconds"), int | float):
+            if isinstance(seconds := layout.read_run(run).get("seconds"), int | float):
                 return seconds, f"{profile} on {run.parts[-2]}"
     return None, ""
 
@@ -299,8 +301,8 @@ def reproduce(
     options = options or RunOptions()
     _check_machine(options)
     for job in jobs:
-        record.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
-    record.recover(options.results)
+        layout.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
+    recover(options.results)
     _clear_staging(options.results)
     outcomes = {}
     if scheduler is not None:
@@ -324,7 +326,7 @@ def reproduce(
 
 def _check_machine(options: RunOptions) -> None:
     """That results and the cache can be written, and kernels be talked to, for whom one would wait in vain else."""
-    places = (("results", options.results, record.RESULTS_VARIABLE), ("the cache", options.cache, CACHE_VARIABLE))
+    places = (("results", options.results, layout.RESULTS_VARIABLE), ("the cache", options.cache, CACHE_VARIABLE))
     for what, folder, variable in places:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -333,7 +335,7 @@ def _check_machine(options: RunOptions) -> None:
         except OSError as problem:
             raise SelectionError(
                 f"{what} cannot be written to {folder} ({problem.strerror}): make room or set {variable} to another "
-                f"folder (results go to ${record.RESULTS_VARIABLE}, the cache to ${CACHE_VARIABLE}); nothing was run"
+                f"folder (results go to ${layout.RESULTS_VARIABLE}, the cache to ${CACHE_VARIABLE}); nothing was run"
             ) from problem
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -386,7 +388,9 @@ def _run(job: Job, options: RunOptions) -> Outcome:
     # what the notebook records lands here, so that it cannot be taken for an earlier run's, nor harm it
     staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(path.stem), dir=place))
     executed, folder = staging / path.name, staging / place.relative_to(options.results) / path.stem
-    variables = parallel.ENVIRONMENT | {record.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(options.cache)}
+    variables = parallel.ENVIRONMENT | {layout.RESULTS_VARIABLE: str(staging), CACHE_VARIABLE: str(options.cache)}
+    if job.evidence is not None:
+        variables[reading.EVIDENCE_VARIABLE] = str(job.evidence)
     variables["TQDM_MININTERVAL"] = "60"  # nobody watches
     if (address := _scheduler()) is not None:
         variables[parallel.SCHEDULER_VARIABLE] = address
@@ -409,7 +413,7 @@ def _run(job: Job, options: RunOptions) -> Outcome:
         if options.html:
             page, _ = HTMLExporter().from_filename(str(folder / path.name))
             (folder / path.name).with_suffix(".html").write_text(page, encoding="utf-8")
-        record.replace_folder(folder, place / path.stem)
+        replace_folder(folder, place / path.stem)
     except Exception as problem:  # one notebook's trouble, of whatever kind, must not stop the others
         outcome.error = _in_a_line(problem)
         if cure := _cure(problem, outcome.error):  # what the cell was doing has nothing to do with it
@@ -532,7 +536,7 @@ def _finish_copy(path: Path) -> dict[str, float]:
                 output.text = _without_paths(output.text, path.parent)
             if "traceback" in output:
                 output.traceback = [_without_paths(line, path.parent) for line in output.traceback]
-    with record.replacing(path) as partial:
+    with replacing(path) as partial:
         nbformat.write(notebook, partial)
     return seconds
 
@@ -559,8 +563,8 @@ def _check_record(folder: Path, parameters: dict) -> Counter:
             f"nothing was recorded as {'/'.join(folder.parts[-3:])}: did the last cell run, and did the notebook give "
             "record.Run its own name, profile and corpus?"
         )
-    run = record.check_complete(folder)
-    expected = record.plain(parameters)
+    run = layout.check_complete(folder)
+    expected = layout.plain(parameters)
     if run["parameters"] != expected:
         names = sorted(n for n in run["parameters"] | expected if run["parameters"].get(n) != expected.get(n))
         raise ValueError(f"recorded with other parameters than it was given: {', '.join(names)}")

@@ -2,24 +2,29 @@
 
 What a run measured cannot be known without running it again. What follows from its files can: of each verdict, whether
 its interval gives it, and that of several parts, whether theirs do; of each table and figure, whether it is the file
-that was recorded and still reads as one; of the scoreboard, the README's table and codecheck.yml, whether the recorded
-verdicts give them.
+that was recorded and still reads as one, and where there is evidence, whether it gives the same numbers; of the
+scoreboard, the README's table and codecheck.yml, whether the recorded verdicts give them.
 """
 
 import csv
 import dataclasses
+import json
 import math
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from uncertain_affect.compute import paths
+from uncertain_affect.compute import parallel, paths
 from uncertain_affect.compute.cache import file_checksum
-from uncertain_affect.evidence import claims, printed
-from uncertain_affect.run import publish, record, reproduce
-from uncertain_affect.run.record import AGAIN
+from uncertain_affect.evidence import claims, printed, store
+from uncertain_affect.run import layout, publish, reading, record, reproduce
+from uncertain_affect.run.layout import AGAIN
+
+# by how much, relative to it, a number may differ from what its evidence gives: processors add up in other orders
+TOLERANCE = 1e-6
 
 
 @dataclass
@@ -40,15 +45,19 @@ class Report:
         return "\n".join(lines)
 
 
-def verify(folders: Sequence[Path] = ()) -> Report:
+def verify(folders: Sequence[Path] = (), *, recompute: bool = False, progress: Callable = lambda _: None) -> Report:
     """Look at runs, or at all runs under a folder; default: the committed results and the reader's own.
+
+    Args:
+        recompute: whether all that follows from evidence is computed again, by running each notebook that has some.
+        progress: gets a line for each of these.
 
     Raises:
         ValueError: a folder is not there, or there is no run in it.
     """
     committed = paths.project_root() / "results"
     if not folders:
-        folders = [committed, *([record.results_root()] if record.results_root().is_dir() else [])]
+        folders = [committed, *([layout.results_root()] if layout.results_root().is_dir() else [])]
     report = Report()
     for folder in folders:
         found = _runs(folder)
@@ -59,6 +68,9 @@ def verify(folders: Sequence[Path] = ()) -> Report:
                 report.runs.append(run)
                 try:
                     problems, older = check_run(run)
+                    if recompute and not problems and (run / store.NAME).is_file():
+                        problems = check_evidence(run)
+                        progress(f"{run}: {f'{len(problems)} problems' if problems else 'follows from its evidence'}")
                 except OSError as error:
                     problems, older = [f"{run} cannot be read: {error}"], False
                 report.problems += problems
@@ -74,10 +86,10 @@ def _runs(folder: Path) -> list[Path]:
         raise ValueError(f"no folder {folder}")
     if (folder / "run.json").exists() or (folder / "claims.json").exists():
         return [folder]
-    if folder.name in record.PROFILES or folder.parent.name in record.PROFILES:
-        below = "*/[!.]*" if folder.name in record.PROFILES else "[!.]*"
+    if folder.name in layout.PROFILES or folder.parent.name in layout.PROFILES:
+        below = "*/[!.]*" if folder.name in layout.PROFILES else "[!.]*"
         return [path for path in sorted(folder.glob(below)) if path.is_dir()]
-    return record.runs(folder)
+    return layout.runs(folder)
 
 
 def check_generated() -> list[str]:
@@ -98,14 +110,14 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
     if folder.is_symlink():
         return [f"{folder} is a symbolic link: results are files and folders of their own; copy them here"], False
     try:
-        run = record.read_run(folder)
+        run = layout.read_run(folder)
     except (ValueError, OSError) as error:
         return [str(error)], False
-    older = run.get("schema", 1) < record.SCHEMA
-    problems = list(record.wrong_keys(folder, run))
+    older = run.get("schema", 1) < layout.SCHEMA
+    problems = list(layout.wrong_keys(folder, run))
     if problems:
         return problems, older
-    if not older and run["checksum"] != record.checksum_of_run(run):
+    if not older and run["checksum"] != layout.checksum_of_run(run):
         problems.append(f"{folder / 'run.json'} has changed since it was recorded: restore it, or {AGAIN}")
     place = run["profile"], run["corpus"], run["notebook"]
     if folder.absolute().parts[-3:] != place:
@@ -134,6 +146,11 @@ def _check_files(folder: Path, run: dict) -> Iterator[str]:
                 yield f"{path} has no {path.stem}.png beside it, which draws it: restore it, or {AGAIN}"
         elif path.suffix == ".png":
             yield from _check_picture(path)
+        elif name == store.NAME:
+            try:
+                store.read(path)
+            except store.EvidenceError as error:
+                yield str(error)
     for name in sorted(set(recorded or {"claims.json"}) - names):
         yield f"{folder / name} is missing: restore it, or {AGAIN}"
 
@@ -141,7 +158,8 @@ def _check_files(folder: Path, run: dict) -> Iterator[str]:
 def _belongs(name: str) -> bool:
     parts = Path(name).parts
     allowed = {"tables": {".csv"}, "figures": {".csv", ".png"}}
-    return name == "claims.json" or (len(parts) == 2 and Path(name).suffix in allowed.get(parts[0], set()))
+    single = name in ("claims.json", store.NAME)
+    return single or (len(parts) == 2 and Path(name).suffix in allowed.get(parts[0], set()))
 
 
 def _check_csv(path: Path) -> Iterator[str]:
@@ -169,6 +187,82 @@ def _check_picture(path: Path) -> Iterator[str]:
         yield f"{path} is no picture ({error}): restore it, or {AGAIN}"
 
 
+def check_evidence(folder: Path) -> list[str]:
+    """What in a run does not follow from its evidence: its notebook shows it, and gives the same to one in a million.
+
+    Returns:
+        A line for each file that differs, with the first place where it does.
+    """
+    run = layout.read_run(folder)
+    path = layout.notebooks()[run["notebook"]]
+    own = layout.default_parameters(path)
+    free = {"PROFILE", "CORPUS", *reading.OWN_PARAMETERS}
+    shown = {name: value for name, value in run["parameters"].items() if name in own and name not in free}
+    with tempfile.TemporaryDirectory() as place:
+        options = reproduce.RunOptions(results=Path(place), failed=Path(place) / "failed")
+        with parallel.environment(**{reading.EVIDENCE_VARIABLE: str(folder.absolute())}):
+            try:
+                (outcome,) = reproduce.reproduce(
+                    [path], parameters={"PROFILE": layout.RECORDED} | shown, options=options, progress=publish.silent
+                )
+            except ValueError as error:
+                return [f"{folder / store.NAME} cannot be shown: {error}"]
+        if outcome.error:
+            return [f"{folder / store.NAME} cannot be shown: {outcome.error}"]
+        return list(_differences(folder, Path(place) / layout.RECORDED / run["corpus"] / run["notebook"]))
+
+
+def _differences(folder: Path, again: Path) -> Iterator[str]:
+    """A line for each table, figure's data and answer of a run that is not the same in another."""
+    names = {p.relative_to(f).as_posix() for f in (folder, again) for p in f.rglob("*.csv")} | {"claims.json"}
+    for name in sorted(names):
+        path = folder / name
+        if not (again / name).is_file():
+            yield f"{path}: {folder.name} does not write it from its evidence; {AGAIN}"
+        elif not path.is_file():
+            yield f"{path} is missing: {folder.name} writes it from its evidence; {AGAIN}"
+        elif difference := _difference(_cells(path), _cells(again / name)):
+            yield f"{path}, {difference}; {AGAIN}"
+
+
+def _cells(path: Path) -> dict[str, str | float | None]:
+    """Each value in a csv or JSON file by its place in words."""
+    if path.suffix == ".csv":
+        head, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        named = path.parent.name == "tables"  # each row, by its first cell
+        return {
+            f"row {i}{f' ({row[0]})' if named else ''}, column {column}": cell
+            for i, row in enumerate(rows, 2)
+            for column, cell in zip(head, row, strict=False)
+        }
+    found, waiting = {}, [("", json.loads(path.read_bytes()))]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{place}, {key}".removeprefix(", "), inner) for key, inner in items]
+        else:
+            found[place] = value
+    return found
+
+
+def _difference(recorded: dict, again: dict) -> str | None:
+    """The first place where the two differ, and how."""
+    for place in dict.fromkeys([*recorded, *again]):
+        if place not in again or place not in recorded:
+            return f"{place}: is {'recorded' if place in recorded else 'given by the evidence'} alone"
+        if not _equal(recorded[place], again[place]):
+            return f"{place}: recorded {recorded[place]}, the evidence gives {again[place]}"
+    return None
+
+
+def _equal(a: str | float | None, b: str | float | None) -> bool:
+    try:
+        return a == b or math.isclose(float(a), float(b), rel_tol=TOLERANCE, abs_tol=TOLERANCE / 1000)
+    except (TypeError, ValueError):
+        return False
+
+
 def _check_claims(folder: Path, run: dict) -> Iterator[str]:
     """That each verdict follows from its interval, and that of several parts from theirs."""
     path = folder / "claims.json"
@@ -187,11 +281,11 @@ def _check_claims(folder: Path, run: dict) -> Iterator[str]:
             return
         if problem:
             yield f"{path}, {id_}: {problem}; {AGAIN}"
-    notebook = reproduce.notebooks().get(run["notebook"])
+    notebook = layout.notebooks().get(run["notebook"])
     if notebook is None:
         yield f"{folder} is a run of {run['notebook']}, which is not in notebooks/ any more: remove the folder"
-    elif run["corpus"] != reproduce.NO_CORPUS:
-        if missing := [id_ for id_ in reproduce.metadata(notebook).get("claims", []) if id_ not in verdicts]:
+    elif run["corpus"] != layout.NO_CORPUS:
+        if missing := [id_ for id_ in layout.metadata(notebook).get("claims", []) if id_ not in verdicts]:
             yield f"{path} lacks {', '.join(missing)}, which {run['notebook']} judges; {AGAIN}"
 
 
