@@ -290,9 +290,14 @@ def beside(printed: pd.DataFrame, recorded: pd.DataFrame | None, measured: pd.Da
     return pd.DataFrame({(column, name): sources[name][column].reindex(rows) for column, name in cells}, index=rows)
 
 
-def intervals(effects: dict[str, Effect]) -> pd.DataFrame:
-    """A row per effect: estimate, 95% interval, and how many seeds and clusters it rests on."""
-    rows = {name: (e.estimate, e.low, e.high, e.n_seeds, e.n_clusters) for name, e in effects.items()}
+def intervals(effects: dict[str, Effect], within: tuple[float, float] | None = None) -> pd.DataFrame:
+    """A row per effect: estimate, 95% interval, and how many seeds and clusters it rests on.
+
+    Args:
+        within: bounds of what was measured, (0, 1) of an accuracy or calibration error: intervals stay inside.
+    """
+    bounded = {name: effect.within(*within) if within else effect for name, effect in effects.items()}
+    rows = {name: (e.estimate, e.low, e.high, e.n_seeds, e.n_clusters) for name, e in bounded.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high", "seeds", "clusters"])
 
 
