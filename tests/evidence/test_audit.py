@@ -191,4 +191,4 @@ def test_the_nll_of_a_base_rate_is_that_of_a_constant_detector(odds, half_width,
 def test_even_odds_within_the_rounding_have_the_greatest_nll():
     found = audit.base_rate_nll(audit.rounded(1, 0))
     assert float(found.high) == pytest.approx(math.log(2), rel=1e-8)
-    assert float(found.low) == pytest.approx(stats.bernoulli(1 / 2.5).entropy())
+    assert float(found.low) == pytest.approx(stats.bernoulli(1 / 1.5).entropy())  # of odds .5
