@@ -186,3 +186,25 @@ def test_what_printed_numbers_say_of_a_claim():
     answers = {said("single", sign * 0.9, margin=1.0) for sign in (1, -1)}, said("single", 1.0, margin=1.0)
     assert answers == ({"support"}, "rounding decides")
     assert said("single", -1.2, margin=1.0) == "contradict"
+
+
+# --- the likelihood of a constant -------------------------------------------------------------------------
+
+
+@given(st.fractions("1/50", 50), st.fractions(0, "1/2"), st.fractions(0, 1))
+def test_the_nll_of_a_base_rate_is_that_of_a_constant_detector(odds, half_width, share):
+    stands_for = Range(max(odds - half_width, Fraction(1, 100)), odds + half_width)
+    found = audit.base_rate_nll(stands_for)
+    within = stands_for.low + share * (stands_for.high - stands_for.low)
+    rate = float(1 / (1 + within))
+    of_frames = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+    assert float(found.low) - 1e-12 <= of_frames <= float(found.high) + 1e-12
+    assert float(found.high) <= math.log(2) * (1 + 1e-8)
+    point = audit.base_rate_nll(audit.exact(within))
+    assert float(point.high - point.low) <= 1e-8 and float(point.low) == pytest.approx(of_frames)
+
+
+def test_even_odds_within_the_rounding_have_the_greatest_nll():
+    found = audit.base_rate_nll(audit.rounded(1, 0))
+    assert float(found.high) == pytest.approx(math.log(2), rel=1e-8)
+    assert float(found.low) == pytest.approx(stats.bernoulli(1 / 1.5).entropy())  # of odds .5

@@ -264,16 +264,56 @@ def test_what_is_no_archive_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("n", "wrong"), [(60, 0), (60, 1), (60, 2), (10, 0), (1000, 0)])
 def test_intervals_lie_within_the_bounds_of_their_measure(n, wrong):
-    labels = np.arange(n) % 2
+    labels, group = np.arange(n) % 2, np.arange(n) < n // 2
     probs = np.full((n, 2), 0.02)
     probs[np.arange(n), labels] = 0.98
     probs[:wrong] = probs[:wrong, ::-1]
+    # two networks that are further apart where the group is, so that no U_e lies wrong and AUROC is 1; or a few do
+    apart = np.where(group ^ (np.arange(n) < wrong), 0.01, 0.001)[:, None] * [1, -1]
     for clusters in (None, np.arange(n) % 6):
-        table = evaluate.table(evaluate.measure(probs, Cases(labels, clusters)))
+        table = evaluate.table(
+            evaluate.measure(np.stack([probs - apart, probs + apart]), Cases(labels, clusters, group=group))
+        )
+        assert list(table.index) == ["accuracy", "NLL", "Brier", "ECE", "AURC", "AUROC(U_e, group)", "r(U_a, U_e)"]
         for name, row in table.iterrows():
             low, high = evaluate.MEASURES[name].bounds
             assert low <= row["low"] <= row["estimate"] <= row["high"] <= high, name
-        assert table.loc["accuracy", "low"] < 1 - wrong / n  # none wrong of a few says little
+        for name in ("accuracy", "AUROC(U_e, group)"):  # none wrong of a few says little
+            assert table.loc[name, "low"] < 1 - wrong / n
+
+
+def test_what_is_bounded_has_its_bounds():
+    bounds = {name: about.bounds for name, about in evaluate.MEASURES.items()}
+    assert {name for name, of in bounds.items() if of == (0, 1)} == {"accuracy", "ECE", "AURC", "AUROC(U_e, group)"}
+    assert (bounds["Brier"], bounds["NLL"]) == ((0, 2), (0, np.inf))
+    assert all(of == (-1, 1) for name, of in bounds.items() if name.startswith("r("))
+    assert all(of == (0, np.log(2) ** 0.5) for name, of in bounds.items() if name.startswith("distance"))
+
+
+def test_beside_ece_stands_what_a_calibrated_predictor_would_score():
+    """One that is calibrated by construction prints an ECE above 0, as large as its reference."""
+    errors = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        probs = rng.dirichlet(np.ones(5), 400)
+        cases = Cases((rng.random((400, 1)) > probs.cumsum(1)).sum(1).clip(max=4))
+        beside = evaluate.references(probs, cases, rng)
+        errors.append((measured(probs, cases)["ECE"], *beside["ECE"]))
+    error, mean, high = np.transpose(errors)
+    assert error.mean() == pytest.approx(mean.mean(), rel=0.1) == pytest.approx(0.045, abs=0.004)
+    assert (error > high).mean() <= 0.1
+    table = evaluate.table(evaluate.measure(probs, cases), beside)
+    assert list(table) == evaluate.COLUMNS
+    shown = table[["if calibrated", "97.5% below"]]
+    assert tuple(shown.loc["ECE"]) == beside["ECE"] and shown.drop("ECE").isna().all(axis=None)
+    over_confident = probs**4 / (probs**4).sum(1, keepdims=True)
+    (far,) = evaluate.references(over_confident, cases, rng).values()
+    assert measured(over_confident, cases)["ECE"] > 3 * far.high
+
+
+def test_the_reference_is_that_of_the_mean_prediction_and_of_votes_as_alike_as_they_are():
+    found, again = (evaluate.references(given, CASES, np.random.default_rng(0)) for given in (PROBS, PROBS.mean(0)))
+    assert found == again == {"ECE": metrics.calibrated_reference(PROBS.mean(0), VOTES, np.random.default_rng(0))}
 
 
 def test_a_correlation_may_be_negative():

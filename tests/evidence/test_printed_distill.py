@@ -3,11 +3,12 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from paper_numbers import effects, erratum
 
-from uncertain_affect.evidence import printed
+from uncertain_affect.evidence import audit, printed
 from uncertain_affect.losses import distill as distillation
 
 STUDENTS, OTHERS = ["Stu1", "Stu2", "Stu3"], ["Tea", "TS", "MC"]
@@ -139,3 +140,27 @@ def test_weights_of_algorithm_1():
         "initial": pytest.approx(1 / TEXT["tasks"], abs=5e-4),
         "after it is set back with the others at 2": pytest.approx(1 / (1 + 2 + 2)),
     }
+
+
+# --- likelihood of action units ---------------------------------------------------------------------------
+
+
+def test_the_weights_imply_constants_to_which_teachers_and_students_lose_units():
+    weights = dict(zip(TEXT["au_names"], TEXT["au_weights"], strict=True))
+    constant = pd.Series({unit: float(audit.base_rate_nll(audit.exact(odds)).low) for unit, odds in weights.items()})
+    expected = [0.357, 0.164, 0.438, 0.569, 0.673, 0.644, 0.562, 0.135, 0.135, 0.135, 0.660, 0.279]
+    assert constant.to_list() == pytest.approx(expected, abs=6e-4)
+    assert constant.mean() == pytest.approx(0.396, abs=5e-4)
+    absent, present = TEXT["code"]["au_odds"][1]
+    assert float(audit.base_rate_nll(audit.exact(absent) / audit.exact(present)).low) == pytest.approx(0.227, abs=5e-4)
+    rare = ["AU2", "AU15", "AU23", "AU24", "AU26"]
+    assert list(UNITS.columns[UNITS.loc["Tea"] > constant]) == ["AU1", *rare]
+    for student in STUDENTS:
+        assert list(UNITS.columns[UNITS.loc[student] > constant]) == rare
+
+
+def test_iterating_leaves_the_average_where_it_is_and_five_units_worse_each_time():
+    students = UNITS.loc[STUDENTS]
+    assert students.mean(axis=1).round(4).tolist() == [0.3484, 0.3491, 0.3480]
+    steps = students.diff().iloc[1:]
+    assert list(UNITS.columns[(steps > 0.0011).all()]) == ["AU6", "AU7", "AU10", "AU12", "AU25"]

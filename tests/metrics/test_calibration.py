@@ -254,3 +254,109 @@ def test_there_are_ten_bins_and_ten_ranges_unless_others_are_asked_for():
         ten, eleven, default = (np.asarray(error(probs, labels, *n), float) for n in ((10,), (11,), ()))
         np.testing.assert_array_equal(default, ten)
         assert default.shape != eleven.shape or (default != eleven).any()
+
+
+# --- what a calibrated predictor would score ------------------------------------------------------------------
+
+reference = metrics.calibrated_reference
+
+
+def calibrated(n, n_votes, rho, rng, n_classes=5):
+    """Probabilities (n, 5), and votes of pictures whose own shares vary around them; labels where there is one vote."""
+    probs = rng.dirichlet(np.ones(n_classes), n)
+    shares = rng.gamma(np.maximum(probs * (1 - rho) / rho, 1e-9)) if rho else probs
+    votes = rng.multinomial(n_votes, shares / shares.sum(1, keepdims=True))
+    return probs, votes.argmax(1) if n_votes == 1 else votes
+
+
+def test_the_reference_by_hand():
+    """One example of confidence .8: its redrawn label is right in four of five cases."""
+    probs, rng = np.array([[0.8, 0.2]]), np.random.default_rng(0)
+    expected = 0.8 * 0.2 + 0.2 * 0.8
+    for error in (ece, mce, sce):
+        found = reference(probs, [0], rng, error, n_redrawn=4000)
+        assert found.mean == pytest.approx(expected, abs=0.02)
+        assert found.high == pytest.approx(0.8)
+    # two of them in a bin: a gap of .2, .3 or .8
+    found = reference(np.repeat(probs, 2, 0), [0, 0], rng, n_redrawn=4000)
+    assert found.mean == pytest.approx(0.64 * 0.2 + 0.32 * 0.3 + 0.04 * 0.8, abs=0.02)
+    # nothing is left to chance where all is certain
+    assert reference(np.array([[1.0, 0], [0, 1]]), [0, 0], rng) == (0, 0)
+
+
+@pytest.mark.parametrize(("n_votes", "rho"), [(1, 0), (10, 0), (10, 1 / 3), (10, 0.8)])
+def test_errors_of_calibrated_predictors_are_those_of_their_references(n_votes, rho):
+    rng, rows = np.random.default_rng(1), []
+    for _ in range(150):
+        case = calibrated(400, n_votes, rho, rng)
+        rows.append((ece(*case), *reference(*case, rng, n_redrawn=150)))
+    error, mean, high = np.transpose(rows)
+    assert error.mean() == pytest.approx(mean.mean(), abs=3 * error.std() / np.sqrt(len(rows)))
+    assert 0 <= (error > high).mean() <= 0.07
+
+
+def test_votes_are_redrawn_with_the_variance_between_pictures_that_they_have():
+    """As single labels of each vote they would vary too little, as one label a picture too much."""
+    rng = np.random.default_rng(2)
+    probs, votes = calibrated(2000, 10, 1 / 3, rng)
+    top, rows = probs.argmax(1), np.arange(2000)
+    residual = votes[rows, top] / 10 - probs.max(1)
+    found = reference(probs, votes, rng).mean
+    every_vote = reference(np.repeat(probs, 10, 0), np.repeat(top, 10), rng).mean
+    one_a_picture = reference(probs, top, rng).mean
+    assert found / one_a_picture == pytest.approx((1 / 3 + 2 / 3 / 10) ** 0.5, rel=0.06)
+    assert every_vote / one_a_picture == pytest.approx(0.1**0.5, rel=0.06)
+    redrawn = []
+    reference(probs, votes, rng, lambda _, drawn, __: redrawn.append(drawn) or 0.0, n_redrawn=20)
+    again = np.array([drawn[rows, top] / 10 - probs.max(1) for drawn in redrawn])
+    assert again.var() == pytest.approx(residual.var(), rel=0.05)
+    assert again.mean() == pytest.approx(0, abs=0.01)
+    assert all((drawn.sum(1) == 10).all() for drawn in redrawn)
+    shares = reference(probs, votes / 10, rng)
+    assert shares == pytest.approx(reference(probs, votes, rng), rel=0.1)
+
+
+def test_an_over_confident_predictor_lies_far_above_and_its_votes_are_no_more_alike_for_it():
+    rng = np.random.default_rng(3)
+    probs, votes = calibrated(400, 10, 0, rng)
+    sharp = probs**3 / (probs**3).sum(1, keepdims=True)
+    for target, low in ((votes, 10), (calibrated(400, 1, 0, np.random.default_rng(3))[1], 3)):
+        found = reference(sharp, target, rng)
+        assert ece(sharp, target) > low * found.high
+        assert found.mean < reference(probs, target, rng).mean * 1.1
+
+
+@given(predictions())
+def test_a_reference_is_a_share_and_the_fast_way_agrees_with_the_plain_one(case):
+    rng = np.random.default_rng(0)
+    for error in (ece, mce):
+        fast, plain = reference(*case, rng, error, 400), reference(*case, rng, lambda *a, e=error: e(*a), 400)
+        assert all(-1e-12 <= value <= 1 + 1e-12 for value in (*fast, *plain))
+        assert fast.mean == pytest.approx(plain.mean, abs=0.12)
+    for error in (sce, ace, tace):
+        assert 0 <= reference(*case, rng, error, 5).mean <= 1 + 1e-12
+
+
+def test_what_a_reference_needs_of_its_target_is_how_many_votes_and_how_alike():
+    probs, labels = calibrated(50, 1, 0, np.random.default_rng(0))
+    one, other = (reference(probs, target, np.random.default_rng(5)) for target in (labels, labels * 0))
+    assert one == other == reference(torch.tensor(probs), torch.tensor(labels), np.random.default_rng(5))
+    assert one == reference(probs, np.eye(5)[labels], np.random.default_rng(5))
+    assert one != reference(probs, labels, np.random.default_rng(6))
+    for n in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="n_redrawn is"):
+            reference(probs, labels, np.random.default_rng(0), n_redrawn=n)
+    with pytest.raises(ValueError, match="labels: row 0 holds 7"):
+        reference(probs, labels * 0 + 7, np.random.default_rng(0))
+
+
+def test_seeds_on_one_target_share_its_chance_and_on_their_own_average_it_out():
+    rng = np.random.default_rng(4)
+    probs, labels = calibrated(300, 1, 0, rng)
+    alone, twice = reference(probs, labels, rng), np.stack([probs] * 8)
+    for same in (labels, np.stack([labels] * 8)):
+        assert reference(twice, same, rng) == pytest.approx(alone, rel=0.1)
+    own = np.stack([rng.permutation(labels) for _ in range(8)])
+    apart = reference(twice, own, rng)
+    assert apart.mean == pytest.approx(alone.mean, rel=0.05)
+    assert apart.high - apart.mean == pytest.approx((alone.high - alone.mean) / 8**0.5, rel=0.25)

@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -202,10 +203,21 @@ def test_evaluate_writes_what_it_prints(predictions, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "clusters 3," in out
     table = pd.read_csv(folder / "table.csv", index_col="measure")
-    assert list(table) == ["estimate", "low", "high", "better", "question", "says"]
+    assert list(table) == evaluate.COLUMNS
     for name, row in table.iterrows():
         (line,) = [line for line in out.splitlines() if line.startswith(f"  {name} ")]
         assert f"{row['estimate']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]" in line
+        assert np.isnan(row["if calibrated"]) == (name != "ECE")
+    ece, lines = table.loc["ECE"], out.splitlines()
+    (below,) = [after for line, after in itertools.pairwise(lines) if line.startswith("  ECE ")]
+    words = below.split()
+    assert words == [
+        *"if calibrated".split(),
+        f"{ece['if calibrated']:.3f}",
+        "97.5%",
+        "below",
+        f"{ece['97.5% below']:.3f}",
+    ]
     assert [path.name for path in folder.iterdir()] == ["table.csv"], "nothing half-written is left"
 
 

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 
 from uncertain_affect.compute import replacing
 from uncertain_affect.evidence import printed
+from uncertain_affect.evidence.claims import effect_interval
+from uncertain_affect.metrics import f1_from_sums, f1_sums, ratio, ratio_sums
 from uncertain_affect.run import layout, provenance, record
 
 PARAMETERS = {"PROFILE": "quick", "SEED": 0}
@@ -326,6 +328,18 @@ def test_intervals_have_a_row_for_each_effect():
     table = record.intervals({"b": effect(0.5), "a": effect(0.1)})
     assert list(table.index) == ["b", "a"]
     assert table.loc["b"].to_dict() == {"estimate": 0.5, "low": 0.49, "high": 0.51, "seeds": 5, "clusters": 3553}
+
+
+def test_intervals_of_what_is_bounded_stay_inside():
+    people = np.arange(12.0) < 11
+    sums = {"accuracy": ratio_sums(people), "F1": f1_sums(people, np.ones(12, bool))}
+    found = {"accuracy": effect_interval(sums["accuracy"][None], ratio)}
+    found |= {"F1": effect_interval(sums["F1"][None], f1_from_sums), "all right": effect_interval(np.ones((1, 6)))}
+    plain, inside = record.intervals(found), record.intervals(found, within=(0, 1))
+    assert (plain["high"] > 1).tolist() == [True, True, False]
+    assert (inside["high"] <= 1).all() and (inside["low"] < inside["estimate"]).all()
+    pd.testing.assert_frame_equal(inside.drop(columns=["low", "high"]), plain.drop(columns=["low", "high"]))
+    assert inside.loc["all right", ["low", "high"]].tolist() == pytest.approx([1 - 0.459, 1], abs=5e-4)
 
 
 # --- printed, recorded and this run -----------------------------------------------------------------------

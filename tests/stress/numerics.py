@@ -241,6 +241,10 @@ CASES: dict[str, Callable[[Problem], object]] = {
         metrics.adaptive_calibration_error,
         metrics.thresholded_adaptive_calibration_error,
     ),
+    **_each(
+        lambda p: (p.probs, p.labels, _rng(), metrics.expected_calibration_error, 2 if p.n == LARGE else 20),
+        metrics.calibrated_reference,
+    ),
     **_each(lambda p: (_calibration_sums(p),), metrics.ece_from_sums, metrics.mce_from_sums),
     **_each(lambda p: (p.x[:, 0], p.y[:, 0]), metrics.ccc, metrics.rmse),
     **{f"metrics.sums.{name}": of for name, of in SUMS.items()},

@@ -204,6 +204,24 @@ def _side(effect: Range, margin: float | None) -> int:
     return 1 if allowed.low <= effect.low and effect.high <= allowed.high else 0 if effect.meets(allowed) else -1
 
 
+def base_rate_nll(odds: Range) -> Range:
+    """Negative log-likelihood, in nats, of always predicting the base rate, where absent is ``odds`` times present.
+
+    That is the entropy of the rate r = 1 / (1 + odds), largest where the odds are even.
+
+    >>> round(float(base_rate_nll(exact(3)).low), 4)
+    0.5623
+    """
+
+    def at(odds: Fraction) -> Fraction:
+        rate = float(1 / (1 + odds))
+        return Fraction(float(special.entr(rate) + special.entr(1 - rate)))
+
+    ends, slack = [at(odds.low), at(odds.high)], Fraction(1, 10**9)  # far more than floating-point numbers need
+    highest = at(Fraction(1)) if odds.low <= 1 <= odds.high else max(ends)
+    return Range(min(ends) * (1 - slack), highest * (1 + slack))
+
+
 def table(checks: Mapping[str, Check]) -> pd.DataFrame:
     """A row per check: printed number, recomputed range, whether they agree and by how much more than rounding not."""
     rows = {

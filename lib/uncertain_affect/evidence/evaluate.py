@@ -51,7 +51,7 @@ MEASURES = {
     "AUROC(U_e, group)": Measure("epistemic", "higher", "chance that U_e is higher in the group thinned in training"),
     "r(U_a, U_e)": Measure("separate", None, "rank correlation of the two uncertainties", R),
 }
-COLUMNS = ["estimate", "low", "high", "better", "question", "says"]
+COLUMNS = ["estimate", "low", "high", "if calibrated", "97.5% below", "better", "question", "says"]
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,29 @@ def _correlation_of_ranks(sums: Floats) -> Floats:
     return np.where(varies, pearson_from_sums(sums), np.nan)
 
 
-def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
+def references(probs: Values, cases: Cases, generator: np.random.Generator) -> dict[str, metrics.Reference]:
+    """What a calibrated predictor with the same confidences would score, by measure: of ECE, which is biased upwards.
+
+    Args:
+        probs, cases: as :func:`measure` takes them, and has checked them.
+        generator: redraws the targets, see :func:`metrics.calibrated_reference`.
+    """
+    probs = as_numpy(probs)
+    mean = probs.reshape(-1, *probs.shape[-2:]).mean(0, dtype=np.float64)
+    return {"ECE": metrics.calibrated_reference(mean, cases.target, generator)}
+
+
+def table(measured: Mapping[str, Floats], references: Mapping[str, metrics.Reference] | None = None) -> pd.DataFrame:
     """A row for each measure that is defined: estimate, 95% interval in its bounds, which way is better, what it says.
 
     Args:
         measured: pseudo-values (clusters,) or (seeds, clusters) by name, see :func:`measure`.
+        references: by name, see :func:`references`.
 
     Returns:
-        Columns estimate, low, high, better, question and says; low and high are NaN where there is but one seed and
-        cluster, from which no interval follows.
+        Columns estimate, low, high, "if calibrated" and "97.5% below" (what a calibrated predictor scores on average,
+        and below what in 97.5% of cases; NaN of other measures than calibration errors), better, question and says;
+        low and high are NaN where there is but one seed and cluster, from which no interval follows.
     """
     rows = {}
     for name, values in measured.items():
@@ -176,7 +190,8 @@ def table(measured: Mapping[str, Floats]) -> pd.DataFrame:
         if np.size(values) > 1:
             effect = effect_interval(np.atleast_2d(values)).within(*about.bounds)
             estimate, low, high = effect.estimate, effect.low, effect.high
-        rows[name] = (estimate, low, high, about.better or "-", about.question, about.says)
+        if_calibrated = (references or {}).get(name, (np.nan, np.nan))
+        rows[name] = (estimate, low, high, *if_calibrated, about.better or "-", about.question, about.says)
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
 
 

@@ -12,7 +12,9 @@ of a softmax in half precision are too coarse for that. NaN is a result only whe
 
 from uncertain_affect.metrics.brier import BrierDecomposition, brier_decomposition, brier_score
 from uncertain_affect.metrics.calibration import (
+    Reference,
     adaptive_calibration_error,
+    calibrated_reference,
     calibration_sums,
     ece_from_sums,
     expected_calibration_error,

@@ -11,10 +11,12 @@ given as proportions, every example weighs one. The conventions that the formula
   of M, counted from 0. Tied values always share a range (a tie across a boundary belongs to the upper range,
   and the lower one may be left empty), so no result depends on the order of the examples.
 - Empty bins and ranges contribute nothing.
+
+All are biased upwards: chance alone keeps accuracy away from confidence. :func:`calibrated_reference` says how far.
 """
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ import pandas as pd
 from uncertain_affect.metrics._fast import edges_passed, order_statistics, top_label
 from uncertain_affect.metrics.inputs import Values, as_numpy, set_probabilities, set_target, set_votes
 
+BLOCK_REDRAWN = 2_000_000  # numbers redrawn at once (16 MB), so that memory does not grow with the redraws
 MEAN_ROUNDING = 1e-12  # bounds by how much the mean of values that equal a threshold may exceed it
 
 
@@ -304,6 +307,156 @@ def _equal_count_ranges(
     total = np.bincount(ranges, weights=weight, minlength=n_ranges)
     confidence, correct = _bin_totals(ranges, terms, n_ranges)
     return total / total.sum(), _mean_or_zero(confidence, total), _mean_or_zero(abs(correct - confidence), total)
+
+
+# --- what a calibrated predictor would score --------------------------------------------------------------------
+
+
+class Reference(NamedTuple):
+    """Calibration error of a calibrated predictor with the same confidences: its mean and 97.5th percentile."""
+
+    mean: float
+    high: float
+
+
+def calibrated_reference(
+    probs: Values,
+    target: Values,
+    generator: np.random.Generator,
+    error: Callable[[Values, Values, int], float] = expected_calibration_error,
+    n_redrawn: int = 1000,
+    n_bins: int = 10,
+) -> Reference:
+    """What a predictor would score that gives these probabilities and is calibrated: targets redrawn from them.
+
+    Consistency resampling (Bröcker & Smith 2007; Vaicenavicius et al. 2019): each redraw takes a label for each
+    example from its own probabilities and scores it by the same error. An error below ``high`` is no sign of
+    miscalibration; of calibrated predictors one in forty lies above.
+
+    Where an example has K votes, as many are redrawn. Votes on one picture are alike, since pictures differ: their
+    share of a class varies around its probability p by
+
+        Var = p (1 - p) (rho + (1 - rho) / K),
+
+    more than by the p (1 - p) / K of K single labels. rho, the correlation of two votes on one picture, is that of
+    the target (analysis of variance of the votes for the predicted class within bins of confidence), so that redrawn
+    votes vary between pictures as the real ones do. A vote repeats one label common to its picture with probability
+    sqrt(rho), and is drawn from the probabilities otherwise (Lunn & Davies 1998). Proportions, whose K is not known,
+    are redrawn as shares with the same variance. Examples are redrawn independently of each other.
+
+    Of predictors calibrated by construction, on 60, 400 and 3,000 examples with one and ten votes (rho = 1/3), the mean
+    ECE was within 5% of ``mean``, and 0.7 to 4% of their ECEs lay above ``high``.
+
+    >>> labels = np.arange(200) % 10 == 0  # one in ten is wrong, as predicted
+    >>> reference = calibrated_reference(np.full((200, 2), (0.9, 0.1)), labels.astype(int), np.random.default_rng(0))
+    >>> round(reference.mean, 3), round(reference.high, 3)
+    (0.017, 0.05)
+
+    Args:
+        probs: (N, C) predicted probabilities, or (S, N, C) of S seeds, whose errors are averaged.
+        target: (N,) integer labels or (N, C) votes; of seeds that have their own, (S, N) or (S, N, C). Seeds with
+            the same target share what chance does to it: their percentiles are averaged, as if all erred together.
+        generator: draws the targets.
+        error: any function of this module of probabilities, target and a number of bins; ECE and MCE are fast.
+        n_redrawn: how many targets are redrawn.
+        n_bins: bins of the error, and of the analysis of variance.
+
+    Raises:
+        ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
+    """
+    _check_positive("n_redrawn", n_redrawn)
+    probs, target = as_numpy(probs), as_numpy(target)
+    if probs.ndim != 3:
+        return _reference(_redrawn_errors(probs, target, generator, error, n_redrawn, n_bins))
+    own = target.shape[:2] == probs.shape[:2]
+    targets = target if own else [target] * len(probs)
+    errors = [
+        _redrawn_errors(p, of_seed, generator, error, n_redrawn, n_bins)
+        for p, of_seed in zip(probs, targets, strict=True)
+    ]
+    if own and not all((of_seed == targets[0]).all() for of_seed in targets):
+        return _reference(np.mean(errors, 0))
+    return Reference(*(float(of_seeds) for of_seeds in np.mean([_reference(e) for e in errors], 0)))
+
+
+def _reference(errors: np.ndarray) -> Reference:
+    return Reference(float(errors.mean()), float(np.quantile(errors, 0.975)))
+
+
+def _redrawn_errors(
+    probs: np.ndarray, target: np.ndarray, generator: np.random.Generator, error: Callable, n_redrawn: int, n_bins: int
+) -> np.ndarray:
+    """The error (n_redrawn,) of targets redrawn from probabilities (N, C)."""
+    probs = set_probabilities(probs)
+    target, weight = set_target(target, probs.shape)
+    bins, (_, expected, correct) = _top_label_terms(probs, target, n_bins)
+    # votes that are not whole numbers are shares of an unknown number
+    counted = target.ndim == 1 or bool((target % 1 == 0).all())
+    n_votes = weight.astype(np.int64) if counted else None
+    copied = _vote_correlation(bins, correct / weight, expected / weight, n_votes) ** 0.5
+    if error in ERRORS_FROM_SUMS:
+        return _redrawn_from_sums(bins, (weight, expected), n_votes, copied, generator, error, n_redrawn, n_bins)
+    p = probs / probs.sum(1, keepdims=True, dtype=np.float64)
+    # a draw on the edge of a class without probability does not fall into it
+    edges, last = p.cumsum(1), p.shape[1] - 1 - (p[:, ::-1] > 0).argmax(1)
+    rows, errors = np.arange(len(p)), np.empty(n_redrawn)
+    for i in range(n_redrawn):
+        label = np.minimum((generator.random((len(p), 1)) >= edges).sum(1), last)
+        share = (1 - copied) * p
+        share[rows, label] += copied
+        votes = weight[:, None] * share if n_votes is None else generator.multinomial(n_votes, share)
+        errors[i] = error(probs, votes, n_bins)
+    return errors
+
+
+ERRORS_FROM_SUMS = {expected_calibration_error: ece_from_sums, maximum_calibration_error: mce_from_sums}
+
+
+def _redrawn_from_sums(
+    bins: np.ndarray,
+    terms: tuple[np.ndarray, np.ndarray],
+    n_votes: np.ndarray | None,
+    copied: float,
+    generator: np.random.Generator,
+    error: Callable,
+    n_redrawn: int,
+    n_bins: int,
+) -> np.ndarray:
+    """The same of ECE or MCE, for which the votes for the predicted class are enough."""
+    weight, expected = terms
+    confidence, n = np.minimum(expected / weight, 1), len(bins)
+    sums = np.empty((n_redrawn, 3, n_bins))
+    sums[:, :2] = _bin_totals(bins, terms, n_bins)
+    n_rows = max(1, BLOCK_REDRAWN // n)
+    for start in range(0, n_redrawn, n_rows):
+        rows = np.arange(min(n_rows, n_redrawn - start))
+        share = copied * (generator.random((len(rows), n)) < confidence) + (1 - copied) * confidence
+        correct = weight * share if n_votes is None else generator.binomial(n_votes, share)
+        places = rows[:, None] * n_bins + bins
+        totals = np.bincount(places.ravel(), weights=correct.ravel(), minlength=len(rows) * n_bins)
+        sums[start + rows, 2] = totals.reshape(len(rows), n_bins)
+    return ERRORS_FROM_SUMS[error](sums.reshape(n_redrawn, -1))
+
+
+def _vote_correlation(bins: np.ndarray, share: np.ndarray, confidence: np.ndarray, n_votes: np.ndarray | None) -> float:
+    """Correlation of two votes on one picture, beyond its confidence: of votes for the predicted class, within bins.
+
+    Args:
+        share: (N,) of each picture's votes that the predicted class has.
+        n_votes: (N,), None for shares of an unknown number, of which all variance between pictures is theirs.
+    """
+    bins, alone = bins.astype(np.intp, copy=False), 0.0 if n_votes is None else float((1 / n_votes).mean())
+    if alone == 1:
+        return 0.0  # single labels show none and need none
+    n, rest, correct = _bin_totals(bins, (np.ones(len(bins)), share - confidence, share), bins.max() + 1)
+    (squares,) = _bin_totals(bins, ((share - confidence - _mean_or_zero(rest, n)[bins]) ** 2,), bins.max() + 1)
+    n, correct, squares = (of_bins[n > 1] for of_bins in (n, correct, squares))
+    # of a bin of n pictures with rate m and variance t m (1 - m), t = rho + (1 - rho) / K, the expectations are
+    # (n - 1) t m (1 - m) of the squares and (n - t) m (1 - m) of n times rate by one minus rate
+    between = (squares * n / (n - 1)).sum()
+    largest = (correct * (1 - correct / n) + squares / (n - 1)).sum()
+    ratio = between / largest if largest > 0 else 1.0
+    return float(np.clip((ratio - alone) / (1 - alone), 0, 1))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -200,7 +200,7 @@ def _evaluate(args) -> int:
         measured = evaluate.measure(probs, cases)
     except ValueError as problem:
         raise ValueError(f"{args.predictions}: {problem}") from None
-    table = evaluate.table(measured)
+    table = evaluate.table(measured, evaluate.references(probs, cases, np.random.default_rng(0)))
 
     n, n_classes = probs.shape[-2:]
     n_clusters = n if cases.clusters is None else len(np.unique(cases.clusters))
@@ -213,6 +213,8 @@ def _evaluate(args) -> int:
         for name, row in rows.iterrows():
             interval = "-" if np.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]"
             print(f"  {name:<18}{row['estimate']:>9.3f}  {interval:<18}{row['better']:<8}{row['says']}")
+            if not np.isnan(row["if calibrated"]):
+                print(f"    if calibrated   {row['if calibrated']:>9.3f}  97.5% below {row['97.5% below']:.3f}")
     if why := evaluate.unmeasured(measured):
         print("\nnot measured")
         for name, reason in why.items():

@@ -1,4 +1,4 @@
-"""What a notebook leaves behind, and what earlier runs left: tables, figures, verdicts and provenance.
+"""What a notebook leaves behind, and what earlier runs left: tables, figures, answers and provenance.
 
 A finished run is one folder, ``<profile>/<corpus>/<notebook>/``, with ``tables/*.csv``, ``figures/*.png`` and the
 plotted data beside each as csv, ``claims.json`` and ``run.json``. Runs go to ``results/local``; the committed
@@ -9,7 +9,7 @@ import datetime
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +20,7 @@ from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.compute.devices import choose_device
 from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed, store
-from uncertain_affect.evidence.claims import Effect, Part, Verdict, judge
+from uncertain_affect.evidence.claims import Answer, Arm, Effect, Part, judge, judge_apart
 from uncertain_affect.run import reading
 from uncertain_affect.run.layout import (
     AGAIN,
@@ -38,9 +38,7 @@ from uncertain_affect.run.layout import (
 )
 from uncertain_affect.run.provenance import peak_memory_mib, provenance
 
-VERDICTS = TypeAdapter(dict[str, Verdict], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
-
-
+ANSWERS = TypeAdapter(dict[str, Answer], config=ConfigDict(extra="forbid", allow_inf_nan=False))
 # what a run that shows evidence has from it
 OF_THE_EVIDENCE = ("profile", "corpus", "seeds", "corpus_checksum")
 
@@ -83,7 +81,9 @@ class Run:
     seeds: Iterable[int] = ()
     corpus_checksum: str | None = None
     device: str = "cpu"
-    verdicts: dict[str, Verdict] = field(default_factory=dict, init=False)
+    answers: dict[str, Answer] = field(default_factory=dict, init=False)
+    arms: dict[str, Arm] = field(default_factory=dict, init=False)
+    checks: dict[str, float] = field(default_factory=dict, init=False)
     recorded: bool = field(default=False, init=False)
     about: dict = field(default_factory=dict, init=False)
     keys: Iterable[str] | None = field(default=None, init=False)
@@ -163,40 +163,77 @@ class Run:
         self._figures[_file_name(name)] = (fig, data.copy())
         return fig
 
-    def judge(self, id_: str, effect: Effect | dict[str, Effect | None] | None = None) -> Verdict:
-        """Judge a claim as its paper's yaml states it, and keep the verdict.
+    def learnt(self, arm: str, found: Arm) -> None:
+        """Keep what an arm has learnt, for the claims that require it."""
+        self.arms[arm] = found
+
+    def check(self, name: str, value: float) -> None:
+        """Keep a number that says whether a claim is tested at all, by the name that its ``requires`` has."""
+        self.checks[name] = float(value)
+
+    def judge(self, id_: str, effect: Effect | Mapping[str, Effect | None] | None) -> Answer:
+        """Answer a claim as its paper's yaml says, and keep the answer.
 
         Args:
             id_: ``"uncnet.c1"``.
-            effect: the measured effect; by the names of the parts for a claim of several, None for those that this
-                corpus cannot test.
+            effect: the measured effect, as claimed positive; by the names of the parts for a claim of several, None for
+                those that the data at hand do not have.
 
         Raises:
             ValueError: no paper makes this claim, or the effects are not those of its parts.
         """
         claim = printed.claim(id_)
-        given = effect if isinstance(effect, dict) else {}
-        if set(given) != set(claim.parts):
-            raise ValueError(
-                f"{id_} has the parts {', '.join(claim.parts) or 'none'}; effects came for {', '.join(given) or 'none'}"
-            )
-        parts = {
-            name: Part(part["kind"], effect[name], part.get("margin"), part.get("printed"))
-            for name, part in claim.parts.items()
-        }
-        bounds = {"margin": claim.margin, "at_least": claim.at_least, "printed": claim.printed.get("effect")}
-        self.verdicts[id_] = verdict = judge(claim.kind, effect, parts=parts, **bounds)
-        return verdict
+        given = dict(effect) if isinstance(effect, Mapping) else {"": effect}
+        if claim.parts_of == "this paper" and set(given) != set(claim.parts or [""]):
+            parts, there = (", ".join(filter(None, names)) or "none" for names in (claim.parts, given))
+            raise ValueError(f"{id_} has the parts {parts}; effects came for {there}")
+        apart = {}
+        for letter, (rule, parts) in claim.assertions(given).items():
+            judged = {
+                name: Part(stated["kind"], given[name], stated["margin"], stated["printed"], stated["delta"])
+                for name, stated in parts.items()
+            }
+            bounds = {"delta": claim.delta_of(letter), "printed": claim.printed_effect(letter)}
+            rule = "weakest" if rule == "quoted" else rule
+            answer = judge(judged, rule, **bounds) if judged else Answer("needs other data")
+            apart[letter] = self._as_a_test(answer, claim)
+        answer = apart[""] if "" in apart else judge_apart(apart)
+        self.answers[id_] = answer
+        return answer
 
-    def not_testable(self, id_: str, reason: str) -> Verdict:
-        """Keep a claim that this run cannot test, with the reason.
+    def _as_a_test(self, answer: Answer, claim: printed.Claim) -> Answer:
+        """The answer, or that it is none: what `requires` asks for does not hold, or was not measured."""
+        if answer.effect is None:
+            return answer
+        names = claim.requires.get("learnt", [])
+        flags = [f"{name} is weaker than linear" for name in names if name in self.arms]
+        flags = tuple(flag for flag, name in zip(flags, names, strict=False) if self.arms[name].weaker_than_linear)
+        for name in names:
+            problem = self.arms[name].problem() if name in self.arms else "what it has learnt was not measured"
+            if problem:
+                return replace(answer, answer="not a test", reason=f"{name}: {problem}", flags=flags)
+        for name, bounds in claim.requires.items():
+            if name == "learnt":
+                continue
+            value, least, most = self.checks.get(name), bounds.get("least"), bounds.get("most")
+            if value is None:
+                return replace(answer, answer="not a test", reason=f"{name} was not measured", flags=flags)
+            if (least is not None and not value >= least) or (most is not None and not value <= most):
+                bound = f"at least {least:g}" if least is not None and not value >= least else f"at most {most:g}"
+                reason = f"{name} is {value:.3g}, must be {bound}"
+                return replace(answer, answer="not a test", reason=reason, flags=flags)
+        return replace(answer, flags=flags)
+
+    def needs(self, id_: str, what: str, reason: str = "") -> Answer:
+        """Keep a claim that this run cannot speak of, with what it needs: ``"BP4D"``.
 
         Raises:
             ValueError: no paper makes this claim.
         """
-        printed.claim(id_)
-        self.verdicts[id_] = verdict = Verdict("not testable", reason=reason)
-        return verdict
+        quoted = printed.claim(id_).primary == "quoted"
+        answer = "compares with other papers' numbers" if quoted else f"needs {what}"
+        self.answers[id_] = answer = Answer(answer, reason=reason or (f"needs {what}" if quoted else ""))
+        return answer
 
     def finish(self) -> Path:
         """Write everything under a temporary name, move it into place, and return the folder.
@@ -218,7 +255,7 @@ class Run:
         for name, (fig, data) in self._figures.items():
             fig.savefig(partial / "figures" / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
             data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.9g")
-        write_json(partial / "claims.json", {id_: asdict(verdict) for id_, verdict in self.verdicts.items()})
+        write_json(partial / "claims.json", {id_: asdict(answer) for id_, answer in self.answers.items()})
         if self._evidence:
             store.write(partial / store.NAME, self._evidence, self._about())
         files = sorted(path for path in partial.rglob("*") if path.is_file())
@@ -303,50 +340,65 @@ def beside(printed: pd.DataFrame, recorded: pd.DataFrame | None, measured: pd.Da
     return pd.DataFrame({(column, name): sources[name][column].reindex(rows) for column, name in cells}, index=rows)
 
 
-def intervals(effects: dict[str, Effect]) -> pd.DataFrame:
-    """A row per effect: estimate, 95% interval, and how many seeds and clusters it rests on."""
-    rows = {name: (e.estimate, e.low, e.high, e.n_seeds, e.n_clusters) for name, e in effects.items()}
+def intervals(effects: dict[str, Effect], within: tuple[float, float] | None = None) -> pd.DataFrame:
+    """A row per effect: estimate, 95% interval, and how many seeds and clusters it rests on.
+
+    Args:
+        within: bounds of what was measured, (0, 1) of an accuracy or calibration error: intervals stay inside.
+    """
+    bounded = {name: effect.within(*within) if within else effect for name, effect in effects.items()}
+    rows = {name: (e.estimate, e.low, e.high, e.n_seeds, e.n_clusters) for name, e in bounded.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high", "seeds", "clusters"])
 
 
-def verdict_table(run: Run, own_features: bool = False) -> pd.DataFrame:
-    """The claims judged so far: printed and measured effect with its 95% interval, size ratio and verdict.
+def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
+    """The claims judged so far: sentence, effect as claimed positive with its 95% interval, answer, size and reason.
 
-    A claim of several parts has a row for each below its own. With ``own_features`` (the paper's own features or
-    weights were used), and on its own corpus, a last column says whether each value is ``near`` the printed one or
-    ``off``, by the tolerance stated beside it.
+    The assertions and parts of a claim have a row each below its own. With ``own_features`` (the paper's own features
+    or weights were used), and on its own corpus, a last column says whether each value is ``near`` the printed one or
+    ``off``, by the tolerance stated beside it; elsewhere a size is one ``here``.
     """
     rows = {}
-    for id_, verdict in run.verdicts.items():
+    for id_, answer in run.answers.items():
         claim, paper = printed.claim(id_), printed.load(id_.partition(".")[0])
-        for part, v in {"": verdict, **verdict.parts}.items():
-            stated = claim.stated(part)
-            expected, tolerance = stated.get("printed"), stated.get("tolerance")
-            shown = v.effect is not None and not v.parts
-            rows[f"{id_}: {part}" if part else id_] = row = {
-                "kind": stated["kind"],
-                "printed": "" if expected is None else f"{expected:.3f}",
-                "measured": f"{v.effect:.3f}" if shown else "",
-                "95% interval": f"[{v.low:.3f}, {v.high:.3f}]" if shown else "",
-                "measured / printed": f"{v.size_ratio:.2f}" if shown and v.size_ratio is not None else "",
-                "verdict": v.verdict,
+        own = own_features and run.corpus in paper.info.get("corpora", [])
+        for name, a in _with_parts(id_, answer):
+            shown = a.effect is not None
+            rows[name] = row = {
+                "claim": claim.statement if name == id_ else "",
+                "printed": "" if a.printed is None else f"{a.printed:.3f}",
+                "effect": f"{a.effect:.3f}" if shown else "",
+                "95% interval": f"[{a.low:.3f}, {a.high:.3f}]" if shown else "",
+                "resolution": "" if a.resolution is None else f"{a.resolution:.2f}",
+                "answer": a.answer,
+                "size": f"{a.size} here" if a.size and not own else a.size,
+                "reason": "; ".join(filter(None, (a.reason, *a.flags))),
             }
-            comparable = own_features and run.corpus in paper.info.get("corpora", [])
-            if comparable and shown and expected is not None and tolerance is not None:
-                row["value"] = f"{'near' if abs(v.effect - expected) <= tolerance else 'off'} (±{tolerance:g})"
+            part = name.rpartition(": ")[2] if name != id_ else ""
+            known = part in claim.parts or (not part and not claim.parts)
+            tolerance = claim.stated(part)["tolerance"] if known else None
+            if own and shown and a.printed is not None and tolerance is not None:
+                row["value"] = f"{'near' if abs(a.effect - a.printed) <= tolerance else 'off'} (±{tolerance:g})"
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
-def read_verdicts(path: Path) -> dict[str, Verdict]:
-    """The verdicts of a claims.json by claim; those of parts are verdicts too.
+def _with_parts(name: str, answer: Answer) -> Iterator[tuple[str, Answer]]:
+    """An answer, and those beneath it, by name."""
+    yield name, answer
+    for part, beneath in answer.parts.items():
+        yield from _with_parts(f"{name}{part}" if len(part) == 1 else f"{name}: {part}", beneath)
+
+
+def read_answers(path: Path) -> dict[str, Answer]:
+    """The answers of a claims.json by claim; those of parts are answers too.
 
     Raises:
         ValueError: it is no JSON, or holds something else.
     """
     try:
-        return VERDICTS.validate_json(path.read_bytes())
+        return ANSWERS.validate_json(path.read_bytes())
     except ValidationError as error:
-        raise ValueError(f"{path} does not hold verdicts ({printed.explain(error)}): restore it, or {AGAIN}") from None
+        raise ValueError(f"{path} does not hold answers ({printed.explain(error)}): restore it, or {AGAIN}") from None
 
 
 def _file_name(name: str) -> str:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.distributions import Dirichlet, kl_divergence
 from tqdm.auto import tqdm
 
-from uncertain_affect import corpora
+from uncertain_affect import corpora, metrics
 from uncertain_affect.corpora.base import Dialogues, Expressions
 from uncertain_affect.evidence import evaluate
 from uncertain_affect.models.pen import PersonalizedExpertNetwork
@@ -309,11 +309,24 @@ def test_conditions_are_compared_by_the_predictions_of_all_methods(monkeypatch):
             np.testing.assert_array_equal(levels[method], expected)
             assert expected.shape == (3, 3, 60)
     assert whole["sizes"] == [300, 80, 60, 1, 4, 15] and set(whole["shift AUROC"]) == {"other"}
+    assert set(whole["ECE if calibrated"]) == set(names)
     assert set(whole["rejected"]["softmax"]) == {"first, rejected", "first, wrong"}
     growing = across.compare_methods("made up", "small", "growing", "quick", settings, methods=names)
     assert list(growing) == list(across.FRACTIONS[:-1])
     assert not np.array_equal(growing[0.01]["softmax"], growing[0.2]["softmax"])
     assert growing[0.01]["deep ensemble"].shape == (3, 3, 60)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_beside_ece_stands_that_of_a_calibrated_method_with_the_same_predictions(own):
+    task = small_task((2, 3), own)
+    p = predict(task, "deep ensemble")
+    (found,) = comparison.if_calibrated(task, {"ensemble": p}, np.random.default_rng(1)).values()
+    mean = p.probs["test"].double().mean(1).flatten(1, 2).numpy()
+    assert mean.shape == (3, 120, 3)
+    targets = np.stack([task.cases(i).target for i in range(3)])
+    assert found == pytest.approx(metrics.calibrated_reference(mean, targets, np.random.default_rng(1), n_redrawn=200))
+    assert 0 < found.mean < found.high < 1
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -9,7 +9,14 @@ from torch import Tensor
 from uncertain_affect.corpora.base import SPLITS
 from uncertain_affect.evidence.claims import Part, effect_interval, holm
 from uncertain_affect.evidence.evaluate import MEASURES, measure
-from uncertain_affect.metrics import EntropyDecomposition, auroc, entropy, entropy_decomposition
+from uncertain_affect.metrics import (
+    EntropyDecomposition,
+    Reference,
+    auroc,
+    calibrated_reference,
+    entropy,
+    entropy_decomposition,
+)
 from uncertain_affect.papers.across import tasks
 from uncertain_affect.papers.across.methods import MethodPredictions, predict_all
 from uncertain_affect.papers.across.networks import AcrossSettings, PredictionTask
@@ -29,6 +36,18 @@ def measured(task: PredictionTask, predictions: Predictions, group: str | None =
         probs = [p.flatten(1, 2).numpy() for p in predicted.probs["test"]]
         seeds = [measure(p, task.cases(i, group)) for i, p in enumerate(probs)]
         found[method] = {name: np.stack([values[name] for values in seeds]) for name in seeds[0]}
+    return found
+
+
+def if_calibrated(
+    task: PredictionTask, predictions: Predictions, generator: np.random.Generator
+) -> dict[str, Reference]:
+    """What each method's ECE on the test split would be if it were calibrated, see `metrics.calibrated_reference`."""
+    found = {}
+    for method, predicted in predictions.items():
+        mean = np.stack([p.flatten(1, 2).double().mean(0).numpy() for p in predicted.probs["test"]])
+        targets = np.stack([task.cases(i).target.numpy() for i in range(len(mean))])
+        found[method] = calibrated_reference(mean, targets, generator, n_redrawn=200)
     return found
 
 
@@ -142,6 +161,7 @@ def compare_methods(
     predictions = predict_all(task, settings, others, methods, device)
     return {
         "measures": measured(task, predictions, tasks.THINNED if condition == "thinned" else None),
+        "ECE if calibrated": if_calibrated(task, predictions, np.random.default_rng(settings.seeds[0])),
         "costs": {method: (p.prediction, p.training, p.networks) for method, p in predictions.items()},
         "levels": _levels(predictions),
         "shifted": {key: _levels(predictions, key) for key in others},
