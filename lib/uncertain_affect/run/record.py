@@ -284,25 +284,6 @@ class Run:
         return plain(about)
 
 
-def recorded(notebook: str, table: str) -> tuple[pd.DataFrame | None, str]:
-    """The committed measurement of a table and its provenance in a line, or None and why there is none.
-
-    Takes the most complete committed run, never the one with the best score: full before quick, and papers' own
-    corpora (in the order their yaml lists them) before others.
-
-    Raises:
-        ValueError: the table cannot be read.
-    """
-    for folder, frame in _committed_tables(notebook, table):
-        run = read_run(folder)
-        line = (
-            f"{run['profile']} profile on {run['corpus']}, {len(run['seeds'])} seeds, {run['device']}, "
-            f"{run['started'][:10]}, revision {run['revision'][:10]}"
-        )
-        return frame, line
-    return None, "no run recorded yet"
-
-
 def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFrame]:
     """The committed measurements of a table by corpus, of the runs of one profile.
 
@@ -327,12 +308,12 @@ def _committed_tables(notebook: str, table: str) -> Iterator[tuple[Path, pd.Data
                 raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
 
 
-def beside(printed: pd.DataFrame, recorded: pd.DataFrame | None, measured: pd.DataFrame | None) -> pd.DataFrame:
-    """Printed, recorded and this run's numbers in neighbouring columns, in the printed order of rows.
+def beside(printed: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:
+    """Printed and measured numbers in neighbouring columns, in the printed order of rows.
 
-    A column or row that only some of them have stays, with the others empty.
+    A column or row that only one of them has stays, with the other empty.
     """
-    sources = {"printed": printed, "recorded": recorded, "this run": measured}
+    sources = {"printed": printed, "measured": measured}
     sources = {name: frame for name, frame in sources.items() if frame is not None}
     columns = dict.fromkeys(column for frame in sources.values() for column in frame)
     rows = list(dict.fromkeys(row for frame in sources.values() for row in frame.index))
