@@ -485,24 +485,22 @@ def judge(
 ) -> Answer:
     """The answer to one assertion: direction, size and resolution.
 
-        - *Direction*, by the 95% interval of the primary endpoint: wholly above 0 `holds`, wholly below `fails`, else
-          inside (−δ, δ) `no effect`, else `open`. A part of kind `equivalent` holds inside ± its margin, fails wholly
-          outside, and is open else. An effect that is the same in every unit is open: nothing was seen of how it varies.
-        - `mean`: the endpoint is the plain mean of the parts, over those at hand. It holds only if no part is against
-          after Holm over the parts, else it `holds in part, k of n`.
-        - `weakest`: every part must hold; it fails if a part is against after Holm. The endpoint shown is the part least
-          in favour by standard errors.
-        - *Size*: the interval above the printed effect `larger`; on the claimed side and below half of it `smaller`; beyond
-          0 but inside (−δ, δ) `negligible`; with the printed effect inside and half of it outside `as printed`.
-        - δ is half the printed effect where none is given; the printed effect of a `mean` that of the printed parts.
-        - `would_need` seeds would show it, says the plan: an open answer is then `too small to see here`.
-
-        How often chance alone answers, in percent of 20,000 claims without effect, the most over parts that are
-        independent, correlated by .5 and identical and over the mixes of :func:`crossed_mean_interval`, `holds` / `fails`:
+    - *Direction*, by the 95% interval of the primary endpoint: wholly above 0 `holds`, wholly below `fails`, else
+      inside (−δ, δ) `no effect`, else `open`. A part of kind `equivalent` holds inside ± its margin, fails wholly
+      outside, and is open else. An effect that is the same in every unit is open: how it varies was not seen.
+    - `mean`: the endpoint is the plain mean of the parts, over those at hand. It holds only if no part is against
+      after Holm over the parts, else it `holds in part, k of n`.
+    - `weakest`: every part must hold; it fails if a part is against after Holm. Shown is the part least in favour,
+      by standard errors.
+    - *Size*: the interval above the printed effect `larger`; on the claimed side and below half of it `smaller`;
+      beyond 0 but inside (−δ, δ) `negligible`; with the printed effect inside, half of it outside `as printed`.
+    - δ is half the printed effect where none is given; the printed effect of a `mean` that of the printed parts.
+    - `would_need` seeds would show it, says the plan: an open answer is then `too small to see here`.
 
     RATES
-        Raises:
-            ValueError: a kind, rule or margin that there is not, or nothing to judge.
+
+    Raises:
+        ValueError: a kind, rule or margin that there is not, or nothing to judge.
     """
     if rule not in RULES or not parts or (rule == "single" and len(parts) > 1):
         raise ValueError(f"{len(parts)} parts cannot be judged by the rule {rule!r}; the rules are {', '.join(RULES)}")

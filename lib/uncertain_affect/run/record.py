@@ -30,7 +30,6 @@ from uncertain_affect.run.layout import (
     SCHEMA,
     check_replaceable,
     plain,
-    read_run,
     results_root,
     runs,
     write_json,
