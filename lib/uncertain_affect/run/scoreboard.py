@@ -240,7 +240,8 @@ def board(results: Path) -> list[Row]:
             found[id_].append(one)
     owners = _owners()
     rows = []
-    for key in dict.fromkeys([*(id_.partition(".")[0] for id_ in owners), *printed.keys()]):
+    order = [id_.partition(".")[0] for id_ in owners]
+    for key in sorted(printed.keys(), key=lambda key: order.index(key) if key in order else len(order)):
         for id_, claim in printed.load(key).claims.items():
             first = _deciding(claim, found[id_])
             others = tuple(one for one in found[id_] if one is not first)
@@ -463,7 +464,7 @@ def untested(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def place_name(corpus: str, features: str = "") -> str:
     """``FER+ with casia-webface``."""
     name = {"simulated": "the simulated world", "none": "no corpus"}.get(corpus)
-    name = name or (corpora.about(corpus).title if corpus in corpora.KNOWN else corpus)
+    name = name or (corpora.about(corpus).title.partition(" (")[0] if corpus in corpora.KNOWN else corpus)
     return f"{name} with {features}" if features else name
 
 
