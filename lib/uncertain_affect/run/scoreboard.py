@@ -316,6 +316,8 @@ def _reason(line: Line, here: str) -> str:
     if kind(line.answer.answer) not in JUDGED:
         return short(reason)
     size = line.answer.size
+    if not line.answer.answer.startswith("holds") and size != "negligible":
+        size = ""  # of what is not as claimed
     size = SIZES.get(size, f"{size} than printed") if size else ""
     return short("; ".join(filter(None, (reason.partition(" (")[0], f"{size}{here}" if size else ""))))
 
