@@ -279,7 +279,7 @@ def train_graphs(
 
 
 def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, device):
-    """The model, trained or from the cache; its attribute ``seconds`` is how long the training took."""
+    """The model, trained or from the cache; its attribute ``history`` says how that went, ``seconds`` how long."""
     fitting |= {"max_epochs": settings.max_epochs, "patience": settings.patience}
     # an epoch passes several times over a small training set
     passes = max(1, -(-settings.least_frames // len(fold.split.train)))
@@ -290,7 +290,8 @@ def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, devi
         return fit_tensors(model, loss, *data, order=order, checkpoint=checkpoint, label=label, **fitting)
 
     decides = (label, settings.seeds, settings.branch_width, fitting, depends_on, parts)
-    model.seconds = cached_fit(model, learn, RECIPE, *decides, device=device).seconds
+    model.history = cached_fit(model, learn, RECIPE, *decides, device=device)
+    model.seconds = model.history.seconds
     return model
 
 
