@@ -64,9 +64,8 @@ def task(
         },
         "plain": {name: _tested(problem, predictions) for name, predictions in plain_predictions(problem).items()},
         "trials": trials(problem, cells, found, seeds),
-        "weights": np.array(
-            [t.weights for _, _, search in _lists(problem, cells, found, seeds) for t in search.trials]
-        ),
+        "weights": np.array([t.weights for search in lists for t in search.trials]),
+        "curves": _padded([curve for search in lists for curve in search.curves]),
     }
 
 
