@@ -26,7 +26,7 @@ from uncertain_affect.papers.rock.comparisons import (
     tuning_intervals,
 )
 from uncertain_affect.papers.rock.experiment import Experiment, prepare
-from uncertain_affect.papers.rock.kept import CONSTANT, PLAIN, WORDS, learnt, plain_predictions, task, trials
+from uncertain_affect.papers.rock.kept import CONSTANT, PLAIN, WORDS, learnt, plain_predictions, task
 from uncertain_affect.papers.rock.protocol import RockSettings, embeddings, settings
 from uncertain_affect.papers.rock.searches import Search, best_network, in_order, retrain, retrain_all, search_all
 from uncertain_affect.papers.rock.speed import n_parameters, step_seconds

@@ -63,13 +63,13 @@ def task(
             for name, cell in cells.items()
         },
         "plain": {name: _tested(problem, predictions) for name, predictions in plain_predictions(problem).items()},
-        "trials": trials(problem, cells, found, seeds),
+        "trials": _trials(problem, cells, found, seeds),
         "weights": np.array([t.weights for search in lists for t in search.trials]),
         "curves": _padded([curve for search in lists for curve in search.curves]),
     }
 
 
-def trials(problem: Problem, cells: Mapping[str, Cell], found: Mapping, seeds: Sequence[int]) -> pd.DataFrame:
+def _trials(problem: Problem, cells: Mapping[str, Cell], found: Mapping, seeds: Sequence[int]) -> pd.DataFrame:
     """A row for each trial: `cell`, `seed`, `trial` from 0, and the columns of `Search.table`."""
     return pd.concat(
         [s.table.reset_index().assign(cell=name, seed=seed) for name, seed, s in _lists(problem, cells, found, seeds)],
