@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,5 +82,5 @@ def test_the_task_learnt_least_speaks_for_an_arm():
 
 
 def test_temperatures_at_a_bound_are_counted():
-    fitted = [torch.tensor([[0.0501, 1.0]]), torch.tensor([19.99, 20.0, 0.05, 3.0, 0.06, 19.0])]
+    fitted = [np.array([[0.0501, 1.0]]), np.array([19.99, 20.0, 0.05, 3.0, 0.06, 19.0])]
     assert baselines.share_at_bound(fitted) == 0.5

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
@@ -158,8 +159,8 @@ def table(found: Mapping[str, Mapping]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def share_at_bound(fitted: Iterable[Tensor]) -> float:
+def share_at_bound(fitted: Iterable[ArrayLike]) -> float:
     """Share of temperatures within a hundredth of a bound of their search."""
-    t = torch.cat([part.flatten() for part in fitted])
+    t = np.concatenate([np.ravel(part) for part in fitted])
     low, high = BOUNDS
-    return float(((t < 1.01 * low) | (t > 0.99 * high)).double().mean())
+    return float(((t < 1.01 * low) | (t > 0.99 * high)).mean())
