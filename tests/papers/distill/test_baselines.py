@@ -35,7 +35,7 @@ def test_values_lie_on_the_two_nearest_bins():
 
 def test_the_plain_baseline_finds_what_features_say_and_gives_distributions(data):
     given, rows = trunks(data), data.rows("test")
-    p = baselines.plain_baseline(None, data, given, rows)
+    p = baselines.plain_baseline(None, data, given, rows, 2)
     assert [tuple(of.shape[:2]) for of in p.values()] == [(2, 1)] * 3
     for task in ("EXPR", "VA"):
         torch.testing.assert_close(p[task].sum(-1), torch.ones(p[task].shape[:-1], dtype=torch.float64))
@@ -46,14 +46,15 @@ def test_the_plain_baseline_finds_what_features_say_and_gives_distributions(data
 
 def test_without_frozen_features_the_plain_baseline_reads_pictures(data, start):
     own = distill.OwnTrunks(corpus(), start)
-    p = baselines.plain_baseline(corpus(), data, own, data.rows("test"))
-    assert [len(of) for of in p.values()] == [1, 1, 1]
+    p = baselines.plain_baseline(corpus(), data, own, data.rows("test"), 3)
+    assert [len(of) for of in p.values()] == [3, 3, 3]
+    assert torch.equal(p["AU"][0], p["AU"][2])
 
 
 def test_a_label_that_never_varies_is_what_the_plain_baseline_says(data):
     never = data.labels | {"AU": torch.zeros_like(data.labels["AU"])}
     still = dataclasses.replace(data, labels=never)
-    p = baselines.plain_baseline(None, still, trunks(data), data.rows("test"))
+    p = baselines.plain_baseline(None, still, trunks(data), data.rows("test"), 2)
     assert p["AU"].abs().max() == 0
 
 

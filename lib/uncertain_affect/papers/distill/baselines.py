@@ -12,6 +12,7 @@ from torch import Tensor
 
 from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.compute.devices import one_thread
+from uncertain_affect.corpora.base import AffectVideos
 from uncertain_affect.evidence.claims import Arm
 from uncertain_affect.metrics import auroc
 from uncertain_affect.models.distill import N_BINS, bin_values
@@ -44,7 +45,7 @@ def constant(videos: Videos, rows: Tensor, n_seeds: int) -> Probabilities:
 
 
 @one_thread()
-def plain_baseline(corpus, videos: Videos, trunks: Encoders, rows: Tensor) -> Probabilities:
+def plain_baseline(corpus: AffectVideos, videos: Videos, trunks: Encoders, rows: Tensor, n_seeds: int) -> Probabilities:
     """Logistic and ridge regression on single frames' frozen features, without class weights: (S, 1, n, ...).
 
     Where trunks are trained end to end, so that there are none, on histograms of oriented gradients. The penalty is the
@@ -57,7 +58,9 @@ def plain_baseline(corpus, videos: Videos, trunks: Encoders, rows: Tensor) -> Pr
         seeds = [{task: _regressed(task, videos, of_seed, rows) for task in videos.tasks} for of_seed in x.double()]
         return {task: np.stack([found[task] for found in seeds])[:, None] for task in videos.tasks}
 
-    return {task: torch.from_numpy(p) for task, p in cached_arrays(key, build, kind="baselines").items()}
+    # where all seeds have the same features, one regression is theirs
+    found = {task: torch.from_numpy(p) for task, p in cached_arrays(key, build, kind="baselines").items()}
+    return {task: p.expand(n_seeds, *p.shape[1:]) for task, p in found.items()}
 
 
 def _regressed(task: str, videos: Videos, x: Tensor, rows: Tensor) -> np.ndarray:
