@@ -19,6 +19,9 @@ def test_everything_is_trained_and_scored(n_videos, kinds, monkeypatch, empty_ca
     rules = [name for name in pen.BASELINES if n_videos > 1 or name != "video mean"]
     assert all(list(of_kind) == [*pen.MODELS, *rules, "ridge"] for of_kind in scores.values())
     assert list(pen.score_all(e, ["ridge", "s-SN"])["blocked"]) == ["s-SN", "ridge"]
+    of_ridge = pen.ridge(e.frames, e.splits["random"][1].adapt[0], e.frames.target_rows).expand(2, 3, -1, -1)
+    again = pen.score(pen.person_sums(of_ridge, e.frames, e.splits["random"]))["ccc"]
+    np.testing.assert_allclose(scores["random"]["ridge"]["ccc"][1, 1], again[1, 1], atol=1e-6)
     for of_kind in scores.values():
         assert abs(of_kind["constant"]["ccc"]).max() < 1e-6  # no constant agrees with anything
     shown = pen.progress(e.source, e.adapted)

@@ -155,17 +155,13 @@ def test_an_arm_stands_beside_a_constant_and_a_ridge_regression():
     assert pen.arm(scores, "s-PEN", slice(0, 1)).score == 0.25
 
 
-def test_ridge_learns_from_source_people_then_from_adapted_frames(data, drawn):
-    source, target = (of[:1] for of in (drawn[0], drawn[1]["random"]))
-    found = pen.ridge(data, source, target)
-    assert found.shape == (1, 3, len(data.target_rows), 2)
-    for n, rows in enumerate((source[0].train, *target[0].adapt)):
-        x, y = data.features[rows].double(), data.labels[rows].double()
-        mean, sd = x.mean(0), x.std(0, correction=0)
-        z, shown = (x - mean) / sd, (data.features[data.target_rows].double() - mean) / sd
-        # the penalty is one for both dimensions
-        solved = [
-            shown @ torch.linalg.solve(z.T @ z + a * torch.eye(6).double(), z.T @ (y - y.mean(0))) + y.mean(0)
-            for a in scoring.PENALTIES
-        ]
-        assert min(float((found[0, n] - one).abs().max()) for one in solved) < 1e-6
+def test_ridge_is_least_squares_with_a_penalty_on_standardised_features(data):
+    rows, at = data.source_rows(), data.target_rows
+    x, y = data.features.double(), data.labels.double()
+    mean, sd, middle = x[rows].mean(0), x[rows].std(0, correction=0), y[rows].mean(0)
+    z, shown = (x[rows] - mean) / sd, (x[at] - mean) / sd
+    solved = [
+        shown @ torch.linalg.solve(z.T @ z + a * torch.eye(6).double(), z.T @ (y[rows] - middle)) + middle
+        for a in scoring.PENALTIES
+    ]
+    assert min(float((pen.ridge(data, rows, at) - one).abs().max()) for one in solved) < 1e-6

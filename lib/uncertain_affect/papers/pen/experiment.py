@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Collection
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +80,10 @@ def score_all(of: Experiment, names: Collection[str] = ()) -> dict[str, dict[str
     found = {}
     for kind, splits in of.splits.items():
         predicted = of.predictions[kind] | baselines(of.frames, splits)
-        predicted["ridge"] = ridge(of.frames, of.source_splits[kind], splits)
+        # first of the source people, then of the adapted frames alone, as SN and PEN are tuned
+        sets = [(s.train, *t.adapt) for s, t in zip(of.source_splits[kind], splits, strict=True)]
+        fitted = partial(ridge, of.frames, at=of.frames.target_rows)
+        predicted["ridge"] = torch.stack([torch.stack([*map(fitted, of_seed)]) for of_seed in sets])
         if "video" not in of.splits:
             del predicted["video mean"]
         found[kind] = {
@@ -108,7 +112,11 @@ def progress(source: Source, adapted: Adapted) -> pd.DataFrame:
     rows = {}
     for stage, history in source.histories.items():
         epochs, best = len(history.train), np.array(history.best_epoch)
-        rows[f"{stage.upper()} on source people"] = epochs, (best == epochs).mean(), last_fall(history).mean()
+        rows[f"{stage if stage == 'gate' else stage.upper()} on source people"] = (
+            epochs,
+            (best == epochs).mean(),
+            last_fall(history).mean(),
+        )
     for start, (model, history), share in itertools.product("st", adapted.histories.items(), adapted.shares):
         copies = adapted.copies(start, "random", share)
         epochs, fall = max(history.best_epoch[copy] for copy in copies), last_fall(history)[copies].mean()

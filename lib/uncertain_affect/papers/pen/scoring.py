@@ -14,7 +14,7 @@ from uncertain_affect.evidence.claims import Arm
 from uncertain_affect.evidence.resampling import cluster_sums, pseudo_values
 from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums, rmse_from_sums
 from uncertain_affect.papers.pen.data import DIMENSIONS, Frames
-from uncertain_affect.papers.pen.splits import SourceSplit, TargetSplit
+from uncertain_affect.papers.pen.splits import TargetSplit
 
 BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean", "constant")
 
@@ -102,20 +102,14 @@ def baselines(frames: Frames, splits: Sequence[TargetSplit]) -> dict[str, Tensor
     return {name: torch.stack(of_seeds) for name, of_seeds in predictions.items()}
 
 
-def ridge(frames: Frames, source: Sequence[SourceSplit], splits: Sequence[TargetSplit]) -> Tensor:
-    """Predictions of a ridge regression for target frames, (S, 1 + A, N_t, 2), one split of each kind per seed.
+def ridge(frames: Frames, rows: np.ndarray, at: np.ndarray) -> Tensor:
+    """Predictions (n, 2) for the frames ``at`` of a ridge regression on the frames in ``rows``.
 
-    At n = 0 it has learnt from the source people's training frames, then from the adapted ones alone. Its penalty is
-    the one with the least error on frames left out one by one.
+    Its penalty is the one with the least error on frames left out one by one.
     """
     x, y = frames.features.double().numpy(), frames.labels.double().numpy()
-
-    def fitted(rows: np.ndarray) -> Tensor:
-        model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(x[rows], y[rows])
-        return torch.from_numpy(model.predict(x[frames.target_rows]))
-
-    sets = [(of_source.train, *of_target.adapt) for of_source, of_target in zip(source, splits, strict=True)]
-    return torch.stack([torch.stack([fitted(rows) for rows in of_seed]) for of_seed in sets])
+    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(x[rows], y[rows])
+    return torch.from_numpy(model.predict(x[at]))
 
 
 # --- scores ---------------------------------------------------------------------------------------------------
