@@ -116,7 +116,7 @@ def decided(found: Mapping[str, Values]) -> tuple[pd.DataFrame, int]:
     Returns:
         A row for each difference that Holm's procedure over all of them decides, with the ends of its 95% interval.
     """
-    parts = {}
+    effects = {}
     for task, methods in found.items():
         for method, measures in methods.items():
             for name, values in measures.items():
@@ -124,15 +124,16 @@ def decided(found: Mapping[str, Values]) -> tuple[pd.DataFrame, int]:
                 if better and method != other and name in methods.get(other, ()):
                     effect = effect_interval(values - methods[other][name])
                     if effect.se > 0:  # accuracy of temperature scaling never differs
-                        parts[task, name, method] = Part("greater" if better == "higher" else "less", effect)
-    words = {"reproduced": "better", "contradicted": "worse"}
-    columns = ["task", "measure", "method", "against", "difference", "low", "high", "verdict"]
-    rows = [
-        (task, name, method, reference(name), v.effect, v.low, v.high, words[v.verdict])
-        for (task, name, method), v in holm(parts).items()
-        if v.verdict in words
-    ]
-    return pd.DataFrame(rows, columns=columns), len(parts)
+                        effects[task, name, method] = effect
+    signs = {key: 1 if MEASURES[key[1]].better == "higher" else -1 for key in effects}
+    words = {"holds": "better", "fails": "worse"}
+    columns = ["task", "measure", "method", "against", "difference", "low", "high", "answer"]
+    rows = []
+    for key, a in holm({key: Part("greater", effect.scaled(signs[key])) for key, effect in effects.items()}).items():
+        if a.answer in words:
+            ends = sorted((signs[key] * a.low, signs[key] * a.high))
+            rows.append((*key, reference(key[1]), signs[key] * a.effect, *ends, words[a.answer]))
+    return pd.DataFrame(rows, columns=columns), len(effects)
 
 
 def compare_methods(
