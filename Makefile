@@ -39,7 +39,7 @@ test: setup
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
 	export OMP_NUM_THREADS=1 && \
 	UNCERTAIN_AFFECT_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 notebooks && \
-	UNCERTAIN_AFFECT_WARM_CACHE=$$cache $(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 lab: setup
 	OMP_NUM_THREADS=1 $(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -13,6 +13,7 @@ from nbformat import v4
 from uncertain_affect.compute import paths
 
 NOTEBOOKS = paths.project_root() / "notebooks"
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 NUMBER = re.compile(r"\d(?=\D*$)")
 # a progress bar that is drawn ten times a second, half an hour long, in a few seconds
 BAR = """
@@ -38,6 +39,17 @@ def alter(notebook):
     raise AssertionError("no checked output to change: is the notebook committed executed?")
 
 
+def shows_evidence():
+    """A notebook that shows evidence, with a wrong number in a cell without a tag, and one where it may be wrong."""
+    sources = {'PROFILE = "recorded"': "parameters", "print(2)": None, "print(3)": "nbval-ignore-output"}
+    cells = []
+    for count, (source, tag) in enumerate(sources.items(), 1):
+        outputs = [v4.new_output("stream", name="stdout", text="1\n")] if "print" in source else []
+        metadata = {"tags": [tag]} if tag else {}
+        cells.append(v4.new_code_cell(source, outputs=outputs, execution_count=count, metadata=metadata))
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+
+
 def probe():
     """A notebook whose committed outputs hold only under the settings in notebooks/conftest.py."""
     where = "import os, pathlib; results = pathlib.Path(os.environ['UNCERTAIN_AFFECT_RESULTS'])"
@@ -55,12 +67,11 @@ def probe():
     for count, cell in enumerate(cells, 1):
         tags = ["nbval-check-output"] if cell.outputs else []
         cell.execution_count, cell.metadata = count, nbformat.from_dict({"tags": tags})
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
 
 
 def test_nbval_notices_a_changed_number_and_nothing_that_may_differ_between_machines(tmp_path):
-    """Over an unchanged notebook, one altered in a checked cell, and the probe."""
+    """Over an unchanged notebook, one altered in a checked cell, one that shows evidence, and the probe."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
     shutil.copy(NOTEBOOKS / "conftest.py", folder)
@@ -69,6 +80,7 @@ def test_nbval_notices_a_changed_number_and_nothing_that_may_differ_between_mach
     changed = alter(altered)
     nbformat.write(altered, folder / "altered.ipynb")
     nbformat.write(probe(), folder / "probe.ipynb")
+    nbformat.write(shows_evidence(), folder / "evidence.ipynb")
     report = folder / "report.xml"
     arguments = ["--nbval-lax", "-p", "no:cacheprovider", f"--rootdir={folder}", f"--junitxml={report}", folder]
     environment = {key: value for key, value in os.environ.items() if key != "UNCERTAIN_AFFECT_RESULTS"}
@@ -77,7 +89,7 @@ def test_nbval_notices_a_changed_number_and_nothing_that_may_differ_between_mach
     with log.open("w") as file:
         command = [sys.executable, "-m", "pytest", *arguments]
         subprocess.run(command, env=environment, stdout=file, stderr=file, timeout=300)
-    cells = {"same": [], "altered": [], "probe": []}
+    cells = {"same": [], "altered": [], "evidence": [], "probe": []}
     ran = dict.fromkeys(cells, 0)
     for case in ElementTree.parse(report).iter("testcase"):
         name = next(name for name in cells if name in case.get("classname"))
@@ -87,4 +99,5 @@ def test_nbval_notices_a_changed_number_and_nothing_that_may_differ_between_mach
     assert all(ran.values()), log.read_text()
     code = [cell.id for cell in altered.cells if cell.cell_type == "code"]
     # of the probe: stderr is not compared, results go to a folder of their own, and progress bars drown nothing
-    assert cells == {"same": [], "altered": [f"Cell {code.index(changed.id)}"], "probe": []}
+    expected = {"same": [], "altered": [f"Cell {code.index(changed.id)}"], "evidence": ["Cell 1"], "probe": []}
+    assert cells == expected

@@ -2,6 +2,7 @@
 
 import nbformat
 from nbformat import v4
+from scipy import stats
 
 from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Arm, Effect
@@ -11,7 +12,8 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 def effect(estimate, half_width=0.01, **other):
     low, high = estimate - half_width, estimate + half_width
-    return Effect(estimate, low, high, half_width / 2, 4.0, 0.0, n_seeds=5, n_clusters=3553, **other)
+    se = half_width / stats.t.ppf(0.975, 4)
+    return Effect(estimate, low, high, se, 4.0, 0.0, n_seeds=5, n_clusters=3553, **other)
 
 
 LEARNT = Arm("accuracy", score=0.6, constant=0.3, baseline=0.55)

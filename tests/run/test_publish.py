@@ -14,12 +14,12 @@ from nbformat import v4
 
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence import printed
-from uncertain_affect.evidence.claims import Effect
 from uncertain_affect.run import layout, publish, record, verify
 
 NAME = "11_one"
+ORDER = ("uncnet", "distill", "pen", "rock", "ugn")  # that of the notebooks, then by name
 README = "# Title\n\n<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n\nThe rest.\n"
-OWN = {"PROFILE": "quick", "CORPUS": "ferplus", "SEED": 0, "DEVICE": "auto", "DATA_ROOT": ""}
+OWN = {"PROFILE": "quick", "CORPUS": "ferplus", "SEED": 0, "DEVICE": "auto", "DATA_ROOT": "", "FEATURES": "hog"}
 PARAMETERS_CELL = "\n".join(f"{name} = {value!r}  # meaning" for name, value in OWN.items())
 CODE = {"cell-run": "run = 1", "cell-show": "show()", "cell-face": "show_faces()", "cell-end": "run.finish()"}
 TAGS = {"cell-run": ["needs-corpus", "nbval-skip"], "cell-face": ["faces"]}
@@ -71,9 +71,10 @@ def finish(checkout, profile="quick", corpus="ferplus", name=NAME, executed=None
     given = OWN | {"PROFILE": profile, "CORPUS": corpus, "DATA_ROOT": "../../me/data"} | parameters
     run = record.Run(name, profile=profile, corpus=corpus, parameters=given)
     run.table("table2", pd.DataFrame({"ECE": [1.0]}, index=["UncNet"]))
+    building.measured(run, "uncnet")
     for claim, (estimate, low, high) in (effects or {"uncnet.c1": (0.4, 0.3, 0.5)}).items():
-        run.judge(claim, Effect(estimate, low, high, 0.01, 4.0, 0.0, n_seeds=5, n_clusters=3553))
-    run.not_testable("uncnet.c3", printed.claim("uncnet.c3").note)
+        run.judge(claim, building.effect(estimate, (high - low) / 2))
+    run.needs("uncnet.c3", "the truth")
     folder = run.finish()
     nbformat.write(executed or execute(make_notebook()), folder / f"{name}.ipynb")
     return folder
@@ -216,7 +217,9 @@ def test_a_run_of_another_form_or_schema_and_a_committed_one_of_a_later(checkout
     layout.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "corpus"})
     refused(checkout, folder, r"run.json lacks corpus; run the notebook again")
     layout.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "schema"})
-    refused(checkout, folder, r"has the older schema 1 \(now 2\), without checksums; run `uncertain-affect reproduce`")
+    refused(
+        checkout, folder, r"has the older schema 1 \(now 3\), and does not say as which claims .*; run `uncertain-af"
+    )
     layout.write_json(folder / "run.json", run)
     layout.write_json(promote(folder) / "run.json", run | {"schema": 99})
     refused(checkout, finish(checkout), "schema 99, of a later version .* is left as it is: update the checkout")
@@ -243,68 +246,43 @@ def test_every_finished_run_is_promoted_but_those_without_their_corpus(checkout)
     (unfinished / "run.json").touch()
     results = checkout / "results"
     assert publish.promote_all() == [results / "full" / "ferplus" / NAME, results / "quick" / "ferplus" / NAME]
-    assert list(pd.read_csv(results / "scoreboard.csv")["profile"].unique()) == ["full", "quick"]
+    board = pd.read_csv(results / "scoreboard.csv").set_index("claim")
+    assert board.loc["uncnet.c1", ["profile", "answer"]].tolist() == ["full", "holds"]
 
 
-# --- scoreboard -------------------------------------------------------------------------------------------
+# --- what is generated ------------------------------------------------------------------------------------
 
 
-def test_the_scoreboard_has_a_row_for_each_verdict(checkout):
-    promote(finish(checkout, effects={"uncnet.c2": (0.01, -0.02, 0.04), "uncnet.c1": (0.123456, 0.1, 0.2)}))
+def test_the_scoreboard_has_a_row_for_each_claim_and_stands_in_the_readme(checkout):
     promote(finish(checkout, "full", effects={"uncnet.c1": (-0.4, -0.5, -0.3)}))
-    lines = (checkout / "results" / "scoreboard.csv").read_text().splitlines()
-    assert lines == [
-        "claim,corpus,profile,effect,low,high,seeds,verdict,notebook,part,printed",
-        "uncnet.c1,ferplus,full,-0.4,-0.5,-0.3,5,contradicted,11_one,,0.301",
-        "uncnet.c1,ferplus,quick,0.1235,0.1,0.2,5,reproduced,11_one,,0.301",
-        "uncnet.c2,ferplus,quick,0.01,-0.02,0.04,5,reproduced,11_one,,-0.027",
-        "uncnet.c3,ferplus,full,,,,,not testable,11_one,,",
-        "uncnet.c3,ferplus,quick,,,,,not testable,11_one,,",
-    ]
-
-
-def test_claim_10_comes_after_claim_9(checkout):
-    effects = {"uncnet.c2": (0.0, -0.01, 0.01), "uncnet.c6": (-1.0, -2.0, -0.5), "uncnet.c1": (1.0, 0.5, 1.5)}
-    path = promote(finish(checkout, effects=effects)) / "claims.json"
-    claims = json.loads(path.read_text())
-    path.write_text(json.dumps(claims | {"uncnet.c10": claims["uncnet.c1"]}))
-    board = publish.scoreboard(checkout / "results")
-    assert list(board["claim"]) == [f"uncnet.c{i}" for i in (1, 2, 3, 6, 10)]
-
-
-def test_effects_stand_beside_the_printed_ones_of_the_part_that_decides(checkout):
-    assert publish.effects(checkout / "results").empty  # before anything is judged
-
-    run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
-    names = list(printed.claim("uncnet.c5").parts)  # printed .880, .710, .884
-    sizes = dict(zip(names, (0.5, 0.2, 0.4), strict=True))
-    run.judge("uncnet.c5", {name: building.effect(size, 0.1) for name, size in sizes.items()})
-    run.judge("uncnet.c3", {"r(U_a, true entropy)": building.effect(0.2, 0.1), "r(U_a, lost quality)": None})
-    run.judge("uncnet.c2", Effect(0.01, -0.02, 0.04, 0.01, 4.0, 0.0, 5, 1))
-    run.not_testable("uncnet.c10", "no weights")
-    run.finish()
-    board = publish.effects(checkout / "results" / "local").set_index("claim")
-    assert list(board.index) == ["uncnet.c2", "uncnet.c3", "uncnet.c5", "uncnet.c10"]
-    shown = board.loc["uncnet.c5", ["part", "kind", "printed", "effect", "tested", "parts"]]
-    assert shown.tolist() == [names[1], "greater", 0.71, 0.2, 3, 3]
-    assert board.at["uncnet.c5", "size"] == pytest.approx(0.2 / 0.71)
-    assert board.loc["uncnet.c2", ["part", "kind", "margin", "printed"]].tolist() == ["", "equivalent", 0.1, -0.027]
-    partly, untested = board.loc["uncnet.c3"], board.loc["uncnet.c10"]
-    assert (partly["part"], partly["verdict"], partly["tested"]) == ("r(U_a, true entropy)", "not testable", 1)
-    assert pd.isna(partly["printed"])
-    assert (untested["reason"], untested["tested"], untested["parts"]) == ("no weights", 0, 5)
-    assert untested[["effect", "printed", "size"]].isna().all()
+    board = pd.read_csv(checkout / "results" / "scoreboard.csv")
+    assert list(board["claim"]) == [id_ for key in ORDER for id_ in printed.load(key).claims]
+    row = board.set_index("claim").loc["uncnet.c1"]
+    assert row[["answer", "evidence", "effect"]].tolist() == ["fails", "paper's corpus, other features", -0.4]
+    page = (checkout / "results" / "scoreboard.md").read_text()
+    assert page.startswith("# Scoreboard\n\n**51 claims.** On recordings 1: 1 fail. In the simulated world alone 0.")
+    readme = (checkout / "README.md").read_text()
+    start, end = README.split("old\n")
+    assert readme.startswith(f"{start}**51 claims.** On recordings 1: 1 fail.")
+    assert readme.endswith(end)
+    assert "old" not in readme.split()
+    assert readme.count("\n| ") == 1 + len(ORDER) + 51
+    publish.write_scoreboard()
+    assert (checkout / "README.md").read_text() == readme
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("r(U_a, BCE)", "r(U_x, BCE)", r"11_one, quick on ferplus: uncnet.c5 has no part 'r\(U_x, BCE\)' any more; "),
-        ("uncnet.c5", "uncnet.c99", "11_one, quick on ferplus: uncnet makes no claim uncnet.c99; .*; run the"),
-        ('"parts"', "", r"11_one/claims\.json does not hold verdicts .*: restore it, or run the notebook again"),
+        (
+            "uncnet.c5",
+            "uncnet.c99",
+            r"11_one/claims\.json: uncnet makes no claim uncnet.c99; .*; run the notebook again",
+        ),
+        ('"parts"', "", r"11_one/claims\.json does not hold answers .*: restore it, or run the notebook again"),
     ],
 )
-def test_verdicts_that_cannot_be_shown_are_named_and_nothing_is_rebuilt(checkout, old, new, message):
+def test_answers_that_cannot_be_shown_are_named_and_nothing_is_rebuilt(checkout, old, new, message):
     run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
     run.judge("uncnet.c5", dict.fromkeys(printed.claim("uncnet.c5").parts, building.effect(0.2)))
     committed_run = publish._target(layout.check_complete(run.finish()))
@@ -317,32 +295,9 @@ def test_verdicts_that_cannot_be_shown_are_named_and_nothing_is_rebuilt(checkout
     assert everything(checkout) == before
 
 
-def test_readers_get_the_same_table_and_what_chance_alone_would_give(checkout):
-    publish.promote_all([finish(checkout, effects={"uncnet.c1": (0.4, 0.3, 0.5), "uncnet.c2": (0.09, 0.05, 0.13)})])
-    table = (
-        "| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |\n"
-        "|---|---|---|---|---|---|---|---|\n"
-        "| uncnet.c1 | ferplus | quick | 0.301 | 0.400 | [0.300, 0.500] | 5 | reproduced |\n"
-        "| uncnet.c2 | ferplus | quick | -0.027 | 0.090 | [0.050, 0.130] | 5 | inconclusive |\n"
-        "| uncnet.c3 | ferplus | quick |  |  |  |  | not testable |\n"
-        "\n"
-        "1 inconclusive, 1 not testable, 1 reproduced. "
-    )
-    chance = "Had none of the 2 judged claims any effect, chance alone would call 0.1 of them reproduced."
-    page = (checkout / "results" / "scoreboard.md").read_text()
-    assert page.startswith(f"# Scoreboard\n\n{table}{chance}")
-    readme = (checkout / "README.md").read_text()
-    start, end = README.split("old\n")
-    assert readme.startswith(start + table)
-    assert readme.endswith(end)
-    assert "old" not in readme
-    publish.write_scoreboard()
-    assert (checkout / "README.md").read_text() == readme
-
-
 def test_a_scoreboard_of_nothing_a_full_disk_and_a_readme_without_a_place_for_the_table(checkout, monkeypatch):
-    assert list(publish.write_scoreboard().columns) == publish.COLUMNS
-    assert "Nothing judged yet. Had none of the 0 judged" in (checkout / "README.md").read_text()
+    publish.write_scoreboard()
+    assert "**51 claims.** On recordings 0. In the simulated world alone 0." in (checkout / "README.md").read_text()
     promote(finish(checkout))
     before = everything(checkout)
 

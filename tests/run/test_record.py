@@ -347,7 +347,7 @@ def test_the_table_of_answers_shows_the_sentence_effects_sizes_and_parts():
         "printed": "0.301",
         "effect": "0.452",
         "95% interval": "[0.442, 0.462]",
-        "resolution": "0.06",
+        "resolution": "0.04",
         "answer": "holds",
         "size": "larger here",
         "reason": "interval above 0",

@@ -293,14 +293,14 @@ def of_part(name, **changed):
     [
         ("uncnet.c1", {"answer": "open"}, "'open', but the interval gives 'holds'"),
         ("uncnet.c1", {"low": -0.01}, "size 'as printed', but the interval gives"),
-        ("uncnet.c1", {"low": -0.01, "size": ""}, "'holds', but the interval gives 'open'"),
+        ("uncnet.c1", {"low": -0.01, "size": "size open"}, "'holds', but the interval gives 'open'"),
         ("uncnet.c1", {"effect": 0.4}, "the effect 0.4 does not lie in its interval"),
         ("uncnet.c1", {"low": None}, "does not lie in its interval, None to"),
         ("uncnet.c1", {"size": "larger"}, "size 'larger', but the interval gives 'as printed'"),
         ("uncnet.c1", {"printed": 0.4}, "printed 0.4, but the interval gives 0.301"),
         ("uncnet.c1", {"delta": None}, "delta None, but the interval gives 0.1505"),
-        ("uncnet.c1", {"resolution": 0.01}, "resolution 0.01, but the interval gives 0.06"),
-        ("uncnet.c1", {"se": 0.05}, "resolution 0.06"),
+        ("uncnet.c1", {"resolution": 0.01}, "resolution 0.01, but the interval gives 0.04"),
+        ("uncnet.c1", {"se": 0.05}, "resolution 0.04"),
         ("uncnet.c1", {"effect": None}, "'holds' without an effect"),
         ("uncnet.c1", {"answer": "not a test", "reason": ""}, "'not a test' without a reason"),
         ("uncnet.c1", {"answer": "not a test"}, None),
@@ -328,7 +328,7 @@ ends = st.floats(-2, 2).filter(lambda x: abs(x) > 1e-6)
 
 
 @given(st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_every_answer_that_is_given_follows(data):
     """Of any claim of any paper, with any effects: what judge says is what is found again in the record."""
     id_ = data.draw(st.sampled_from([id_ for key in printed.keys() for id_ in printed.load(key).claims]))
@@ -390,11 +390,12 @@ def test_an_edit_of_a_delta_is_reported_and_a_run_judged_by_it_is_exploratory(ch
 def test_a_change_that_is_entered_is_no_problem_and_one_that_is_entered_wrongly_is(checkout, edited):
     path = checkout / "results" / "printed" / "frozen.json"
     change = {"claim": "uncnet.c3", "old": {"delta": 0.1}, "new": {"delta": 0.2}, "reason": "A slip."}
-    edit(path, lambda frozen: frozen.update(changes=[change]))
+    frozen = json.loads(path.read_text())
+    layout.write_json(path, frozen | {"changes": [change]})
     edited(lambda claims: claims["uncnet.c3"].update(delta=0.2))
     assert verify.check_frozen() == []
     assert not layout.is_exploratory(layout.read_run(finish()))
-    edit(path, lambda frozen: frozen.update(changes=[change | {"new": {"delta": 0.3}}]))
+    layout.write_json(path, frozen | {"changes": [change | {"new": {"delta": 0.3}}]})
     assert len(verify.check_frozen()) == 1
     for content in ("", "{}", json.dumps({"commit": "main", "checksum": "0" * 64})):
         path.write_text(content)
@@ -424,7 +425,7 @@ def test_what_is_generated_must_follow_from_the_results(checkout, name):
     results = checkout / "results"
     assert problems(results) == []
     path = checkout / name
-    path.write_text(path.read_text().replace("uncnet", "uncnot", 1))
+    path.write_text(path.read_text().replace("claim", "clam", 1))
     expected = [f"{path} is not what the results give: rebuild it with `uncertain-affect record --refresh`"]
     assert problems(results) == expected
     if name != "README.md":  # what is to be written into must be text

@@ -58,7 +58,7 @@ def run(minutes: float, notebooks: Sequence[str] = ()) -> Iterator[Row]:
         same.run(same.ROOT, again, "reproduce", *names, "--workers", "2")
         changed = list(same.differences(once, again))
         n = len(same.measured(once))
-        outcome = f"{n} tables, drawn numbers and verdicts, and all arrays, the same to the last byte"
+        outcome = f"{n} tables, drawn numbers and answers, and all arrays, the same to the last byte"
         if changed:
             outcome = f"{len(changed)} differences, the first: {'; '.join(changed[:3])}"
         what = f"{_numbers(names)} quick, twice from an empty cache, with one worker and with two"

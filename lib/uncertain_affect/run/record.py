@@ -38,7 +38,7 @@ from uncertain_affect.run.layout import (
 )
 from uncertain_affect.run.provenance import peak_memory_mib, provenance
 
-ANSWERS = TypeAdapter(dict[str, Answer], config=ConfigDict(extra="forbid", allow_inf_nan=False))
+ANSWERS = TypeAdapter(dict[str, Answer], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 # what a run that shows evidence has from it
 OF_THE_EVIDENCE = ("profile", "corpus", "seeds", "corpus_checksum")
 

@@ -143,7 +143,11 @@ class Row:
     def reasons(self) -> list[str]:
         """Of each assertion, in at most ten words."""
         if self.found is None:
-            return [short(f"needs a full run on {self.wanted}")] if self.kind == NOT_YET else []
+            if self.kind != NOT_YET:
+                return []
+            reason = f"no full run on {self.wanted}"
+            many = f"no full run on any of {len(self.claim.decides)} places that decide"
+            return [reason if len(reason.split()) <= MOST_WORDS else many]
         here = "" if self.evidence.startswith("paper's own") else " here"
         return [f"{line.letter} {_reason(line, here)}".strip() for line in self.lines]
 
@@ -316,6 +320,8 @@ def _reason(line: Line, here: str) -> str:
     if kind(line.answer.answer) not in JUDGED:
         return short(reason)
     size = line.answer.size
+    if not line.answer.answer.startswith("holds") and size != "negligible":
+        size = ""  # of what is not as claimed
     size = SIZES.get(size, f"{size} than printed") if size else ""
     return short("; ".join(filter(None, (reason.partition(" (")[0], f"{size}{here}" if size else ""))))
 
