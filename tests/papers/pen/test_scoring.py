@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uncertain_affect.corpora.base import AffectTraces
-from uncertain_affect.evidence.claims import effect_interval
+from uncertain_affect.evidence.claims import Arm, effect_interval
 from uncertain_affect.evidence.resampling import difference
 from uncertain_affect.metrics import ccc, rmse, rmse_from_sums
 from uncertain_affect.metrics.sums import ccc_from_sums
@@ -79,14 +79,14 @@ def test_baselines_fall_back_on_means(worked):
     predicted = pen.baselines(worked, [split, split])
     assert tuple(predicted) == pen.BASELINES and all(p.shape == (2, 3, 10, 2) for p in predicted.values())
     source_mean, of_x = worked.labels[:20].mean(0), worked.labels[[20, 21, 24]].mean(0)
-    torch.testing.assert_close(predicted["source mean"][1, 2], source_mean.expand(10, 2))
+    torch.testing.assert_close(predicted["constant"][1, 2], source_mean.expand(10, 2))
     torch.testing.assert_close(predicted["person mean"][0, 2], of_x.expand(10, 2))
     for name in ("nearest adapted frame", "person mean"):
         torch.testing.assert_close(predicted[name][0, 0], source_mean.expand(10, 2))
     torch.testing.assert_close(predicted["nearest adapted frame"][0, 2, 5:], of_x.expand(5, 2))
     torch.testing.assert_close(predicted["mean trace"][0, 1], scoring.mean_trace(worked))
     torch.testing.assert_close(predicted["video mean"][1, 0], scoring.video_mean(worked))
-    without = pen.baselines(worked, [split._replace(held_out=(1,))])["source mean"][0, 0, 0]
+    without = pen.baselines(worked, [split._replace(held_out=(1,))])["constant"][0, 0, 0]
     torch.testing.assert_close(without, worked.labels[[*range(5), *range(10, 15)]].mean(0))
 
 
@@ -96,51 +96,72 @@ def sums(data, drawn, predictions):
     return {m: pen.person_sums(p, data, drawn[1]["random"]) for m, p in predictions["random"].items()}
 
 
-def test_scores_are_those_of_the_test_frames(data, drawn, predictions, sums):
-    predicted, errors = predictions["random"]["s-SN"], rmse_from_sums(sums["s-SN"])
-    assert sums["s-SN"].shape == (2, 3, 2, 2, 6)
-    result = pen.scores(sums["s-SN"])
+@pytest.fixture(scope="module")
+def scores(sums):
+    return {m: pen.score(s) for m, s in sums.items()}
+
+
+def test_scores_are_those_of_the_test_frames(data, drawn, predictions, sums, scores):
+    predicted, of = predictions["random"]["s-SN"], scores["s-SN"]
+    assert sums["s-SN"].shape == (2, 3, 2, 2, 6) and {array.dtype.name for array in of.values()} == {"float32"}
     for seed, n, d in itertools.product(range(2), range(3), range(2)):
         test = np.isin(data.target_rows, drawn[1]["random"][seed].test)
-        x, y = predicted[seed, n, test, d], data.labels[data.target_rows][test, d]
-        assert result.ccc[seed, n, d] == pytest.approx(ccc(x, y), abs=1e-9)
+        x, y = predicted[seed, n, test, d].double(), data.labels[data.target_rows][test, d].double()
+        assert of["ccc"][seed, n, :, d].mean() == pytest.approx(ccc(x, y), abs=1e-6)
+        assert of["rmse"][seed, n, d] == pytest.approx(rmse(x, y), abs=1e-6)
+        assert of["spread"][seed, n, d] == pytest.approx(float(x.std() / y.std()), abs=1e-6)
         for p in range(2):
             own = data.target_person[test] == p
-            assert result.person_ccc[seed, n, p, d] == pytest.approx(ccc(x[own], y[own]), abs=1e-9)
-            assert errors[seed, n, p, d] == pytest.approx(rmse(x[own], y[own]), abs=1e-9)
-    assert not result.constant.any()
+            assert of["person ccc"][seed, n, p, d] == pytest.approx(ccc(x[own], y[own]), abs=1e-6)
 
 
-def test_contrasts_weigh_ccc_of_the_same_people(sums):
-    last = {m: s[:, 2, :, 1] for m, s in sums.items()}
-    one = pen.ccc_contrast([1, -1], [last["s-PEN"], last["s-SN"]])
-    same = effect_interval(np.concatenate([last["s-PEN"], last["s-SN"]], -1), difference(ccc_from_sums))
-    assert (one.estimate, one.low, one.high) == pytest.approx((same.estimate, same.low, same.high))
+def test_contrasts_of_scores_are_contrasts_of_pooled_ccc(sums, scores):
+    one = effect_interval(scores["s-PEN"]["ccc"][:, 2, :, 1] - scores["s-SN"]["ccc"][:, 2, :, 1])
+    of_sums = np.concatenate([sums[m][:, 2, :, 1] for m in ("s-PEN", "s-SN")], -1)
+    same = effect_interval(of_sums, difference(ccc_from_sums))
+    assert (one.estimate, one.low, one.high) == pytest.approx((same.estimate, same.low, same.high), abs=1e-6)
     assert (one.n_seeds, one.n_clusters) == (2, 2)  # people are the clusters of a claim
-    of = {m: pen.scores(s).ccc[:, 2, 1].mean() for m, s in sums.items()}
-    four = pen.ccc_contrast([1, -1, -1, 0.5], [last[m] for m in ("s-PEN", "t-PEN", "s-SN", "t-SN")])
-    assert four.estimate == pytest.approx(of["s-PEN"] - of["t-PEN"] - of["s-SN"] + 0.5 * of["t-SN"])
 
 
-def test_constant_labels_and_missing_predictions_have_no_ccc(data, drawn, predictions, sums):
+def test_constant_labels_and_missing_predictions_have_no_ccc(data, drawn, predictions, scores):
     of_seeds, predicted, labels = drawn[1]["random"], predictions["random"]["s-SN"].clone(), data.labels.clone()
     labels[data.person == 4, 1] = 0.3
-    constant = pen.person_sums(predicted, replace(data, labels=labels), of_seeds)
-    result = pen.scores(constant)
-    assert result.constant.sum((0, 1)).tolist() == [[0, 0], [0, 6]]
-    assert (np.isnan(result.person_ccc) == result.constant).all()
-    assert np.isfinite(result.ccc).all() and np.isfinite(rmse_from_sums(constant)).all()
-    of_t = sums["t-PEN"]
-    assert np.isnan(of_t[:, 0]).all() and np.isnan(pen.scores(of_t).ccc[:, 0]).all() and np.isfinite(of_t[:, 1:]).all()
+    of = pen.score(pen.person_sums(predicted, replace(data, labels=labels), of_seeds))
+    assert np.isnan(of["person ccc"]).sum((0, 1)).tolist() == [[0, 0], [0, 6]]
+    assert np.isfinite(of["ccc"]).all() and np.isfinite(of["rmse"]).all()
+    assert all(np.isnan(array[:, 0]).all() and np.isfinite(array[:, 1:]).all() for array in scores["t-PEN"].values())
     predicted[0, 1, data.target_rows == of_seeds[0].test[0]] = math.nan  # one frame alone
     with pytest.raises(ValueError, match="is not finite"):
         pen.person_sums(predicted, data, of_seeds)
 
 
-def test_table_has_a_row_for_each_dimension_and_model(sums):
-    shown = pen.table(sums, SMALL.shares)
+def test_table_has_a_row_for_each_dimension_and_model(sums, scores):
+    shown = pen.table(scores, SMALL.shares)
     assert shown.columns.tolist() == [0, 10, 50]
     assert shown.index.tolist() == [(d, m) for d in pen.DIMENSIONS for m in pen.MODELS]
-    assert shown.loc[("arousal", "s-PEN"), 50] == pytest.approx(pen.scores(sums["s-PEN"]).ccc[:, 2, 1].mean())
-    errors, expected = pen.table(sums, SMALL.shares, rmse_from_sums), rmse_from_sums(sums["t-SN"].sum(2))
-    assert errors.loc[("valence", "t-SN"), 10] == pytest.approx(expected[:, 1, 0].mean())
+    expected = ccc_from_sums(sums["s-PEN"].sum(2))[:, 2, 1].mean()
+    assert shown.loc[("arousal", "s-PEN"), 50] == pytest.approx(expected, abs=1e-6)
+    errors, expected = pen.table(scores, SMALL.shares, "rmse"), rmse_from_sums(sums["t-SN"].sum(2))
+    assert errors.loc[("valence", "t-SN"), 10] == pytest.approx(expected[:, 1, 0].mean(), abs=1e-6)
+
+
+def test_an_arm_stands_beside_a_constant_and_a_ridge_regression():
+    def of(ccc, *spread):
+        return {"ccc": np.full((4, 3, 2, 2), ccc), "spread": np.array(spread).reshape(4, 1, 1).repeat(3, 1)}
+
+    scores = {"s-PEN": of(0.5, 1, 0.001, 1, 1), "constant": of(0.0, 0, 0, 0, 0), "ridge": of(0.75, 1, 1, 1, 1)}
+    assert pen.arm(scores, "s-PEN", slice(1, None), 0.2) == Arm("CCC", 0.5, 0.0, 0.75, 0.2, 0.25)
+    scores["s-PEN"]["ccc"][:, 0] = 0.25
+    assert pen.arm(scores, "s-PEN", slice(0, 1)).score == 0.25
+
+
+def test_ridge_is_least_squares_with_a_penalty_on_standardised_features(data):
+    rows, at = data.source_rows(), data.target_rows
+    x, y = data.features.double(), data.labels.double()
+    mean, sd, middle = x[rows].mean(0), x[rows].std(0, correction=0), y[rows].mean(0)
+    z, shown = (x[rows] - mean) / sd, (x[at] - mean) / sd
+    solved = [
+        shown @ torch.linalg.solve(z.T @ z + a * torch.eye(6).double(), z.T @ (y[rows] - middle)) + middle
+        for a in scoring.PENALTIES
+    ]
+    assert min(float((pen.ridge(data, rows, at) - one).abs().max()) for one in solved) < 1e-6

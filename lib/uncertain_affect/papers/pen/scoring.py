@@ -1,23 +1,30 @@
-"""PEN's baselines without a model, and the scores of predictions for target people."""
+"""PEN's baselines, and the scores of predictions for target people."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from uncertain_affect.evidence.claims import Effect, effect_interval
-from uncertain_affect.evidence.resampling import Statistic, cluster_sums
-from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums
+from uncertain_affect.evidence.claims import Arm
+from uncertain_affect.evidence.resampling import cluster_sums, pseudo_values
+from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums, rmse_from_sums
 from uncertain_affect.papers.pen.data import DIMENSIONS, Frames
 from uncertain_affect.papers.pen.splits import TargetSplit
 
-BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean", "source mean")
+BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean", "constant")
+
+# The penalties that a ridge regression on standardised features chooses from.
+PENALTIES = np.logspace(-2, 4, 13)
 
 # A variance below this fraction of the mean square is the rounding of a constant.
 CONSTANT = 1e-12
+# Predictions whose standard deviation is below this part of the labels' do not vary.
+DEAD = 0.01
 
 
 # --- baselines without a model --------------------------------------------------------------------------------
@@ -78,8 +85,9 @@ def _fill_nan(values: Tensor, fallback: Tensor) -> Tensor:
 def baselines(frames: Frames, splits: Sequence[TargetSplit]) -> dict[str, Tensor]:
     """Predictions for target frames without a model, (S, 1 + A, N_t, 2), one split per seed, n = 0 first.
 
-    ``nearest adapted frame`` falls back on ``person mean`` where a video has no adapted frame, and that on ``source
-    mean`` where the person has none (n = 0). ``mean trace``, ``video mean`` and ``source mean`` do not adapt.
+    ``nearest adapted frame`` falls back on ``person mean`` where a video has no adapted frame, and that on
+    ``constant``, the source people's mean, where the person has none (n = 0). ``mean trace``, ``video mean`` and
+    ``constant`` do not adapt.
     """
     predictions = {name: [] for name in BASELINES}
     for split in splits:
@@ -89,9 +97,19 @@ def baselines(frames: Frames, splits: Sequence[TargetSplit]) -> dict[str, Tensor
         nearest = [_fill_nan(labels, fallback) for labels, fallback in zip(nearest, of_person, strict=True)]
         predictions["nearest adapted frame"].append(torch.stack([mean, *nearest]))
         predictions["person mean"].append(torch.stack([mean, *of_person]))
-        for name, rule in (("mean trace", mean_trace), ("video mean", video_mean), ("source mean", source_mean)):
+        for name, rule in (("mean trace", mean_trace), ("video mean", video_mean), ("constant", source_mean)):
             predictions[name].append(rule(frames, split.held_out).expand(1 + n_shares, -1, -1))
     return {name: torch.stack(of_seeds) for name, of_seeds in predictions.items()}
+
+
+def ridge(frames: Frames, rows: np.ndarray, at: np.ndarray) -> Tensor:
+    """Predictions (n, 2) for the frames ``at`` of a ridge regression on the frames in ``rows``.
+
+    Its penalty is the one with the least error on frames left out one by one.
+    """
+    x, y = frames.features.double().numpy(), frames.labels.double().numpy()
+    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(x[rows], y[rows])
+    return torch.from_numpy(model.predict(x[at]))
 
 
 # --- scores ---------------------------------------------------------------------------------------------------
@@ -101,9 +119,8 @@ def person_sums(predictions: Tensor, frames: Frames, splits: Sequence[TargetSpli
     """Sums over each target person's test frames for CCC and RMSE: (S, A, N_t, 2) to (S, A, P, 2, 6).
 
     The sums are those of `sums.moment_sums` (predictions first), people in the order of ``frames.target``:
-    added over people they give the pooled values, and seed by seed one of them, (S, P, 6), goes into
-    `claims.effect_interval` with people as clusters. Where all predictions are NaN (t-SN and t-PEN at n = 0) so are
-    the sums.
+    added over people they give the pooled values. Where all predictions are NaN (t-SN and t-PEN at n = 0) so are the
+    sums.
 
     Raises:
         ValueError: not one split per seed, or predictions that are in part not finite.
@@ -119,54 +136,57 @@ def person_sums(predictions: Tensor, frames: Frames, splits: Sequence[TargetSpli
     return np.stack(sums)
 
 
-def ccc_contrast(weights: Sequence[float], sums: Sequence[np.ndarray]) -> Effect:
-    """Interval of a weighted sum of pooled CCCs of the same seeds and people, for example with 1 and -1 a difference.
+def score(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """What tables, intervals and answers need of :func:`person_sums` (S, A, P, 2, 6), as 32-bit floats.
 
-    Args:
-        weights: one for each of the sums.
-        sums: (S, P, 6) each, one dimension of :func:`person_sums`.
+    No label can be worked out from it, as it could be from many sums over many sets of frames.
+
+    Returns:
+        ``ccc`` (S, A, P, 2): jackknife pseudo-values of the CCC pooled over people, whose mean over people it is. A
+        contrast of them, (S, P), goes into `claims.effect_interval` with people as clusters. The paper does not say
+        whether its tables pool the target people, as AVEC does, or average their values; pooling gives credit for
+        differences between people.
+
+        ``person ccc`` (S, A, P, 2): of each person. NaN where their test labels are constant: they are left out of
+        means over people and counted, and stay among the pooled.
+
+        ``rmse`` and ``spread`` (S, A, 2): root mean squared error, and the standard deviation of predictions over that
+        of labels, both pooled.
     """
-
-    def contrast(stacked: np.ndarray) -> np.ndarray:
-        parts = stacked.reshape(*stacked.shape[:-1], len(weights), -1)
-        return ccc_from_sums(parts) @ np.asarray(weights, dtype=np.float64)
-
-    return effect_interval(np.concatenate(list(sums), -1), contrast)
-
-
-class Scores(NamedTuple):
-    """CCC pooled over people (..., 2) and of each person (..., P, 2), for valence and arousal.
-
-    Attributes:
-        constant: (..., P, 2), where a person's test labels are constant: their CCC is undefined, ``person_ccc`` is
-            NaN there, and they are to be left out of means over people and counted. They stay among the pooled.
-    """
-
-    ccc: np.ndarray
-    person_ccc: np.ndarray
-    constant: np.ndarray
-
-
-def scores(sums: np.ndarray) -> Scores:
-    """Pooled and per-person CCC from :func:`person_sums` (..., P, 2, 6).
-
-    The paper does not say whether its tables pool the target people, as AVEC does, or average their values; pooling
-    gives credit for differences between people.
-    """
+    values = np.moveaxis(pseudo_values(np.moveaxis(sums, (1, 3), (0, 1)), ccc_from_sums), (0, 1), (1, 3))
     n, _, y, _, yy, _ = np.moveaxis(sums, -1, 0)
     constant = yy / n - (y / n) ** 2 <= CONSTANT * yy / n
-    return Scores(ccc_from_sums(sums.sum(-3)), np.where(constant, np.nan, ccc_from_sums(sums)), constant)
+    pooled = sums.sum(2)
+    n, x, y, xx, yy, _ = np.moveaxis(pooled, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.sqrt((xx / n - (x / n) ** 2).clip(0) / (yy / n - (y / n) ** 2))
+    found = {"ccc": values, "person ccc": np.where(constant, np.nan, ccc_from_sums(sums))}
+    found |= {"rmse": rmse_from_sums(pooled), "spread": spread}
+    return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def table(sums: Mapping[str, np.ndarray], shares: Sequence[int], statistic: Statistic = ccc_from_sums) -> pd.DataFrame:
-    """Table 1: a pooled statistic, mean over seeds, by dimension and model down and n across.
+def table(scores: Mapping[str, Mapping], shares: Sequence[int], what: str = "ccc") -> pd.DataFrame:
+    """Table 1: CCC or RMSE pooled over people, mean over seeds, by dimension and model down and n across.
 
     Args:
-        sums: by model, from :func:`person_sums`, (S, 1 + A, P, 2, 6).
-        shares: the A percentages.
-        statistic: of the sums, for example `metrics.rmse_from_sums`.
+        scores: by model, from :func:`score`.
+        shares: the A percentages above 0.
+        what: ``"ccc"`` or ``"rmse"``.
     """
-    values = {name: statistic(of_model.sum(-3)).mean(0) for name, of_model in sums.items()}
+    values = {name: of_model[what].mean((0, 2) if what == "ccc" else 0) for name, of_model in scores.items()}
     rows = {(dim, name): value[:, d] for d, dim in enumerate(DIMENSIONS) for name, value in values.items()}
     index = pd.MultiIndex.from_tuples(rows, names=["dimension", "model"])
     return pd.DataFrame(list(rows.values()), index, pd.Index((0, *shares), name="n [%]"))
+
+
+def arm(scores: Mapping[str, Mapping], name: str, shares: slice, last_epoch: float | None = None) -> Arm:
+    """What a model has learnt beside ``constant`` and ``ridge``: CCC, mean over shares, seeds and both dimensions.
+
+    Args:
+        scores: by model, from :func:`score`.
+        shares: which of the percentages, 0 being the first.
+        last_epoch: see `claims.Arm`.
+    """
+    ccc = (float(scores[of]["ccc"][:, shares].mean(dtype=float)) for of in (name, "constant", "ridge"))
+    dead = (scores[name]["spread"][:, shares] < DEAD).any((1, 2)).mean()
+    return Arm("CCC", *ccc, last_epoch, float(dead))
