@@ -53,9 +53,12 @@ def logistic_regression(data: uncnet.Faces) -> Tensor:
     It learns vote shares from the networks' own inputs, standardised, with the L2 penalty of `PENALTIES` whose
     cross-entropy on the validation images is lowest.
     """
-    key = content_key(RECIPE, LOGISTIC, PENALTIES, *data)
-    build = lambda: {"probs": np.stack([_logistic_regression(of) for of in _apart(data)])}  # noqa: E731
-    return torch.from_numpy(np.array(cached_arrays(key, build, kind="baselines")["probs"]))
+
+    def build() -> dict[str, np.ndarray]:
+        return {"probs": np.stack([_logistic_regression(of) for of in _apart(data)])}
+
+    cached = cached_arrays(content_key(RECIPE, LOGISTIC, PENALTIES, *data), build, kind="baselines")
+    return torch.from_numpy(np.array(cached["probs"]))
 
 
 def _apart(data: uncnet.Faces) -> list[uncnet.Faces]:
@@ -71,22 +74,24 @@ def _logistic_regression(data: uncnet.Faces) -> np.ndarray:
     train = data.features["train"]
     mean, sd = train.mean(0), train.std(0).clamp(min=1e-6)
     x = {s: torch.cat([(f - mean) / sd, f.new_ones(len(f), 1)], 1) for s, f in data.features.items()}
-    y = data.targets["train"]
-    weights = np.zeros((x["train"].shape[1], y.shape[1]))
-    found = []
+    y, found = data.targets, []
+    weights = np.zeros(x["train"].shape[1] * y["train"].shape[1])
     for penalty in sorted(PENALTIES, reverse=True):  # each starts where the stronger one ended
-
-        def loss(flat: np.ndarray, penalty: float = penalty) -> tuple[float, np.ndarray]:
-            w = torch.from_numpy(flat).view(weights.shape)
-            log_p = torch.log_softmax(x["train"] @ w.float(), 1)
-            pulled = torch.cat([w[:-1], torch.zeros_like(w[-1:])])  # not the biases
-            gradient = x["train"].T @ (log_p.exp() - y) / len(y) + penalty * pulled
-            return -float((y * log_p).sum() / len(y)) + penalty / 2 * float((pulled**2).sum()), gradient.numpy().ravel()
-
-        weights = minimize(loss, weights.ravel(), jac=True, method="L-BFGS-B").x.reshape(weights.shape)
-        log_p = {s: torch.log_softmax(x[s].double() @ torch.from_numpy(weights), 1) for s in ("val", "test")}
-        found.append((-float((data.targets["val"] * log_p["val"]).sum()), log_p["test"].exp().numpy()))
+        given = (x["train"], y["train"], penalty)
+        weights = minimize(_penalised_loss, weights, given, jac=True, method="L-BFGS-B").x
+        w = torch.from_numpy(weights).view(-1, y["train"].shape[1])
+        log_p = {s: torch.log_softmax(x[s].double() @ w, 1) for s in ("val", "test")}
+        found.append((-float((y["val"] * log_p["val"]).sum()), log_p["test"].exp().numpy()))
     return min(found, key=lambda one: one[0])[1]
+
+
+def _penalised_loss(weights: np.ndarray, x: Tensor, y: Tensor, penalty: float) -> tuple[float, np.ndarray]:
+    """Cross-entropy of shares (N, C) with the L2 penalty of all weights but the biases, and its gradient."""
+    w = torch.from_numpy(weights).view(-1, y.shape[1])
+    log_p = torch.log_softmax(x @ w.float(), 1)
+    pulled = torch.cat([w[:-1], torch.zeros_like(w[-1:])])
+    gradient = x.T @ (log_p.exp() - y) / len(y) + penalty * pulled
+    return -float((y * log_p).sum() / len(y)) + penalty / 2 * float((pulled**2).sum()), gradient.numpy().ravel()
 
 
 def what_is_learnt(
