@@ -266,8 +266,8 @@ def test_only_differences_that_hold_all_together_are_decided():
     }
     rows, n = across.decided({"a task": found})
     assert n == 3, "equal ones and what has no direction are not compared"
-    verdicts = [" ".join(row) for row in rows[["measure", "method", "verdict"]].to_numpy()]
-    assert verdicts == ["NLL better better", "accuracy noise worse"]
+    answers = [" ".join(row) for row in rows[["measure", "method", "answer"]].to_numpy()]
+    assert answers == ["NLL better better", "accuracy noise worse"]
     assert rows.difference[0] == pytest.approx(-1, abs=0.1) and rows.low[0] < rows.difference[0] < rows.high[0] < 0
 
 

@@ -114,7 +114,7 @@ def decided(found: Mapping[str, Values]) -> tuple[pd.DataFrame, int]:
         found: pseudo-values of :func:`measured` by task.
 
     Returns:
-        A row for each difference that Holm's procedure over all of them decides, with the ends of its 95% interval.
+        A row for each difference that Holm's procedure over all of them decides, with the ends of its interval there.
     """
     parts = {}
     for task, methods in found.items():
@@ -124,14 +124,15 @@ def decided(found: Mapping[str, Values]) -> tuple[pd.DataFrame, int]:
                 if better and method != other and name in methods.get(other, ()):
                     effect = effect_interval(values - methods[other][name])
                     if effect.se > 0:  # accuracy of temperature scaling never differs
-                        parts[task, name, method] = Part("greater" if better == "higher" else "less", effect)
-    words = {"reproduced": "better", "contradicted": "worse"}
-    columns = ["task", "measure", "method", "against", "difference", "low", "high", "verdict"]
-    rows = [
-        (task, name, method, reference(name), v.effect, v.low, v.high, words[v.verdict])
-        for (task, name, method), v in holm(parts).items()
-        if v.verdict in words
-    ]
+                        parts[task, name, method] = Part("greater", effect if better == "higher" else -effect)
+    words = {"holds": "better", "fails": "worse"}
+    columns = ["task", "measure", "method", "against", "difference", "low", "high", "answer"]
+    rows = []
+    for (task, name, method), a in holm(parts).items():
+        if a.answer in words:
+            ends = (a.low, a.high) if MEASURES[name].better == "higher" else (-a.high, -a.low)
+            difference = a.effect if MEASURES[name].better == "higher" else -a.effect
+            rows.append((task, name, method, reference(name), difference, *ends, words[a.answer]))
     return pd.DataFrame(rows, columns=columns), len(parts)
 
 
