@@ -82,27 +82,20 @@ def test_words_of_marked_text_do_not_touch():
         assert not any(box.overlaps(other) for other in boxes[:i])
 
 
-def test_a_forest_shows_each_effect_beside_the_printed_one_on_the_side_that_is_claimed():
-    columns = ["corpus", "profile", "part", "kind", "margin", "printed", "effect", "low", "high"]
-    first = ["ferplus", "full", "", "greater", np.nan, 0.5, 0.2, 0.1, 0.3]
-    second = ["simulated", "quick", "a part", "equivalent", 0.4, np.nan, -0.1, -0.3, 0.1]
-    rows = pd.DataFrame([first, second], columns=columns)
+def test_strips_show_each_effect_beside_the_printed_one_with_the_claimed_side_on_the_right():
+    columns = ["label", "printed", "effect", "low", "high", "answer", "corpus"]
+    first = ["Faces are seen.", 0.5, 0.2, 0.1, 0.3, "holds", "ferplus"]
+    second = ["Nothing is heard.", np.nan, -0.1, -0.4, 0.1, "open", "simulated"]
     _, ax = plt.subplots()
-    assert plots.forest(rows, ax) is ax
-    first, circle, printed, second, other, zero = ax.lines
-    assert first.get_xydata().tolist() == [[0.1, 0], [0.3, 0]]
-    assert (circle.get_xydata().tolist(), printed.get_xydata().tolist()) == ([[0.2, 0]], [[0.5, 0]])
-    assert (second.get_xydata().tolist(), other.get_xydata().tolist()) == ([[-0.3, 1], [0.1, 1]], [[-0.1, 1]])
-    assert circle.get_markerfacecolor() == plots.COLOURS["recordings"] == first.get_color()
-    assert other.get_markerfacecolor() == "white"
+    assert plots.strips(pd.DataFrame([first, second], columns=columns), ax) is ax
+    zero, line, circle, printed, other, _ = ax.lines
     assert zero.get_xdata() == [0, 0]
-    least, most = ax.get_xlim()
-    assert least < -0.4
-    assert most > 0.5
-    claimed = [band.get_paths()[0].get_extents() for band in ax.collections]
-    assert [(box.x0, box.x1) for box in claimed] == [(0, most), (-0.4, 0.4)]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["ferplus, full", "simulated, quick\na part"]
-    assert ax.yaxis_inverted()  # the first on top
+    assert line.get_xydata().ravel().tolist() == pytest.approx([0.2, 0, 0.6, 0])
+    assert (circle.get_xdata(), printed.get_xdata()) == (pytest.approx([0.4]), [1.0])
+    assert other.get_xydata().ravel().tolist() == pytest.approx([-1, 1, 0.25, 1])
+    assert (line.get_color(), other.get_color()) == (plots.COLOURS["recordings"], plots.COLOURS["simulated"])
+    assert [text.get_text() for text in ax.texts] == ["holds", "open"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Faces are seen.", "Nothing is heard."]
 
 
 def test_a_critical_difference_diagram_joins_the_methods_that_do_not_differ():

@@ -2,15 +2,34 @@
 
 import nbformat
 from nbformat import v4
+from scipy import stats
 
-from uncertain_affect.evidence.claims import Effect
+from uncertain_affect.evidence import printed
+from uncertain_affect.evidence.claims import Arm, Effect
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def effect(estimate, half_width=0.01, **other):
     low, high = estimate - half_width, estimate + half_width
-    return Effect(estimate, low, high, half_width / 2, 4.0, 0.0, n_seeds=5, n_clusters=3553, **other)
+    se = half_width / stats.t.ppf(0.975, 4)
+    return Effect(estimate, low, high, se, 4.0, 0.0, n_seeds=5, n_clusters=3553, **other)
+
+
+LEARNT = Arm("accuracy", score=0.6, constant=0.3, baseline=0.55)
+
+
+def measured(run, *papers):
+    """The run with all measured that the claims of these papers, of all by default, require."""
+    for key in papers or printed.keys():
+        for claim in printed.load(key).claims.values():
+            for name, bounds in claim.requires.items():
+                if name == "learnt":
+                    for arm in bounds:
+                        run.learnt(arm, LEARNT)
+                else:
+                    run.check(name, bounds.get("least", bounds.get("most")))
+    return run
 
 
 def make_notebook(parameters, *sources, title="# Title", paper="uncnet", **about):

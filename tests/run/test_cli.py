@@ -73,7 +73,7 @@ def test_reproduce_runs_everything_and_prints_a_table(checkout, ran, capsys):
     parameters = {"PROFILE": "quick", "SEED": 0}
     assert ran.jobs == [("11_one", "none", parameters), ("92_audit", "none", parameters)]
     out, err = capsys.readouterr()
-    table = ["notebook  corpus  seconds  verdicts", "11_one    none    1        -", "92_audit  none    1        -"]
+    table = ["notebook  corpus  seconds  answers", "11_one    none    1        -", "92_audit  none    1        -"]
     assert out.splitlines()[:3] == table
     assert err == ""
     assert "No corpus for 11_one: only the parts that need none were run" in out
@@ -361,7 +361,7 @@ def test_record_with_nothing_to_record_and_only_to_refresh_what_is_generated(che
     assert "nowhere is not a finished run" in capsys.readouterr().err
     (checkout / "README.md").write_text("<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n")
     assert cli.main(["record", "--refresh"]) == 0
-    assert "Nothing judged yet" in (checkout / "README.md").read_text()
+    assert "**51 claims.** On recordings 0." in (checkout / "README.md").read_text()
     assert (checkout / "codecheck.yml").is_file()
     assert cli.main(["record", "--refresh", "some/run"]) == 2
     assert "--refresh takes no runs" in capsys.readouterr().err

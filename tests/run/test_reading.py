@@ -237,11 +237,11 @@ def test_a_run_is_trained_promoted_shown_in_the_notebook_and_follows_from_its_ev
 
 
 def test_differences_in_answers_have_their_place():
-    recorded = {"uncnet.c1, low": 0.1, "uncnet.c1, verdict": "holds", "uncnet.c2, low": None}
+    recorded = {"uncnet.c1, low": 0.1, "uncnet.c1, answer": "holds", "uncnet.c2, low": None}
     assert verify._difference(recorded, recorded | {"uncnet.c1, low": 0.1 * (1 + 1e-7)}) is None
     for change, message in [
         ({"uncnet.c1, low": 0.2}, "uncnet.c1, low: recorded 0.1, the evidence gives 0.2"),
-        ({"uncnet.c1, verdict": "fails"}, "uncnet.c1, verdict: recorded holds, the evidence gives fails"),
+        ({"uncnet.c1, answer": "fails"}, "uncnet.c1, answer: recorded holds, the evidence gives fails"),
         ({"uncnet.c2, low": 0.0}, "uncnet.c2, low: recorded None, the evidence gives 0.0"),
         ({"uncnet.c3": 1}, "uncnet.c3: is given by the evidence alone"),
     ]:

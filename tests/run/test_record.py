@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import math
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from building import effect
+from building import LEARNT, effect, measured
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -32,6 +33,11 @@ def results(tmp_path, monkeypatch):
 
 def make_run(notebook="11_uncnet_disagreement", corpus="ferplus", **given):
     return record.Run(notebook, profile="quick", corpus=corpus, parameters=PARAMETERS, **given)
+
+
+def made(corpus="ferplus"):
+    """A run of UncNet in which all has been measured that its claims require."""
+    return measured(make_run(corpus=corpus))
 
 
 def files(folder):
@@ -60,6 +66,7 @@ def test_a_finished_run_is_one_folder_with_everything(results, monkeypatch):
     figure, data = Figure(), pd.DataFrame({"x": [1, 2], "y": [0.1, 1 / 3]})
     figure.subplots().plot(data["x"], data["y"])
     assert run.figure("figure2", figure, data) is figure
+    run.learnt("UncNet", LEARNT)
     run.judge("uncnet.c1", effect(0.3))
     folder = run.finish()
 
@@ -69,11 +76,13 @@ def test_a_finished_run_is_one_folder_with_everything(results, monkeypatch):
     pd.testing.assert_frame_equal(pd.read_csv(folder / "tables" / "table2.csv", index_col=0), table)
     pd.testing.assert_frame_equal(pd.read_csv(folder / "figures" / "figure2.csv"), data, rtol=1e-5)
     assert (folder / "figures" / "figure2.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((folder / "claims.json").read_text())["uncnet.c1"]["verdict"] == "reproduced"
+    assert json.loads((folder / "claims.json").read_text())["uncnet.c1"]["answer"] == "holds"
     found = layout.check_complete(folder)
     expected = {"parameters": PARAMETERS, "seeds": [0, 1], "corpus_checksum": "abc", "schema": layout.SCHEMA}
     assert {key: found[key] for key in expected} == expected
     assert list(layout.wrong_keys(folder, found)) == []
+    assert found["claims"] == {"commit": printed.frozen().commit, "checksum": printed.frozen().checksum}
+    assert not layout.is_exploratory(found)
     assert found["versions"]["torch"] == torch.__version__
     assert found["seconds"] >= 0
     assert 10 < found["peak_memory_mib"] < found["hardware"]["memory_mib"]
@@ -187,13 +196,16 @@ def test_a_truncated_or_foreign_run_json_is_named(finished, text):
 
 def test_a_run_of_an_older_schema_is_read_and_one_of_a_later_neither_read_nor_replaced(finished):
     whole = layout.check_complete(finished)
-    old = {key: value for key, value in whole.items() if key not in ("schema", "files")}
-    layout.write_json(finished / "run.json", old)
-    assert layout.check_complete(finished) == old
+    old = {key: value for key, value in whole.items() if key not in ("schema", "files", "claims")}
+    for older in (old, old | {"schema": 2, "files": whole["files"]}):
+        layout.write_json(finished / "run.json", older)
+        assert layout.check_complete(finished) == older
+        assert list(layout.wrong_keys(finished, older)) == []
+        assert layout.is_exploratory(older)
     layout.write_json(finished / "run.json", whole | {"schema": layout.SCHEMA + 1})
     before = files(finished.parent)
     for attempt in (lambda: layout.check_complete(finished), make_run().finish):
-        with pytest.raises(layout.SchemaError, match=r"schema 3, of a later version .*\(this one knows up to 2\)"):
+        with pytest.raises(layout.SchemaError, match=r"schema 4, of a later version .*\(this one knows up to 3\)"):
             attempt()
     assert files(finished.parent) == before
 
@@ -257,20 +269,51 @@ def test_parameters_without_a_finite_value_are_written_as_null(results):
 
 
 def test_claims_are_judged_as_the_paper_states_them():
-    run = make_run()
-    assert run.judge("uncnet.c1", effect(0.4)).verdict == "reproduced"  # greater
-    assert run.judge("uncnet.c1", effect(0.4)).size_ratio == pytest.approx(0.4 / 0.301)
-    assert run.judge("uncnet.c2", effect(0.0)).verdict == "reproduced"  # within a margin of 0.1
-    assert run.judge("uncnet.c2", effect(0.2)).verdict == "contradicted"
-    assert run.judge("uncnet.c6", effect(0.02)).verdict == "contradicted"  # less
+    run = made()
+    answer = run.judge("uncnet.c1", effect(0.4))
+    assert (answer.answer, answer.size, answer.printed, answer.delta) == ("holds", "larger", 0.301, 0.1505)
+    assert run.judge("uncnet.c2", effect(0.0)).answer == "holds"  # within a margin
+    assert run.judge("uncnet.c2", effect(0.2)).answer == "fails"
+    assert run.judge("uncnet.c6", effect(-0.02)).answer == "fails"  # as claimed is positive
     parts = {f"r({u}, BCE)": effect(0.5) for u in ("U_a", "U_e", "U_t")}
-    assert run.judge("uncnet.c5", parts).verdict == "reproduced"  # all
-    assert run.judge("uncnet.c5", parts | {"r(U_e, BCE)": effect(0.005)}).verdict == "inconclusive"
-    untested = run.not_testable("uncnet.c10", "no weights")
-    assert (untested.verdict, untested.reason) == ("not testable", "no weights")
-    assert list(run.verdicts) == ["uncnet.c1", "uncnet.c2", "uncnet.c6", "uncnet.c5", "uncnet.c10"]
+    assert run.judge("uncnet.c5", parts).answer == "holds"  # their mean
+    against = run.judge("uncnet.c5", parts | {"r(U_e, BCE)": effect(-0.1)})
+    assert (against.answer, against.effect) == ("holds in part, 2 of 3", pytest.approx(0.3))
+    apart = run.judge("uncnet.c8", {n: effect(1.0 - 2 * ("Base" in n)) for n in printed.claim("uncnet.c8").parts})
+    assert apart.answer == "a fails, b holds"
+    assert [answer.answer for answer in apart.parts.values()] == ["fails", "holds"]
+    assert list(run.answers) == ["uncnet.c1", "uncnet.c2", "uncnet.c6", "uncnet.c5", "uncnet.c8"]
+
+
+def test_what_a_run_cannot_speak_of_says_what_it_needs():
+    run = made()
+    assert run.needs("uncnet.c10", "the weights").answer == "needs the weights"
+    quoted = run.needs("pen.c7", "RECOLA")
+    assert (quoted.answer, quoted.reason) == ("compares with other papers' numbers", "needs RECOLA")
+    assert run.judge("uncnet.c1", None).answer == "needs other data"
     with pytest.raises(ValueError, match="makes no claim"):
-        run.not_testable("uncnet.c99", "no such thing")
+        run.needs("uncnet.c99", "no such thing")
+
+
+def test_a_claim_is_no_test_where_what_it_requires_does_not_hold_or_was_not_measured():
+    run = make_run()
+    answer = run.judge("uncnet.c1", effect(0.4))
+    assert (answer.answer, answer.reason) == ("not a test", "UncNet: what it has learnt was not measured")
+    run.learnt("UncNet", dataclasses.replace(LEARNT, score=0.31))
+    reason = "UncNet: accuracy .310 gains 4% of what a plain baseline gains"
+    assert run.judge("uncnet.c1", effect(0.4)).reason == reason
+    run.learnt("UncNet", dataclasses.replace(LEARNT, score=0.54))
+    answer = run.judge("uncnet.c1", effect(0.4))
+    assert (answer.answer, answer.flags) == ("holds", ("UncNet is weaker than linear",))
+    run.learnt("UncNet", LEARNT)
+    for found, reason in [
+        ({}, "reliability of U_e was not measured"),
+        ({"reliability of U_e": 0.5}, "reliability of U_e is 0.5, must be at least 0.8"),
+        ({"reliability of U_e": 0.9}, "interval inside ±0.1"),
+    ]:
+        for name, value in found.items():
+            run.check(name, value)
+        assert run.judge("uncnet.c2", effect(0.0)).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -280,7 +323,6 @@ def test_claims_are_judged_as_the_paper_states_them():
         ("uncnet.c5", effect(1), "has the parts .* effects came for none"),
         ("uncnet.c5", None, "has the parts"),
         ("uncnet.c1", {"r": effect(1)}, "has the parts none; effects came for r"),
-        ("uncnet.c1", None, "needs effect"),
         ("uncnet.c99", effect(1), "makes no claim uncnet.c99"),
     ],
 )
@@ -288,36 +330,38 @@ def test_effects_that_are_not_those_of_the_claim_are_refused(claim, given, messa
     run = make_run()
     with pytest.raises(ValueError, match=message):
         run.judge(claim, given)
-    assert not run.verdicts
+    assert not run.answers
 
 
-def test_the_verdict_table_shows_sizes_intervals_and_parts():
-    run = make_run()
+def test_the_table_of_answers_shows_the_sentence_effects_sizes_and_parts():
+    run = made()
     run.judge("uncnet.c1", effect(0.4515))
-    run.judge("uncnet.c9", {"ECE Baseline": effect(2.0, 0.5), "ECE UncNet": effect(9.0, 0.5)})
-    assert record.verdict_table(make_run()).empty
-    run.not_testable("uncnet.c3", printed.claim("uncnet.c3").note)
-    table = record.verdict_table(run)
-    parts = [f"uncnet.c9: ECE {network}" for network in ("Baseline", "UncNet")]
-    assert list(table.index) == ["uncnet.c1", "uncnet.c9", *parts, "uncnet.c3"]
+    run.judge("uncnet.c8", {name: effect(1.0) for name in printed.claim("uncnet.c8").parts})
+    assert record.answers_table(make_run()).empty
+    run.needs("uncnet.c3", "the truth")
+    table = record.answers_table(run)
+    beneath = [f"uncnet.c8b: {name}" for name in list(printed.claim("uncnet.c8").parts)[1:]]
+    assert list(table.index) == ["uncnet.c1", "uncnet.c8", "uncnet.c8a", "uncnet.c8b", *beneath, "uncnet.c3"]
     assert table.loc["uncnet.c1"].to_dict() == {
-        "kind": "greater",
+        "claim": printed.claim("uncnet.c1").statement,
         "printed": "0.301",
-        "measured": "0.452",
+        "effect": "0.452",
         "95% interval": "[0.442, 0.462]",
-        "measured / printed": "1.50",
-        "verdict": "reproduced",
+        "resolution": "0.04",
+        "answer": "holds",
+        "size": "larger here",
+        "reason": "interval above 0",
     }
-    assert list(table["verdict"]) == ["reproduced", "contradicted", "reproduced", "contradicted", "not testable"]
-    assert (table.loc[["uncnet.c9", "uncnet.c3"], ["printed", "measured"]] == "").all(axis=None)
+    assert table.at["uncnet.c3", "answer"] == "needs the truth"
+    assert (table.loc[["uncnet.c8", "uncnet.c3"], ["printed", "effect"]] == "").all(axis=None)
 
 
 def test_values_are_compared_only_on_the_papers_own_corpus_with_its_own_features():
     def table(corpus, own_features):
-        run = make_run(corpus=corpus)
+        run = made(corpus=corpus)
         run.judge("uncnet.c1", effect(0.34))
         run.judge("uncnet.c2", effect(0.15))
-        return record.verdict_table(run, own_features)
+        return record.answers_table(run, own_features)
 
     assert list(table("ferplus", True)["value"]) == ["near (±0.05)", "off (±0.05)"]
     assert "value" not in table("ferplus", False)
@@ -354,24 +398,17 @@ def commit(checkout, profile, corpus, score, table="table2"):
     (folder / "run.json").write_text(json.dumps(run))
 
 
-def test_a_recorded_table_comes_with_its_provenance(checkout):
-    assert record.recorded("12_uncnet_calibration", "table2") == (None, "no run recorded yet")
-    commit(checkout, "quick", "ferplus", 1.5)
-    table, source = record.recorded("12_uncnet_calibration", "table2")
-    pd.testing.assert_frame_equal(table, pd.DataFrame({"ECE": [1.5]}, index=["UncNet"]))
-    assert source == "quick profile on ferplus, 5 seeds, cpu, 2020-02-03, revision 0123456789"
-
-
 @pytest.mark.parametrize("content", [b"", b",ECE\nUncNet,1,2\nUncNet,1,2,3\n", b"\xff"])
 def test_a_recorded_table_that_is_none_is_named(checkout, content):
     commit(checkout, "quick", "ferplus", 1.5)
     (path,) = (checkout / "results").rglob("table2.csv")
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path} is no table .*: restore it, or run the notebook again"):
-        record.recorded("12_uncnet_calibration", "table2")
+        record.recorded_on("12_uncnet_calibration", "table2", "quick")
 
 
-def test_tables_of_all_corpora_come_from_runs_of_one_profile(checkout):
+def test_tables_of_all_corpora_come_from_runs_of_one_profile_and_never_from_the_readers_own(checkout):
+    commit(checkout, "local/quick", "meld", 0.0)
     for profile, corpus, score in (("quick", "ferplus", 1.5), ("quick", "simulated", 2.5), ("full", "simulated", 3.5)):
         commit(checkout, profile, corpus, score)
     found = record.recorded_on("12_uncnet_calibration", "table2", "quick")
@@ -379,28 +416,16 @@ def test_tables_of_all_corpora_come_from_runs_of_one_profile(checkout):
     assert record.recorded_on("12_uncnet_calibration", "table3", "quick") == {}
 
 
-def test_the_most_complete_run_that_has_the_table_is_shown_and_never_the_best_or_the_readers_own(checkout):
-    commit(checkout, "full", "ferplus", 0.0, table="another")
-    commit(checkout, "local/quick", "ferplus", 0.0)
-    # worse and worse scores; ferplus is the paper's own corpus
-    runs = [("quick", "another", 0.1), ("quick", "ferplus", 3.0), ("full", "another", 4.0), ("full", "ferplus", 9.0)]
-    for profile, corpus, score in runs:
-        commit(checkout, profile, corpus, score)
-        assert record.recorded("12_uncnet_calibration", "table2")[0].loc["UncNet", "ECE"] == score
-
-
 def test_beside_keeps_the_printed_order_and_shows_what_is_missing():
     as_printed = pd.DataFrame({"ECE": [2.0, 1.0], "MCE": [6.0, 10.0]}, index=["UncNet", "Baseline"])
-    recorded = pd.DataFrame({"MCE": [5.0, 4.0], "new": [0.1, 0.2]}, index=["Baseline", "control"])
-    measured = pd.DataFrame({"ECE": [1.5]}, index=["Baseline"])
-    table = record.beside(as_printed, recorded, measured)
+    measured = pd.DataFrame({"MCE": [5.0, 4.0], "new": [0.1, 0.2]}, index=["Baseline", "control"])
+    table = record.beside(as_printed, measured)
     assert list(table.index) == ["UncNet", "Baseline", "control"]
-    columns = [("ECE", "printed"), ("ECE", "this run"), ("MCE", "printed"), ("MCE", "recorded"), ("new", "recorded")]
+    columns = [("ECE", "printed"), ("MCE", "printed"), ("MCE", "measured"), ("new", "measured")]
     assert list(table.columns) == columns
-    assert table.loc["Baseline"].tolist()[:4] == [1.0, 1.5, 10.0, 5.0]
-    assert table.loc["UncNet"].isna().tolist() == [False, True, False, True, True]
-    assert table.loc["control", ("new", "recorded")] == 0.2
-    alone = record.beside(as_printed, None, None)
+    assert table.loc["Baseline"].tolist() == [1.0, 10.0, 5.0, 0.1]
+    assert table.loc["UncNet"].isna().tolist() == [False, False, True, True]
+    alone = record.beside(as_printed, None)
     assert list(alone.columns) == [("ECE", "printed"), ("MCE", "printed")]
     assert (alone.to_numpy() == as_printed.to_numpy()).all()
 

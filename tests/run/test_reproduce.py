@@ -37,7 +37,7 @@ for sub in ("tables", "figures"):
     (folder / sub).mkdir(parents=True)
 parameters = {{name: globals()[name] for name in "{NAMES}".split()}}
 (folder / "run.json").write_text(json.dumps({{"parameters": parameters}}))
-claims = dict.fromkeys(["a.c1", "a.c2"], {{"verdict": "reproduced"}})
+claims = dict.fromkeys(["a.c1", "a.c2"], {{"answer": "holds"}})
 (folder / "claims.json").write_text(json.dumps(claims))
 """
 RUN = f"""
@@ -45,7 +45,7 @@ from uncertain_affect.run import record
 
 parameters = {{name: globals()[name] for name in "{NAMES}".split()}}
 run = record.Run("NOTEBOOK", profile=PROFILE, corpus=CORPUS, parameters=parameters)
-run.not_testable("uncnet.c1", "no corpus")
+run.needs("uncnet.c1", "a corpus")
 run.finish()
 """
 
@@ -105,7 +105,7 @@ def test_a_finished_run_is_moved_into_place_with_its_executed_notebook(batch):
     assert "there is no corpus" not in "".join(cell.source for cell in executed.cells)  # where one is needed
     assert (outcomes["14_records"].corpus, outcomes["14_records"].without_corpus) == ("none", ("ferplus",))
     assert not (place / "14_records" / "yesterday.csv").exists()
-    assert outcomes["14_records"].verdicts == {"reproduced": 2}
+    assert outcomes["14_records"].answers == {"holds": 2}
     given = {"PROFILE": "quick", "CORPUS": "none", "SEED": 7, "LEARNING_RATE": 1.0, "DROPOUT": True}
     given |= {"DATA_ROOT": "data", "LAYERS": [128, 128], "LIMIT": None}
     assert layout.check_complete(place / "14_records")["parameters"] == given
@@ -193,18 +193,18 @@ def test_results_of_record_run_are_taken(checkout, monkeypatch):
     path = write_notebook(checkout / "notebooks", "11_one", RUN)
     (outcome,) = reproduce.reproduce([path], parameters={"LIMIT": "nan"})
     assert outcome.error is None
-    assert outcome.verdicts == {"not testable": 1}
+    assert outcome.answers == {"needs": 1}
 
 
 def test_the_summary_is_a_table():
     outcomes = [
-        reproduce.Outcome("11_short", "ferplus", 3.4, Counter({"reproduced": 2, "contradicted": 1})),
+        reproduce.Outcome("11_short", "ferplus", 3.4, Counter({"open": 2, "holds": 1})),
         reproduce.Outcome("12_with_a_longer_name", "none", 120, error="ValueError: no"),
         reproduce.Outcome("92_audit", "none", 5),
     ]
     assert reproduce.summary(outcomes) == (
-        "notebook               corpus   seconds  verdicts\n"
-        "11_short               ferplus  3        1 contradicted, 2 reproduced\n"
+        "notebook               corpus   seconds  answers\n"
+        "11_short               ferplus  3        1 holds, 2 open\n"
         "12_with_a_longer_name  none     120      FAILED\n"
         "92_audit               none     5        -"
     )

@@ -30,7 +30,7 @@ figure, axes = plt.subplots()
 axes.plot(frame.to_numpy())
 run.figure("figure", figure, frame)
 plt.close(figure)
-run.not_testable("uncnet.c1", "no corpus")
+run.needs("uncnet.c1", "a corpus")
 run.finish()
 """
 

@@ -42,7 +42,7 @@ from uncertain_affect.corpora import CorpusError, download
 from uncertain_affect.evidence import evaluate, printed
 from uncertain_affect.evidence.claims import Effect
 from uncertain_affect.papers.across import tasks
-from uncertain_affect.run import cli, layout, publish, record, reproduce, verify
+from uncertain_affect.run import cli, layout, publish, record, reproduce, scoreboard, verify
 
 HERE = Path(__file__).resolve()
 FOUND = HERE.parents[2] / ".cache" / "fuzz"
@@ -206,7 +206,7 @@ def _finished(root: Path, profile: str) -> Path:
     run.table("table2", pd.DataFrame({"ECE": [1.0, None], "MCE": [2.5, 3.0]}, index=["Baseline", "UncNet"]))
     run.figure("figure2", Figure(figsize=(1, 1)), pd.DataFrame({"x": [1, 2]}))
     run.judge("uncnet.c1", Effect(0.3, 0.25, 0.35, 0.02, 4.0, 0.0, n_seeds=5, n_clusters=1))
-    run.not_testable("uncnet.c3", "no truth")
+    run.needs("uncnet.c3", "the truth")
     folder = run.finish()
     shutil.copy(root / "notebooks" / "11_one.ipynb", folder)
     return folder
@@ -237,8 +237,8 @@ def _results(root: Path) -> dict[str, Reader]:
 
     checks_full, checks_older = partial(check, full), partial(check, older)
     promotes, promotes_quick = (partial(naming, place, partial(publish._promotion, place)) for place in (full, quick))
-    scores = partial(naming, "11_one", partial(publish.scoreboard, root / "results"))
-    recalls = partial(naming, "table2.csv", partial(record.recorded, "11_one", "table2"))
+    scores = partial(naming, "11_one", partial(scoreboard.board, root / "results"))
+    recalls = partial(naming, "table2.csv", partial(record.recorded_on, "11_one", "table2", "full"))
     calls = {
         "run.json": (full / "run.json", checks_full, promotes),
         "claims.json": (full / "claims.json", checks_full),

@@ -1,5 +1,7 @@
 """The printed numbers and claims of the five papers, read from ``results/printed/*.yaml``."""
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -15,6 +17,8 @@ from uncertain_affect.compute import paths
 KINDS = ("greater", "equivalent")
 RULES = ("single", "mean", "weakest", "quoted")
 MAX_WORDS = 15  # of a statement
+# what of a claim decides how it is judged
+JUDGED = ("endpoint", "primary", "requires", "delta", "decides", "kind", "margin", "parts", "parts_of")
 
 
 class _Strict(BaseModel):
@@ -271,6 +275,23 @@ class Paper(_Strict):
         return pd.DataFrame.from_dict(table["rows"], orient="index", columns=table["columns"]).astype(float)
 
 
+class Change(_Strict):
+    """A change to a claim after it was frozen: what of it was judged before, what is now, and why."""
+
+    claim: str
+    old: dict[str, Any]
+    new: dict[str, Any]
+    reason: str = Field(min_length=1)
+
+
+class Frozen(_Strict):
+    """The commit that fixed how all claims are judged, the checksum of what it fixed, and what was changed since."""
+
+    commit: str = Field(pattern="^[0-9a-f]{40}$")
+    checksum: str = Field(pattern="^[0-9a-f]{64}$")
+    changes: list[Change] = []
+
+
 def keys() -> list[str]:
     """The papers whose printed numbers are at hand."""
     return sorted(path.stem for path in _folder().glob("*.yaml"))
@@ -307,6 +328,35 @@ def claim(id_: str) -> Claim:
     if id_ not in paper.claims:
         raise ValueError(f"{paper.key} makes no claim {id_}; its claims are {', '.join(paper.claims)}")
     return paper.claims[id_]
+
+
+def frozen() -> Frozen:
+    """What ``results/printed/frozen.json`` says.
+
+    Raises:
+        ValueError: it is missing, or says something else.
+    """
+    path = _folder() / "frozen.json"
+    try:
+        return Frozen.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {explain(error)}; restore it") from error
+
+
+def judged(id_: str) -> dict[str, Any]:
+    """What of a claim decides how it is judged, its printed effect among it."""
+    stated = claim(id_)
+    return {name: getattr(stated, name) for name in JUDGED} | {"printed": stated.printed.get("effect")}
+
+
+def claims_checksum() -> str:
+    """SHA-256 of what is judged of all claims, as it was before the changes that are entered in ``frozen.json``."""
+    stated = {id_: judged(id_) for key in keys() for id_ in load(key).claims}
+    for change in reversed(frozen().changes):
+        if change.new.items() <= stated.get(change.claim, {}).items():
+            stated[change.claim] |= change.old
+    content = json.dumps(stated, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def explain(error: Exception) -> str:

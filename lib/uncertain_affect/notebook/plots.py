@@ -62,33 +62,28 @@ def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[st
     return fig
 
 
-def forest(effects: pd.DataFrame, ax: Axes) -> Axes:
-    """Effects with their intervals, a row each, beside the printed ones, on grey where the claim would have them.
+def strips(effects: pd.DataFrame, ax: Axes) -> Axes:
+    """Measured effects with their intervals beside the printed ones, a row each on a scale of its own.
+
+    Zero is in the middle, and what is claimed on the right, on grey.
 
     Args:
-        effects: rows of :func:`uncertain_affect.run.publish.effects` that have an effect. Filled circles are full runs,
-            open ones quick; the colour tells recordings from the simulated world; a diamond is the printed effect. The
-            part of a claim that is shown stands below the name of the run.
+        effects: ``label``, ``printed``, ``effect``, ``low``, ``high``, ``answer`` and ``corpus``; what is claimed is
+            positive. See :func:`uncertain_affect.run.scoreboard.drawn`.
     """
-    shown = [0.0, *effects[["printed", "effect", "low", "high"]].to_numpy(float).ravel()]
-    shown += [1.2 * effects["margin"].max(), -1.2 * effects["margin"].max()]
-    least, most = np.nanmin(shown), np.nanmax(shown)
-    least, most = least - 0.08 * (most - least), most + 0.08 * (most - least)
-    for y, row in enumerate(effects.itertuples()):
-        claimed = {"greater": (0, most), "less": (least, 0), "equivalent": (-row.margin, row.margin)}[row.kind]
-        ax.fill_betweenx([y - 0.45, y + 0.45], *claimed, color="0.9", linewidth=0)
-        colour = COLOURS["simulated" if row.corpus == "simulated" else "recordings"]
-        ax.plot([row.low, row.high], [y, y], color=colour)
-        filling = colour if row.profile == "full" else "white"
-        ax.plot(row.effect, y, "o", markersize=6, color=colour, markerfacecolor=filling, markeredgewidth=1.5)
-        if row.printed == row.printed:
-            ax.plot(row.printed, y, "D", markersize=4.5, color=COLOURS["printed"])
+    ax.axvspan(0, 1.1, color="0.93", linewidth=0)
     ax.axvline(0, color="0.3", linewidth=0.8)
-    labels = ["\n".join([f"{row.corpus}, {row.profile}", *wrap(row.part, 34)]) for row in effects.itertuples()]
-    ax.set_yticks(range(len(effects)), labels, fontsize=7)
-    ax.set(xlim=(least, most), ylim=(len(effects) - 0.4, -0.6))
-    ax.tick_params(axis="x", labelsize=8)
-    ax.locator_params(axis="x", nbins=5)
+    for y, row in enumerate(effects.itertuples()):
+        most = np.nanmax(np.abs([row.printed, row.effect, row.low, row.high])) or 1.0
+        colour = COLOURS["simulated" if row.corpus == "simulated" else "recordings"]
+        ax.plot([row.low / most, row.high / most], [y, y], color=colour)
+        ax.plot(row.effect / most, y, "o", markersize=6, color=colour)
+        if not np.isnan(row.printed):
+            ax.plot(row.printed / most, y, "D", markersize=5, color=COLOURS["printed"], markerfacecolor="none")
+        ax.text(1.13, y, row.answer, va="center", fontsize=8)
+    labels = ["\n".join(wrap(row.label, 62)) for row in effects.itertuples()]
+    ax.set_yticks(range(len(effects)), labels, fontsize=8)
+    ax.set(xlim=(-1.1, 1.1), ylim=(len(effects) - 0.5, -0.5), xticks=[])
     ax.grid(False)
     return ax
 

@@ -293,8 +293,8 @@ def _data_check(args) -> int:
     shown = table.assign(fine=["yes" if fine else "NO" for fine in table["fine"]])
     print(shown.rename_axis(None).to_string(max_colwidth=None))
     wrong = int((~table["fine"]).sum())
-    verdict = f"{wrong} of {len(table)} differ from what was published" if wrong else "as published"
-    print(f"\n{args.corpus}: {verdict}")
+    found = f"{wrong} of {len(table)} differ from what was published" if wrong else "as published"
+    print(f"\n{args.corpus}: {found}")
     return 1 if wrong else 0
 
 

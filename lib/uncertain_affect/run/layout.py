@@ -12,13 +12,15 @@ import nbformat
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from uncertain_affect.compute import paths
+from uncertain_affect.evidence import printed
 
 PROFILES = ("quick", "full")  # that train
 RECORDED = "recorded"  # that shows what one of them left
 NO_CORPUS = "none"
 RESULTS_VARIABLE = "UNCERTAIN_AFFECT_RESULTS"
-# of run.json: 1, which says nothing of it, has no checksums, no peak memory and less of the hardware
-SCHEMA = 2
+# of run.json: 1, which says nothing of it, has no checksums, no peak memory and less of the hardware; 2 does not say as
+# which claims the run was judged
+SCHEMA = 3
 AGAIN = "run the notebook again"
 
 
@@ -49,6 +51,15 @@ class RunForm2(RunForm):
     environment: dict
     dirty: bool | None
     checksum: str
+
+
+class RunForm3(RunForm2):
+    """What it says since schema 3."""
+
+    claims: dict[str, str]
+
+
+FORMS = {1: RunForm, 2: RunForm2, SCHEMA: RunForm3}
 
 
 def notebooks() -> dict[str, Path]:
@@ -141,9 +152,8 @@ def read_run(folder: Path) -> dict:
 
 def wrong_keys(folder: Path, run: dict) -> Iterator[str]:
     """What run.json lacks of what a run of its schema writes, or holds of another type, a line each."""
-    form = RunForm if run.get("schema", 1) < SCHEMA else RunForm2
     try:
-        form.model_validate(run)
+        FORMS[run.get("schema", 1)].model_validate(run)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             key = problem["loc"][0]
@@ -151,6 +161,21 @@ def wrong_keys(folder: Path, run: dict) -> Iterator[str]:
                 yield f"{folder / 'run.json'} lacks {key}; {AGAIN}"
             else:
                 yield f"{folder / 'run.json'}: {key} is {run[key]!r:.40}, not what a run writes; {AGAIN}"
+
+
+def is_exploratory(run: dict) -> bool:
+    """Whether a run was judged before the claims were frozen, or by others than those that are."""
+    frozen = printed.frozen()
+    return run.get("claims") != {"commit": frozen.commit, "checksum": frozen.checksum}
+
+
+def judged_by() -> dict[str, str]:
+    """As which claims a run is judged now: the commit that froze them, and the checksum of what they say.
+
+    Raises:
+        ValueError: what was frozen cannot be read.
+    """
+    return {"commit": printed.frozen().commit, "checksum": printed.claims_checksum()}
 
 
 def check_replaceable(folder: Path) -> None:

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import yaml
 from nbconvert.preprocessors import TagRemovePreprocessor
 
@@ -15,14 +14,10 @@ from uncertain_affect.compute import paths
 from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed, store
-from uncertain_affect.evidence.claims import Verdict, chance_reproduced
-from uncertain_affect.run import layout, record
+from uncertain_affect.run import layout, scoreboard
 from uncertain_affect.run.layout import NO_CORPUS, RECORDED, default_parameters, metadata, notebooks
 from uncertain_affect.run.reproduce import RunOptions, reproduce, strip
 
-COLUMNS = [
-    "claim", "corpus", "profile", "effect", "low", "high", "seeds", "verdict", "notebook", "part", "printed",
-]  # fmt: skip
 # where a run was made, not what was measured
 PLACE_PARAMETERS = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}
 # an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
@@ -137,7 +132,8 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
         raise ValueError(f"{folder} holds no executed {name}.ipynb: only headless runs are recorded; {cure}")
     if run.get("schema", 1) < layout.SCHEMA:
         raise ValueError(
-            f"{folder} has the older schema {run.get('schema', 1)} (now {layout.SCHEMA}), without checksums; {cure}"
+            f"{folder} has the older schema {run.get('schema', 1)} (now {layout.SCHEMA}), and does not say as which "
+            f"claims it was judged; {cure}"
         )
     _check_evidence(folder, run)
     layout.check_replaceable(_target(run))
@@ -227,8 +223,8 @@ def clean(executed: nbformat.NotebookNode, faces: bool = False) -> nbformat.Note
     return notebook
 
 
-def write_scoreboard() -> pd.DataFrame:
-    """Rebuild what is generated from the committed results, see :func:`generated`, and give the scoreboard.
+def write_scoreboard() -> None:
+    """Rebuild what is generated from the committed results, see :func:`generated`.
 
     Raises:
         ValueError: the README has no place for the table.
@@ -236,7 +232,6 @@ def write_scoreboard() -> pd.DataFrame:
     for path, text in generated().items():
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
-    return scoreboard(paths.project_root() / "results")
 
 
 def generated() -> dict[Path, str]:
@@ -250,12 +245,12 @@ def generated() -> dict[Path, str]:
     page = readme.read_text(encoding="utf-8")
     if not README_TABLE.search(page):
         raise ValueError(f"{readme} has no <!-- scoreboard --> ... <!-- /scoreboard --> around the scoreboard's table")
-    board = scoreboard(results)
-    text = scoreboard_markdown(board)
+    board = scoreboard.board(results)
+    table = scoreboard.frame(board).to_csv(index=False, float_format="%.4g", lineterminator="\n")
     return {
-        results / "scoreboard.csv": board.to_csv(index=False, float_format="%.4g", lineterminator="\n"),
-        results / "scoreboard.md": f"# Scoreboard\n\n{text}",
-        readme: README_TABLE.sub(lambda m: f"{m[1]}{text}{m[2]}", page),
+        results / "scoreboard.csv": table,
+        results / "scoreboard.md": f"# Scoreboard\n\n{scoreboard.markdown(board)}",
+        readme: README_TABLE.sub(lambda m: f"{m[1]}{scoreboard.compact(board)}{m[2]}", page),
         root / "codecheck.yml": codecheck(results),
     }
 
@@ -264,11 +259,11 @@ def codecheck(results: Path) -> str:
     """The manifest of a CODECHECK, codecheck.org.uk/spec/config/1.0: what a checker is to reproduce, and from what.
 
     Who checks adds ``codechecker``, ``report``, ``certificate``, ``check_time`` and ``summary``. The manifest has, of
-    each committed run, the tables and figures that a paper prints, and the verdicts.
+    each committed run, the tables and figures that a paper prints, and the answers to its claims.
     """
     citation = yaml.safe_load((paths.project_root() / "CITATION.cff").read_text(encoding="utf-8"))
     papers = [printed.load(key).info for key in printed.keys()]
-    manifest = [{"file": "results/scoreboard.csv", "comment": "Every verdict, from the claims.json below"}]
+    manifest = [{"file": "results/scoreboard.csv", "comment": "The answer to every claim, from the claims.json below"}]
     for folder in layout.runs(results):
         manifest += _manifest(folder, results.parent)
     content = {
@@ -284,7 +279,7 @@ def codecheck(results: Path) -> str:
 
 
 def _manifest(folder: Path, root: Path) -> list[dict]:
-    """The files of one run that stand for something printed, and its verdicts."""
+    """The files of one run that stand for something printed, and its answers."""
     about, files = _about(folder.name), []
     if not about.get("paper") or not (folder / "claims.json").exists():
         return []
@@ -298,82 +293,12 @@ def _manifest(folder: Path, root: Path) -> list[dict]:
             # a printed figure of two halves is figure2_left and figure2_right
             halves = sorted((folder / "figures").glob(f"{name}_*.png"))
             files += [(path, comment) for path in ([whole] if whole.is_file() else halves)]
-    files.append((folder / "claims.json", f"{paper.key}: verdicts on {', '.join(about['claims'])} ({made})"))
+    files.append((folder / "claims.json", f"{paper.key}: answers to {', '.join(about['claims'])} ({made})"))
     return [{"file": path.relative_to(root).as_posix(), "comment": comment} for path, comment in files]
 
 
 def _name(author: dict) -> str:
     return author.get("name") or " ".join(filter(None, (author.get("given-names"), author.get("family-names"))))
-
-
-def scoreboard(results: Path) -> pd.DataFrame:
-    """Every verdict in a folder of results, one row each: the columns of :func:`effects` that a reader needs."""
-    return effects(results)[COLUMNS]
-
-
-def effects(results: Path) -> pd.DataFrame:
-    """What each verdict in a folder of results shows, beside what the paper prints, one row each.
-
-    Of a claim of several parts that is the part that decides, named in ``part``. ``printed``, ``kind`` and ``margin``
-    are those of the part, ``size`` is measured over printed effect; ``reason`` says why, and ``tested`` and ``parts``
-    how many parts there are and have an effect. What does not apply is NaN or empty.
-    """
-    rows = []
-    for folder in layout.runs(results):
-        profile, corpus, notebook = folder.parts[-3:]
-        place = {"corpus": corpus, "profile": profile, "notebook": notebook}
-        verdicts = record.read_verdicts(folder / "claims.json") if (folder / "claims.json").exists() else {}
-        try:
-            rows += [{"claim": id_} | place | _shown(id_, verdict) for id_, verdict in verdicts.items()]
-        except ValueError as error:
-            raise ValueError(f"{notebook}, {profile} on {corpus}: {error}; {layout.AGAIN}") from None
-    columns = [
-        "claim", "part", "corpus", "profile", "kind", "margin", "printed", "effect", "low", "high", "size", "seeds",
-        "verdict", "reason", "tested", "parts", "notebook",
-    ]  # fmt: skip
-    numbers = dict.fromkeys(("margin", "printed", "effect", "low", "high", "size", "seeds"), float)
-    board = pd.DataFrame(rows, columns=columns).astype(numbers)
-    key = board["claim"].str.replace(r"\d+$", lambda digits: digits[0].zfill(3), regex=True)
-    order = board.assign(claim=key).sort_values(["claim", "corpus", "profile"]).index
-    return board.loc[order].reset_index(drop=True)
-
-
-def _shown(id_: str, verdict: Verdict) -> dict:
-    """What the scoreboard shows of a verdict: its effect, and the part that this is of where there are several."""
-    claim = printed.claim(id_)
-    tested = {name: part for name, part in verdict.parts.items() if part.effect is not None}
-    interval = (verdict.effect, verdict.low, verdict.high)
-    # several parts may have the same effect: any of them shows what is shown
-    part = next((name for name, v in tested.items() if (v.effect, v.low, v.high) == interval), "")
-    if part and part not in claim.parts:
-        raise ValueError(f"{id_} has no part {part!r} any more")
-    stated = {key: claim.stated(part).get(key) for key in ("kind", "margin", "printed")}
-    measured = {key: getattr(verdict, key) for key in ("effect", "low", "high", "seeds", "verdict", "reason")}
-    counts = {"tested": len(tested), "parts": len(claim.parts)}
-    return {"part": part} | stated | measured | counts | {"size": verdict.size_ratio}
-
-
-def scoreboard_markdown(board: pd.DataFrame) -> str:
-    """The scoreboard for readers, with how many ``reproduced`` chance alone would give."""
-    lines = ["| claim | corpus | profile | printed | effect | 95% interval | seeds | verdict |", "|---" * 8 + "|"]
-    for row in board.itertuples():
-        printed_effect, effect, interval = "", "", ""
-        if pd.notna(row.effect):
-            printed_effect = f"{row.printed:.3f}" if pd.notna(row.printed) else ""
-            effect, interval = f"{row.effect:.3f}", f"[{row.low:.3f}, {row.high:.3f}]"
-        seeds = f"{row.seeds:.0f}" if pd.notna(row.seeds) else ""
-        cells = (row.claim, row.corpus, row.profile, printed_effect, effect, interval, seeds, row.verdict)
-        lines.append(f"| {' | '.join(cells)} |")
-    n_judged = int(board["verdict"].isin(["reproduced", "contradicted", "inconclusive"]).sum())
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in board["verdict"].value_counts().sort_index().items())
-    lines += [
-        "",
-        f"{counts or 'Nothing judged yet'}. Had none of the {n_judged} judged claims any effect, chance alone would "
-        f"call {chance_reproduced(n_judged):.1f} of them reproduced. A claim of several parts shows the part that "
-        "decides, which scoreboard.csv names.",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def _about(notebook: str) -> dict:

@@ -29,6 +29,7 @@ from uncertain_affect.run.layout import (
     RECORDED,
     SCHEMA,
     check_replaceable,
+    judged_by,
     plain,
     results_root,
     runs,
@@ -37,7 +38,7 @@ from uncertain_affect.run.layout import (
 )
 from uncertain_affect.run.provenance import peak_memory_mib, provenance
 
-ANSWERS = TypeAdapter(dict[str, Answer], config=ConfigDict(extra="forbid", allow_inf_nan=False))
+ANSWERS = TypeAdapter(dict[str, Answer], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 # what a run that shows evidence has from it
 OF_THE_EVIDENCE = ("profile", "corpus", "seeds", "corpus_checksum")
 
@@ -263,6 +264,7 @@ class Run:
         if self._shown is not None:
             run |= {"profile": RECORDED, "shows": {name: self.about[name] for name in ("profile", "corpus")}}
         run |= {
+            "claims": judged_by(),
             "seeds": list(self.seeds),
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self._clock, 1),
@@ -342,7 +344,7 @@ def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     for id_, answer in run.answers.items():
         claim, paper = printed.claim(id_), printed.load(id_.partition(".")[0])
         own = own_features and run.corpus in paper.info.get("corpora", [])
-        for name, a in _with_parts(id_, answer):
+        for name, a in with_parts(id_, answer):
             shown = a.effect is not None
             rows[name] = row = {
                 "claim": claim.statement if name == id_ else "",
@@ -362,11 +364,11 @@ def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
-def _with_parts(name: str, answer: Answer) -> Iterator[tuple[str, Answer]]:
+def with_parts(name: str, answer: Answer) -> Iterator[tuple[str, Answer]]:
     """An answer, and those beneath it, by name."""
     yield name, answer
     for part, beneath in answer.parts.items():
-        yield from _with_parts(f"{name}{part}" if len(part) == 1 else f"{name}: {part}", beneath)
+        yield from with_parts(f"{name}{part}" if len(part) == 1 else f"{name}: {part}", beneath)
 
 
 def read_answers(path: Path) -> dict[str, Answer]:

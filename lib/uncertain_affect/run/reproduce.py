@@ -32,7 +32,7 @@ from uncertain_affect.compute import kernels, parallel, paths
 from uncertain_affect.compute.cache import CACHE_VARIABLE, cache_dir
 from uncertain_affect.compute.replacing import recover, replace_folder, replacing
 from uncertain_affect.evidence import printed
-from uncertain_affect.run import layout, reading, record
+from uncertain_affect.run import layout, reading, record, scoreboard
 from uncertain_affect.run.layout import NO_CORPUS, SelectionError, default_parameters, metadata, notebooks
 
 WATCH_S = 0.5
@@ -50,7 +50,7 @@ class Outcome:
     notebook: str
     corpus: str
     seconds: float
-    verdicts: Counter = field(default_factory=Counter)
+    answers: Counter = field(default_factory=Counter)  # to claims, by kind
     error: str | None = None
     without_corpus: tuple[str, ...] = ()  # the corpora it measures on, where it ran on none of them
     traceback: str = ""
@@ -407,7 +407,7 @@ def _run(job: Job, options: RunOptions) -> Outcome:
                 # or ipykernel warns at every start of its local port, and complains of its sockets when interrupted
                 extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.extra_extensions={kernels.__name__}"],
             )
-        outcome.verdicts = _check_record(folder, job.parameters)
+        outcome.answers = _check_record(folder, job.parameters)
         outcome.cells = _finish_copy(executed)
         os.replace(executed, folder / path.name)
         if options.html:
@@ -554,7 +554,7 @@ def strip(notebook: nbformat.NotebookNode) -> None:
 
 
 def _check_record(folder: Path, parameters: dict) -> Counter:
-    """How often each verdict was given, once the record proves complete and of this run.
+    """How often each kind of answer was given, once the record proves complete and of this run.
 
     A notebook that ends early, with ``sys.exit()`` say, looks like a success to papermill.
     """
@@ -568,7 +568,7 @@ def _check_record(folder: Path, parameters: dict) -> Counter:
     if run["parameters"] != expected:
         names = sorted(n for n in run["parameters"] | expected if run["parameters"].get(n) != expected.get(n))
         raise ValueError(f"recorded with other parameters than it was given: {', '.join(names)}")
-    return Counter(verdict.verdict for verdict in record.read_verdicts(folder / "claims.json").values())
+    return Counter(map(scoreboard.kind, record.read_answers(folder / "claims.json").values()))
 
 
 def _prepared(path: Path, corpus: str) -> nbformat.NotebookNode:
@@ -581,10 +581,10 @@ def _prepared(path: Path, corpus: str) -> nbformat.NotebookNode:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """A table: notebook, corpus, seconds, verdict counts, and what failed."""
-    rows = [("notebook", "corpus", "seconds", "verdicts")]
+    """A table: notebook, corpus, seconds, how many answers of each kind, and what failed."""
+    rows = [("notebook", "corpus", "seconds", "answers")]
     for o in outcomes:
-        counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(o.verdicts.items())) or "-"
+        counts = ", ".join(f"{n} {kind}" for kind, n in sorted(o.answers.items())) or "-"
         rows.append((o.notebook, o.corpus, f"{o.seconds:.0f}", "FAILED" if o.error else counts))
     return _table(rows)
 

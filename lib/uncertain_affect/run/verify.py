@@ -1,13 +1,13 @@
 """Whether results are what a notebook recorded: their form, their checksums, and what can be rebuilt from them.
 
-What a run measured cannot be known without running it again. What follows from its files can: of each verdict, whether
+What a run measured cannot be known without running it again. What follows from its files can: of each answer, whether
 its interval gives it, and that of several parts, whether theirs do; of each table and figure, whether it is the file
 that was recorded and still reads as one, and where there is evidence, whether it gives the same numbers; of the
-scoreboard, the README's table and codecheck.yml, whether the recorded verdicts give them.
+scoreboard, the README's table and codecheck.yml, whether the recorded answers give them; of the claims, whether they
+are those that were frozen before any run was judged.
 """
 
 import csv
-import dataclasses
 import json
 import math
 import tempfile
@@ -15,13 +15,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from scipy import stats
 
 from uncertain_affect.compute import parallel, paths
 from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.evidence import claims, printed, store
+from uncertain_affect.evidence.claims import Answer
 from uncertain_affect.run import layout, publish, reading, record, reproduce
 from uncertain_affect.run.layout import AGAIN
+from uncertain_affect.run.scoreboard import QUOTED
 
 # by how much, relative to it, a number may differ from what its evidence gives: processors add up in other orders
 TOLERANCE = 1e-6
@@ -29,18 +33,24 @@ TOLERANCE = 1e-6
 
 @dataclass
 class Report:
-    """What was looked at: the folders of runs, those without checksums, and what is wrong, a line each."""
+    """What was looked at: the folders of runs, those without checksums, those judged by other claims than the frozen
+    ones, and what is wrong, a line each."""
 
     runs: list[Path] = field(default_factory=list)
     older: list[Path] = field(default_factory=list)
+    exploratory: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [*self.problems, f"{len(self.runs)} runs looked at, {len(self.problems)} problems"]
         if self.older:
             lines.append(
-                f"{len(self.older)} of them have no checksums (older schema): of these the form and the verdicts were "
+                f"{len(self.older)} of them have no checksums (older schema): of these the form and the answers were "
                 "checked, not whether a file has changed since"
+            )
+        if self.exploratory:
+            lines.append(
+                f"{len(self.exploratory)} of them are exploratory: not judged by the claims as they were frozen"
             )
         return "\n".join(lines)
 
@@ -58,7 +68,7 @@ def verify(folders: Sequence[Path] = (), *, recompute: bool = False, progress: C
     committed = paths.project_root() / "results"
     if not folders:
         folders = [committed, *([layout.results_root()] if layout.results_root().is_dir() else [])]
-    report = Report()
+    report = Report(problems=check_frozen())
     for folder in folders:
         found = _runs(folder)
         if not found:
@@ -75,6 +85,7 @@ def verify(folders: Sequence[Path] = (), *, recompute: bool = False, progress: C
                     problems, older = [f"{run} cannot be read: {error}"], False
                 report.problems += problems
                 report.older += [run] * older
+                report.exploratory += [run] * _is_exploratory(run)
         if folder.resolve() == committed.resolve():
             report.problems += check_generated()
     return report
@@ -105,6 +116,28 @@ def check_generated() -> list[str]:
     return problems
 
 
+def check_frozen() -> list[str]:
+    """How the claims differ from those that were frozen, a line."""
+    try:
+        frozen, found = printed.frozen(), printed.claims_checksum()
+    except ValueError as error:
+        return [str(error)]
+    if found == frozen.checksum:
+        return []
+    return [
+        f"{paths.project_root() / 'results' / 'printed'}: what is judged is not what commit {frozen.commit[:7]} froze "
+        f"(`git diff {frozen.commit[:7]} -- results/printed` shows it): restore it, or enter the change in frozen.json"
+    ]
+
+
+def _is_exploratory(folder: Path) -> bool:
+    """Whether the answers of a run are not by the frozen claims."""
+    try:
+        return layout.is_exploratory(layout.read_run(folder)) and bool(record.read_answers(folder / "claims.json"))
+    except (OSError, ValueError):
+        return False  # which is reported elsewhere
+
+
 def check_run(folder: Path) -> tuple[list[str], bool]:
     """What is wrong with a run, a line each naming the file and the cure, and whether it is of an older schema."""
     if folder.is_symlink():
@@ -113,7 +146,7 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
         run = layout.read_run(folder)
     except (ValueError, OSError) as error:
         return [str(error)], False
-    older = run.get("schema", 1) < layout.SCHEMA
+    older = run.get("schema", 1) == 1
     problems = list(layout.wrong_keys(folder, run))
     if problems:
         return problems, older
@@ -122,6 +155,7 @@ def check_run(folder: Path) -> tuple[list[str], bool]:
     place = run["profile"], run["corpus"], run["notebook"]
     if folder.absolute().parts[-3:] != place:
         problems.append(f"{folder} holds the run {'/'.join(place)}: move it to a folder of that name")
+    problems += _check_judged_by(folder, run)
     return [*problems, *_check_files(folder, run), *_check_claims(folder, run)], older
 
 
@@ -263,21 +297,35 @@ def _equal(a: str | float | None, b: str | float | None) -> bool:
         return False
 
 
+def _check_judged_by(folder: Path, run: dict) -> Iterator[str]:
+    """That a run names the frozen claims whole, or others whole."""
+    try:
+        frozen = printed.frozen()
+    except ValueError:
+        return  # reported once for all
+    said = run.get("claims", {})
+    if said.get("commit") == frozen.commit and said.get("checksum") != frozen.checksum:
+        yield (
+            f"{folder / 'run.json'}: claims names commit {frozen.commit[:7]}, but what was judged is not what that "
+            f"froze: restore the claims in results/printed, and {AGAIN}"
+        )
+
+
 def _check_claims(folder: Path, run: dict) -> Iterator[str]:
-    """That each verdict follows from its interval, and that of several parts from theirs."""
+    """That each answer follows from its interval, and that of several parts from theirs."""
     path = folder / "claims.json"
     if path.is_symlink() or not path.is_file():
         return  # reported with the files
     try:
-        verdicts = record.read_verdicts(path)
+        answers = record.read_answers(path)
     except ValueError as error:
         yield str(error)
         return
-    for id_, verdict in verdicts.items():
+    for id_, answer in answers.items():
         try:
-            problem = check_verdict(printed.claim(id_), verdict)
+            problem = check_answer(printed.claim(id_), answer)
         except ValueError as error:
-            yield f"{path} does not hold verdicts ({error}); {AGAIN}"
+            yield f"{path} does not hold answers ({error}); {AGAIN}"
             return
         if problem:
             yield f"{path}, {id_}: {problem}; {AGAIN}"
@@ -285,42 +333,121 @@ def _check_claims(folder: Path, run: dict) -> Iterator[str]:
     if notebook is None:
         yield f"{folder} is a run of {run['notebook']}, which is not in notebooks/ any more: remove the folder"
     elif run["corpus"] != layout.NO_CORPUS:
-        if missing := [id_ for id_ in layout.metadata(notebook).get("claims", []) if id_ not in verdicts]:
+        if missing := [id_ for id_ in layout.metadata(notebook).get("claims", []) if id_ not in answers]:
             yield f"{path} lacks {', '.join(missing)}, which {run['notebook']} judges; {AGAIN}"
 
 
-def check_verdict(claim: printed.Claim, verdict: claims.Verdict) -> str | None:
-    """Why a recorded verdict does not follow from its interval or its parts; None if it does."""
-    parts = verdict.parts
-    if not parts:
-        return _check_part(claim.stated(), verdict)
-    if set(parts) != set(claim.parts):
-        return f"the parts are {', '.join(parts)}, those of the claim are {', '.join(claim.parts) or 'none'}"
-    for name, part in parts.items():
-        if problem := _check_part(claim.stated(name), part):
+def check_answer(claim: printed.Claim, answer: Answer) -> str | None:
+    """Why a recorded answer does not follow from its interval or its parts; None if it does.
+
+    What is not recorded is believed: whether ``requires`` holds, and of a mean or a weakest part with some part against
+    it, whether Holm's procedure finds that.
+    """
+    if not isinstance(claim.primary, dict):
+        return _check_assertion(claim, "", answer)
+    if set(answer.parts) != set(claim.primary):
+        if _says_nothing(claim, answer) is None and not answer.parts:
+            return None
+        return f"the assertions are {', '.join(answer.parts) or 'none'}, those of the claim {', '.join(claim.primary)}"
+    for letter, beneath in answer.parts.items():
+        if problem := _check_assertion(claim, letter, beneath):
+            return f"{letter}: {problem}"
+    expected = claims.judge_apart(answer.parts)
+    return None if answer == expected else f"{answer.answer!r}, but the assertions give {expected.answer!r}"
+
+
+def _says_nothing(claim: printed.Claim, answer: Answer) -> str | None:
+    """Why an answer without an effect is none."""
+    allowed = answer.answer == QUOTED if claim.primary == "quoted" else answer.answer.startswith("needs ")
+    allowed = allowed or answer.answer == "needs other data"
+    return None if allowed and answer.effect is None else f"{answer.answer!r} without an effect"
+
+
+def _check_assertion(claim: printed.Claim, letter: str, answer: Answer) -> str | None:
+    if answer.effect is None:
+        return _says_nothing(claim, answer)
+    rule, listed = claim.assertions()[letter]
+    rule, of_claim = "weakest" if rule == "quoted" else rule, claim.delta_of(letter)
+    free = claim.parts_of == "any corpus"
+    strange = [name for name in answer.parts if claim.assertion_of(name) != letter]
+    if strange or (answer.parts and not free and set(answer.parts) != set(listed)):
+        return f"the parts are {', '.join(answer.parts)}, those of the claim {', '.join(listed)}"
+    for name, part in answer.parts.items():
+        if part.effect is None:
+            problem = _says_nothing(claim, part) if rule == "mean" else "has no effect, and all parts must hold"
+        else:
+            problem = _check_part(claim.stated(name), of_claim, part)
+        if problem:
             return f"{name}: {problem}"
-    expected = claims.combine([part.verdict for part in parts.values()], claim.at_least or len(parts))
-    if verdict.verdict != expected:
-        return f"{verdict.verdict!r}, but the parts give {expected!r}"
-    shown = (verdict.effect, verdict.low, verdict.high)
-    if shown not in [(part.effect, part.low, part.high) for part in parts.values()]:
-        return f"the effect {verdict.effect} with its interval is that of none of the parts"
-    return None
+    if rule == "mean":
+        of_mean = {"kind": "greater", "margin": None, "printed": claim.printed_effect(letter), "delta": of_claim}
+        return _check_part(of_mean, None, answer, [part for part in answer.parts.values() if part.effect is not None])
+    if answer.parts:
+        return _check_weakest(answer, [claim.stated(name)["kind"] for name in answer.parts])
+    # of one part alone the name is not kept, and on another corpus it is none of those listed
+    stated = [*listed.values(), *([{"kind": "greater"}] if free else [])]
+    problems = [_check_part(one, of_claim, answer) for one in stated]
+    return None if None in problems else problems[0]
 
 
-def _check_part(stated: dict, verdict: claims.Verdict) -> str | None:
-    effect, low, high, printed_effect = verdict.effect, verdict.low, verdict.high, stated.get("printed")
-    if effect is None:
-        if verdict.verdict != "not testable" or not verdict.reason:
-            return f"{verdict.verdict!r} without an effect; only 'not testable', with a reason, has none"
-        return None
-    if not (low is not None and high is not None and low <= effect <= high):
+def _check_part(stated: dict, of_claim: float | None, answer: Answer, parts: Sequence[Answer] = ()) -> str | None:
+    """Why an answer does not follow from its interval; of a mean, from it and its parts."""
+    effect, low, high = answer.effect, answer.low, answer.high
+    if None in (low, high, answer.se) or not low <= effect <= high:
         return f"the effect {effect} does not lie in its interval, {low} to {high}"
-    ratio = effect / printed_effect if printed_effect else None
-    if (ratio is None) != (verdict.size_ratio is None) or (ratio and not math.isclose(ratio, verdict.size_ratio)):
-        return f"measured over printed is {ratio}, not {verdict.size_ratio}"
-    # the interval is the one that was judged by, whatever its level; without width it is no evidence unless counted
-    counted = low == high and not verdict.reason.startswith("the same in every unit")
-    given = dataclasses.replace(claims.Effect.counted(effect), low=low, high=high, se=high - low, exact=counted)
-    expected = claims.judge(stated["kind"], given, margin=stated.get("margin"), printed=printed_effect).verdict
-    return None if verdict.verdict == expected else f"{verdict.verdict!r}, but the interval gives {expected!r}"
+    if parts and not _equal(effect, math.fsum(part.effect for part in parts) / len(parts)):
+        return f"the effect {effect} is not the mean of its parts"
+    part = claims.Part(
+        stated["kind"], _effect(answer, stated["kind"]), *map(stated.get, ("margin", "printed", "delta"))
+    )
+    expected = claims.judge({"": part}, delta=of_claim)
+    for name in ("printed", "delta", "resolution", "size"):
+        given, rebuilt = getattr(answer, name), getattr(expected, name)
+        if not (given == rebuilt or _equal(given, rebuilt)):
+            return f"{name} {given!r}, but the interval gives {rebuilt!r}"
+    allowed = {expected.answer}
+    found = [part.answer for part in parts]
+    if expected.answer == "holds" and "fails" in found:
+        allowed.add(f"holds in part, {found.count('holds')} of {len(parts)}")
+    return _unless_allowed(answer, allowed)
+
+
+def _unless_allowed(answer: Answer, allowed: set[str]) -> str | None:
+    given = answer.answer
+    if given == "not a test":
+        return None if answer.reason else "'not a test' without a reason"
+    if given.startswith("too small to see here; would need ") and "open" in allowed:
+        return None
+    return None if given in allowed else f"{given!r}, but the interval gives {' or '.join(map(repr, sorted(allowed)))}"
+
+
+def _effect(answer: Answer, kind: str) -> claims.Effect:
+    """The effect that an answer shows, with an interval that ends where it says also when it is drawn again."""
+    df = math.inf if answer.df is None else answer.df
+    exact = answer.se == 0 and answer.df is None  # counted, not the same in every unit by chance
+    one_sided = (
+        answer.effect - answer.low if kind == "equivalent" and answer.effect > 0 else answer.high - answer.effect
+    )
+    ways = np.array([[one_sided / stats.t.ppf((1 + claims.LEVEL) / 2, df)], [df]])
+    interval = (answer.effect, answer.low, answer.high, answer.se, df, 0.0, answer.seeds, answer.clusters)
+    return claims.Effect(*interval, exact=exact, ways=ways)
+
+
+def _check_weakest(answer: Answer, kinds: Sequence[str]) -> str | None:
+    parts = list(answer.parts.values())
+    shown = [part for part in parts if (part.effect, part.low, part.high) == (answer.effect, answer.low, answer.high)]
+    if not shown:
+        return f"the effect {answer.effect} with its interval is that of none of the parts"
+    if not any((p.printed, p.delta, p.size) == (answer.printed, answer.delta, answer.size) for p in shown):
+        return "printed effect, delta and size are not those of the part that it shows"
+    given = {part.answer for part in parts}
+    allowed = {"open"}
+    if given == {"holds"}:
+        allowed = {"holds"}
+    elif "equivalent" not in kinds and all(
+        p.delta is not None and -p.delta < p.low and p.high < p.delta for p in parts
+    ):
+        allowed = {"no effect"}
+    if "fails" in given:
+        allowed.add("fails")
+    return _unless_allowed(answer, allowed)
