@@ -44,6 +44,8 @@ def test_vote_histograms_have_a_column_for_each_face():
         assert [patch.get_width() for patch in bars.patches] == counts.tolist()
     assert [ax.get_title() for ax in fig.axes[:3]] == ["a", "b", "c"]
     np.testing.assert_array_equal(fig.axes[1].images[0].get_array(), images[1])
+    alone = plots.vote_histograms(votes, ("neutral", "happiness"), ["a", "b", "c"])
+    assert [(ax.get_title(), len(ax.images)) for ax in alone.axes] == [("a", 0), ("b", 0), ("c", 0)]
 
 
 def test_a_block_diagram_names_every_block_once_and_joins_them():

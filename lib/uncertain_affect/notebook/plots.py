@@ -46,17 +46,18 @@ def reliability_diagram(curves: dict[str, pd.DataFrame], ax: Axes) -> Axes:
     return ax
 
 
-def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[str], images: np.ndarray):
-    """A column for each face: above the face, of ``images`` (n, H, W), below the histogram of its votes (n, C)."""
-    fig, axes = plt.subplots(2, len(votes), figsize=(2.1 * len(votes), 4.6), squeeze=False, sharey="row")
-    for face, bars, counts, title, image in zip(*axes, votes, titles, images, strict=True):
-        face.imshow(image, cmap="gray", vmin=0, vmax=255)
-        face.set_title(title, fontsize=9)
-        face.axis("off")
+def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[str], images: np.ndarray | None = None):
+    """A column for each face: the histogram of its votes (n, C), and above it the face where there are ``images``."""
+    rows = 1 if images is None else 2
+    fig, axes = plt.subplots(rows, len(votes), figsize=(2.1 * len(votes), 2.3 * rows), squeeze=False, sharey="row")
+    for bars, counts, top, title in zip(axes[-1], votes, axes[0], titles, strict=True):
         bars.barh(range(len(classes)), counts, color="0.4")
         bars.set_yticks(range(len(classes)), classes)
-        bars.set(xlim=(0, 10), xlabel="votes")
-        bars.invert_yaxis()
+        bars.set(xlim=(0, 10), xlabel="votes", ylim=(len(classes) - 0.5, -0.5))
+        top.set_title(title, fontsize=9)
+    for face, image in zip(axes[0], [] if images is None else images, strict=images is not None):
+        face.imshow(image, cmap="gray", vmin=0, vmax=255)
+        face.axis("off")
     fig.tight_layout(rect=(0, 0, 1, 0.95))  # room for a title over all columns
     return fig
 
