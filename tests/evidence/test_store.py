@@ -113,7 +113,7 @@ kept = arrays_of.arrays(
     arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
 )
 trees = st.dictionaries(
-    st.text(min_size=1).filter(lambda key: "/" not in key),
+    st.text(min_size=1).filter(lambda key: "/" not in key and key.isprintable()),
     st.recursive(leaves | kept, lambda inner: st.lists(inner) | st.dictionaries(st.just("a"), inner), max_leaves=5),
     max_size=3,
 )

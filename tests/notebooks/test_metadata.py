@@ -13,7 +13,7 @@ import pytest
 from uncertain_affect import corpora
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence import printed
-from uncertain_affect.run import publish, reproduce
+from uncertain_affect.run import publish, record, reproduce
 
 NOTEBOOKS = reproduce.notebooks()
 SOLUTIONS = sorted((paths.project_root() / "notebooks" / "solutions").glob("*.ipynb"))
@@ -76,10 +76,12 @@ def test_what_a_notebook_says_it_covers(name):
 
 
 def test_every_claim_of_a_notebook_is_judged_in_it_and_every_figure_and_table_recorded(name, code):
-    calls = [f'run.judge("{claim}"' for claim in about(name)["claims"]]
-    calls += [f'run.table("{table}"' for table in about(name)["tables"]]
-    calls += [f'run.figure("{figure}' for figure in about(name)["figures"]]  # and of two halves, figure2_left
-    assert [call for call in calls if call not in compact(code)] == []
+    source = compact(code)
+    named = [f'"{id_}"' for id_ in about(name)["claims"] + about(name)["tables"]]
+    named += [f'run.figure("{figure}' for figure in about(name)["figures"]]  # and of two halves, figure2_left
+    assert [call for call in named if call not in source] == []
+    recorded = paths.project_root() / "results" / "quick" / "simulated" / name / "claims.json"
+    assert not about(name)["claims"] or set(about(name)["claims"]) == record.read_answers(recorded).keys()
 
 
 # --- form -------------------------------------------------------------------------------------------------

@@ -109,8 +109,8 @@ class _Encoded:
         if isinstance(node, np.generic):
             node = node.item()
         if isinstance(node, Mapping):
-            if strange := [key for key in node if not isinstance(key, str)]:
-                raise EvidenceError(f"has the key {strange[0]!r}", field=name, cure="make it a string")
+            if strange := [key for key in node if not (isinstance(key, str) and key.isprintable())]:
+                raise EvidenceError(f"has the key {strange[0]!r}", field=name, cure="make it a string of letters")
             return {"dict": {key: self.add(value, f"{name}/{key}".strip("/")) for key, value in node.items()}}
         if isinstance(node, pd.DataFrame):
             return self._frame(node, name)
