@@ -10,6 +10,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -467,6 +468,7 @@ def untested(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return dict(groups)
 
 
+@cache
 def place_name(corpus: str, features: str = "") -> str:
     """``FER+ with casia-webface``."""
     name = {"simulated": "the simulated world", "none": "no corpus"}.get(corpus)
