@@ -164,3 +164,13 @@ def test_a_step_is_timed_at_any_size_and_parameters_are_counted():
     seconds = rock.step_seconds(nets, batch_size=4, content_size=3, repeats=2)
     assert all(of.shape == (2,) and (of > 0).all() for of in seconds.values())
     assert any((a != b).any() for a, b in zip(before, nets["small"].parameters(), strict=True))
+
+
+def test_a_cell_that_no_seed_has_reached_is_empty_and_has_learnt_nothing(emotion):
+    probabilities = np.full((len(emotion.rows["test"]), 4), 0.25)
+    t = kept(emotion, {"None": {0: probabilities, 1: probabilities}})
+    cells = t["cells"]
+    assert rock.reached(cells["aphf"]).tolist() == [False, False]
+    assert np.isnan(rock.metric(t, cells["aphf"])) and rock.gain(t, cells["aphf"], cells["None"]) is None
+    assert rock.low_resource_gain(t, cells["aphf"], cells["None"]) is None
+    assert "is not above" in rock.learnt([("emotion", t, cells["aphf"])]).problem()

@@ -13,6 +13,7 @@ their loss `weights` and `curves`. A *cell* holds for S seeds, NaN where a seed 
 A plain baseline has the first four without S.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -92,18 +93,17 @@ def _lists(problem, cells, found, seeds) -> list[tuple[str, int, Search]]:
 
 def _of_seeds(problem: Problem, searches: Sequence[Search | None], max_epochs: int) -> dict[str, Field]:
     """A cell: what the chosen trial of each seed did."""
-    of_seed = [
-        _tested(problem, s.test[s.best]) | {"dev": s.table["dev"].max(), "last": s.best_epoch == max_epochs}
-        for s in searches
-        if s is not None
-    ]
-    reached = np.array([s is not None for s in searches])
-    cell = {}
-    for key in of_seed[0] if of_seed else ():
-        values = np.array([one[key] for one in of_seed], dtype=float)
-        cell[key] = np.full((len(searches), *values.shape[1:]), np.nan)
-        cell[key][reached] = values
+    blank = _tested(problem, _constant(problem)) | {"dev": 0.0, "last": False}
     axes = ("seed", "dialogue", "class", "kind")
+    cell = {key: np.full((len(searches), *np.shape(value)), np.nan) for key, value in blank.items()}
+    for i, s in enumerate(searches):
+        if s is not None:
+            reached = _tested(problem, s.test[s.best]) | {
+                "dev": s.table["dev"].max(),
+                "last": s.best_epoch == max_epochs,
+            }
+            for key, value in reached.items():
+                cell[key][i] = value
     return {key: Field(values, dims=axes[: values.ndim]) for key, values in cell.items()}
 
 
@@ -130,6 +130,13 @@ def _tested(problem: Problem, predictions: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def _constant(problem: Problem) -> np.ndarray:
+    train, n, n_classes = problem.truth("train"), len(problem.rows["test"]), len(problem.classes)
+    if not n_classes:
+        return np.full(n, np.median(train))
+    return np.tile(np.bincount(train.astype(int), minlength=n_classes) / len(train), (n, 1))
+
+
 def plain_predictions(problem: Problem) -> dict[str, np.ndarray]:
     """Test predictions of what costs nothing: a constant, and regressions on the words of the talkturn.
 
@@ -139,16 +146,12 @@ def plain_predictions(problem: Problem) -> dict[str, np.ndarray]:
     """
     rows, train = problem.rows, problem.truth("train")
     n_test, n_classes = len(rows["test"]), len(problem.classes)
-    if n_classes:
-        constant = np.tile(np.bincount(train.astype(int), minlength=n_classes) / len(train), (n_test, 1))
-    else:
-        constant = np.full(n_test, np.median(train))
     words = problem.tokens.numpy()
     present = (words != PADDING)[..., None]
     mean = (problem.embedding.numpy()[words] * present).sum(1) / np.maximum(present.sum(1), 1)
     n_words = np.zeros((len(words), len(problem.embedding)))
     np.add.at(n_words, (np.arange(len(words))[:, None], words), present[..., 0])
-    found = {CONSTANT: constant}
+    found = {CONSTANT: _constant(problem)}
     for name, inputs, scaler in ((PLAIN, mean, StandardScaler()), (WORDS, n_words, TfidfTransformer())):
         fit = LogisticRegression(max_iter=1000) if n_classes else RidgeCV(np.logspace(-3, 5, 17))
         model = make_pipeline(scaler, fit).fit(inputs[rows["train"]], train)
@@ -165,6 +168,8 @@ def learnt(tasks: Iterable[tuple[str, Mapping, Mapping]]) -> Arm:
     arms = []
     for name, kept, cell in tasks:
         there = np.isfinite(cell["dev"])
+        if not there.any():
+            continue
         arms.append(
             Arm(
                 metric=f"{'AUROC' if kept['classes'] else 'CCC'} of {name}",
@@ -175,4 +180,7 @@ def learnt(tasks: Iterable[tuple[str, Mapping, Mapping]]) -> Arm:
                 dead=float(cell["dead"][there].mean()),
             )
         )
-    return min(arms, key=lambda arm: (not arm.problem(), (arm.score - arm.constant) / (arm.baseline - arm.constant)))
+    nothing = Arm("score of no seed", math.nan, 0.0, 0.0)
+    return min(
+        arms, key=lambda a: (not a.problem(), (a.score - a.constant) / (a.baseline - a.constant)), default=nothing
+    )
