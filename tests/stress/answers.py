@@ -11,7 +11,7 @@ import numpy as np
 from uncertain_affect.evidence.claims import decide
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evidence"))
-from test_answers import MIXES, SIZES, simulated
+from test_claims import MIXES, SIZES, simulated
 
 
 def rates(rule: str, size: tuple[int, int], n_parts: int) -> list[tuple[float, float, float]]:

@@ -279,7 +279,7 @@ def train_graphs(
 
 
 def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, device):
-    """The model, trained or from the cache; its attribute ``seconds`` is how long the training took."""
+    """The model, trained or from the cache; its attribute ``history`` says how that went, ``seconds`` how long."""
     fitting |= {"max_epochs": settings.max_epochs, "patience": settings.patience}
     # an epoch passes several times over a small training set
     passes = max(1, -(-settings.least_frames // len(fold.split.train)))
@@ -290,7 +290,8 @@ def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, devi
         return fit_tensors(model, loss, *data, order=order, checkpoint=checkpoint, label=label, **fitting)
 
     decides = (label, settings.seeds, settings.branch_width, fitting, depends_on, parts)
-    model.seconds = cached_fit(model, learn, RECIPE, *decides, device=device).seconds
+    model.history = cached_fit(model, learn, RECIPE, *decides, device=device)
+    model.seconds = model.history.seconds
     return model
 
 
@@ -408,17 +409,9 @@ def unit_sums(tested: Tested, method: str) -> Floats:
     counts = torch.stack([positive & present, negative & present, positive & ~present, negative & ~present], -1)
     by_subject = cluster_sums(counts.flatten(2).numpy(), tested.subject)
     sums = np.zeros((*by_subject.shape[:2], tested.n_folds, by_subject.shape[2]))
-    sums[:, np.arange(by_subject.shape[1]), _folds_of_subjects(tested)] = by_subject
+    fold_of_subject = tested.fold.numpy()[np.unique(tested.subject, return_index=True)[1]]
+    sums[:, np.arange(by_subject.shape[1]), fold_of_subject] = by_subject
     return sums.reshape(*sums.shape[:2], -1)
-
-
-def _folds_of_subjects(tested: Tested) -> np.ndarray:
-    return tested.fold.numpy()[np.unique(tested.subject, return_index=True)[1]]
-
-
-def by_fold(sums: Floats, tested: Tested) -> list[Floats]:
-    """:func:`unit_sums` of the subjects of each fold alone: what the fold's own networks did."""
-    return [sums[:, _folds_of_subjects(tested) == k] for k in range(tested.n_folds)]
 
 
 def f1_of_units(sums: Floats, tested: Tested, pooled: bool = False) -> Floats:
@@ -465,13 +458,3 @@ def _mean(values: Floats, axis: int) -> Floats:
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(defined, values, 0).sum(axis) / defined.sum(axis)
-
-
-def scores(tested: Tested, names: Sequence[str], methods: Iterable[str] | None = None) -> pd.DataFrame:
-    """F1 and accuracy (%) of each unit and their average, a column for each method, means over seeds."""
-    columns, methods = {}, list(methods or tested.predictions)
-    for label, score_units in (("F1", f1_of_units), ("accuracy", accuracy_of_units)):
-        for method in methods:
-            values = score_units(unit_sums(tested, method).sum(1), tested).mean(0)
-            columns[f"{method} {label}"] = [*values, _mean(values, axis=-1)]
-    return pd.DataFrame(columns, index=[*names, "Avg"])

@@ -60,7 +60,7 @@ def settings(profile: str, seed: int = 0) -> UncNetSettings:
     if profile == "quick":
         return UncNetSettings(seeds=tuple(range(seed, seed + 5)), lr_factor=10, patience=3)
     if profile == "full":
-        return UncNetSettings(seeds=tuple(range(seed, seed + 20)), lr_factor=1, patience=10)
+        return UncNetSettings(seeds=tuple(range(seed, seed + 10)), lr_factor=1, patience=10)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
 
 

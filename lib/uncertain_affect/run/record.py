@@ -304,7 +304,7 @@ def _committed_tables(notebook: str, table: str) -> Iterator[tuple[Path, pd.Data
         path = folder / "tables" / f"{table}.csv"
         if path.is_file():
             try:
-                yield folder, pd.read_csv(path, index_col=0)
+                yield folder, pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])  # a row may be None
             except (ValueError, IndexError) as error:
                 raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
 

@@ -59,6 +59,31 @@ def test_sums_of_videos_and_means_over_single_models(data, teachers):
     assert effect.n_seeds == 2 and effect.n_clusters == n_videos
 
 
+def test_effects_of_what_is_left_out_are_those_of_the_sums(data, teachers):
+    p, metrics = distill.predict(teachers, data.rows("test")), distill.Metrics(data.outputs)
+    of_videos, of_ensemble = distill.clustered(p, data), distill.clustered(distill.ensemble(p), data)
+    columns = {name: distill.over_members(f, metrics.width) for name, f in metrics.table5().items()}
+    single, ensemble = (distill.left_out(columns, sums) for sums in (of_videos, of_ensemble))
+    assert single.shape == (2, 1 + of_videos.shape[1], 5)
+    w = of_videos.shape[-1]
+    for k, f in enumerate(columns.values()):
+        assert single[:, 0, k] == pytest.approx(f(of_videos.sum(1)))
+        both = np.concatenate([of_videos, of_ensemble], -1)
+        expected = effect_interval(both, lambda sums, f=f: f(sums[..., :w]) - f(sums[..., w:]))
+        found = distill.effect(single[..., k] - ensemble[..., k])
+        assert (found.estimate, found.low, found.high) == pytest.approx(
+            (expected.estimate, expected.low, expected.high)
+        )
+    assert distill.left_out(columns, of_videos[:, :1]).shape == (2, 1, 5)
+    alone = distill.effect(single[:, :1, 0])
+    assert (alone.n_clusters, alone.estimate) == (1, pytest.approx(single[:, 0, 0].mean()))
+
+
+def test_what_is_kept_is_exact_unless_clusters_are_nearly_examples():
+    few, many = distill.kept(np.zeros((2, 9, 1))), distill.kept(np.zeros((2, 3000, 1)))
+    assert (few.encoding, many.encoding, few.dims[0]) == ("exact", "scaled", "seed")
+
+
 def test_columns_of_the_tables_are_those_of_the_tasks_there(data):
     metrics, expressions = distill.Metrics(data.outputs), distill.Metrics({"EXPR": 8})
     assert list(metrics.table5()) == ["AU", "EXPR", "Valence", "Arousal", "Total"]

@@ -51,15 +51,16 @@ def test_an_ensemble_is_the_mean_and_one_of_a_single_member_has_no_epistemic_unc
 def test_dropout_is_really_on_and_off_as_released(data, teachers):
     rows = data.rows("test")
     p = distill.predict(teachers, rows)
-    (mean, split), (again, _) = distill.mc_dropout(teachers, rows), distill.mc_dropout(teachers, rows)
+    (mean, split, spread), (again, *_) = distill.mc_dropout(teachers, rows), distill.mc_dropout(teachers, rows)
     released = dataclasses.replace(teachers, settings=dataclasses.replace(SMALL, faithful_to_release=True))
-    still, of_still = distill.mc_dropout(released, rows)
+    still, of_still, no_spread = distill.mc_dropout(released, rows)
     for task in TASKS:
         assert torch.equal(mean[task], again[task])
         assert not torch.allclose(mean[task], p[task], atol=1e-3)
         assert split[task].epistemic.mean() > 1e-4
         torch.testing.assert_close(still[task], p[task])
         assert of_still[task].epistemic.max() < 1e-9
+        assert spread[task] > 1e-3 and no_spread[task] < 1e-6
 
 
 def test_pictures_are_clips_of_one_frame(teachers):

@@ -154,6 +154,6 @@ def test_the_best_trial_is_chosen_and_its_network_can_be_had_again(emotion, sett
     context = contexts(emotion.dialogue, found.trials[found.best].content_size)
     net = rock.best_network(emotion, found, settings)
     predictions = trials.predict(net, emotion, emotion.tokens, context, "test")
-    np.testing.assert_allclose(predictions, rock.chosen([found])[0], atol=1e-6)
+    np.testing.assert_allclose(predictions, found.test[found.best], atol=1e-6)
     np.testing.assert_allclose(rock.retrain(emotion, found, settings), predictions, atol=1e-6)
     assert rock.retrain_all({"all": (emotion, found)}, settings)["all"].tolist() == predictions.tolist()

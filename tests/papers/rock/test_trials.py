@@ -140,9 +140,10 @@ def test_history_and_second_words_by_hand():
         turns=np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]]),
         n_words=np.array([[3, 2, 1], [3, 0, 0]]),
     )
-    assert attention.history_minus_current() == pytest.approx([0.4 - 0.2, np.nan], nan_ok=True)
-    # .5 - .25 and .4 - .6; a turn of one word has no other
-    assert attention.second_word_minus_others() == pytest.approx([(0.25 - 0.2) / 2, 0.8 - 0.1])
+    assert attention.history_minus_current() == pytest.approx([3 * (0.4 - 0.2), np.nan], nan_ok=True)
+    assert attention.history_share() == pytest.approx([0.8, np.nan], nan_ok=True)
+    # .5 - .25 of three words and .4 - .6 of two; a turn of one word has no other
+    assert attention.second_word_minus_others() == pytest.approx([(3 * 0.25 - 2 * 0.2) / 2, 3 * (0.8 - 0.1)])
 
 
 def test_attention_of_a_network_sums_to_one(emotion, settings):

@@ -114,9 +114,9 @@ def decided(found: Mapping[str, Values]) -> tuple[pd.DataFrame, int]:
         found: pseudo-values of :func:`measured` by task.
 
     Returns:
-        A row for each difference that Holm's procedure over all of them decides, with the ends of its 95% interval.
+        A row for each difference that Holm's procedure over all of them decides, with the ends of its interval there.
     """
-    effects = {}
+    parts = {}
     for task, methods in found.items():
         for method, measures in methods.items():
             for name, values in measures.items():
@@ -124,16 +124,16 @@ def decided(found: Mapping[str, Values]) -> tuple[pd.DataFrame, int]:
                 if better and method != other and name in methods.get(other, ()):
                     effect = effect_interval(values - methods[other][name])
                     if effect.se > 0:  # accuracy of temperature scaling never differs
-                        effects[task, name, method] = effect
-    signs = {key: 1 if MEASURES[key[1]].better == "higher" else -1 for key in effects}
+                        parts[task, name, method] = Part("greater", effect if better == "higher" else -effect)
     words = {"holds": "better", "fails": "worse"}
     columns = ["task", "measure", "method", "against", "difference", "low", "high", "answer"]
     rows = []
-    for key, a in holm({key: Part("greater", effect.scaled(signs[key])) for key, effect in effects.items()}).items():
+    for (task, name, method), a in holm(parts).items():
         if a.answer in words:
-            ends = sorted((signs[key] * a.low, signs[key] * a.high))
-            rows.append((*key, reference(key[1]), signs[key] * a.effect, *ends, words[a.answer]))
-    return pd.DataFrame(rows, columns=columns), len(effects)
+            ends = (a.low, a.high) if MEASURES[name].better == "higher" else (-a.high, -a.low)
+            difference = a.effect if MEASURES[name].better == "higher" else -a.effect
+            rows.append((task, name, method, reference(name), difference, *ends, words[a.answer]))
+    return pd.DataFrame(rows, columns=columns), len(parts)
 
 
 def compare_methods(

@@ -271,15 +271,18 @@ def ensemble(p: Probabilities) -> Probabilities:
 
 
 @torch.no_grad()
-def mc_dropout(generation: Generation, rows: Tensor) -> tuple[Probabilities, dict[str, EntropyDecomposition]]:
+def mc_dropout(
+    generation: Generation, rows: Tensor
+) -> tuple[Probabilities, dict[str, EntropyDecomposition], dict[str, float]]:
     """Mean probabilities over passes with dropout on before each linear layer, and each network's uncertainties.
 
     The state is not touched by dropout, so that it is computed once for all passes. As released dropout stays off.
 
     Returns:
-        Probabilities (S, M, n, ...), and by task uncertainties (S, M, n, ...) as :func:`uncertainty` has them.
+        Probabilities (S, M, n, ...); by task uncertainties (S, M, n, ...) as :func:`uncertainty` has them; and by task
+        the standard deviation of a probability from pass to pass, the mean over all of them.
     """
-    settings, means, splits = generation.settings, [], []
+    settings, means, splits, spreads = generation.settings, [], [], []
     for group in generation.groups:
         heads, h, passes = group.heads, group.states(rows), []
         drawn, heads.generators = heads.generators, generators(group.seeds, 107)
@@ -290,8 +293,10 @@ def mc_dropout(generation: Generation, rows: Tensor) -> tuple[Probabilities, dic
         stacked = {task: torch.stack([p[task] for p in passes]) for task in passes[0]}
         means.append({task: p.mean(0) for task, p in stacked.items()})
         splits.append({task: torch.stack(_decomposed(task, p), 1) for task, p in stacked.items()})
-    split = generation.gathered(splits)
-    return generation.gathered(means), {task: EntropyDecomposition(*u.unbind(2)) for task, u in split.items()}
+        spreads.append({task: p.std(0).flatten(1).mean(1) for task, p in stacked.items()})
+    split = {task: EntropyDecomposition(*u.unbind(2)) for task, u in generation.gathered(splits).items()}
+    spread = {task: float(sd.mean()) for task, sd in generation.gathered(spreads).items()}
+    return generation.gathered(means), split, spread
 
 
 def uncertainty(p: Probabilities) -> dict[str, EntropyDecomposition]:

@@ -15,16 +15,21 @@ Source: sections 4.2 to 4.4 and appendices A.2 to A.6 of the paper. Where it is 
 from uncertain_affect.papers.rock.attention import LEVELS, Attention, attention_levels, attention_weights
 from uncertain_affect.papers.rock.comparisons import (
     better_of,
-    chosen,
+    class_f1,
     class_gains,
-    common,
-    improvement,
+    class_ratio,
+    gain,
     low_resource_gain,
-    mean_gain,
-    tuning_interval,
+    mean_of,
+    metric,
+    reached,
+    tuning_intervals,
 )
+from uncertain_affect.papers.rock.experiment import Experiment, prepare
+from uncertain_affect.papers.rock.kept import CONSTANT, PLAIN, WORDS, learnt, plain_predictions, task
 from uncertain_affect.papers.rock.protocol import RockSettings, embeddings, settings
 from uncertain_affect.papers.rock.searches import Search, best_network, in_order, retrain, retrain_all, search_all
+from uncertain_affect.papers.rock.speed import n_parameters, step_seconds
 from uncertain_affect.papers.rock.stopping import falls_behind
 from uncertain_affect.papers.rock.tasks import QUICK, Problem, load, narratives, problem, problems, targets
 from uncertain_affect.papers.rock.trials import Cell, Trial, errors, score

@@ -28,21 +28,30 @@ class Attention:
     turns: np.ndarray
     n_words: np.ndarray
 
+    def history_share(self) -> np.ndarray:
+        """Weight of all talkturns of history together (n,); NaN where there is no history."""
+        last = (self.context >= 0).sum(1) - 1
+        return np.where(last > 0, 1 - np.take_along_axis(self.turns, last[:, None], 1)[:, 0], np.nan)
+
     def history_minus_current(self) -> np.ndarray:
-        """Mean weight of a talkturn of history minus that of the current one (n,); NaN where there is no history."""
-        there = self.context >= 0
-        last = there.sum(1) - 1
-        current = np.take_along_axis(self.turns, last[:, None], 1)[:, 0]
-        with np.errstate(invalid="ignore"):
-            return ((self.turns * there).sum(1) - current) / np.where(last > 0, last, np.nan) - current
+        """Mean weight of a talkturn of history minus that of the current one (n,), in units of equal weights.
+
+        NaN where there is no history.
+        """
+        last = (self.context >= 0).sum(1) - 1
+        history = self.history_share()
+        return (history / np.maximum(last, 1) - (1 - history)) * (last + 1)
 
     def second_word_minus_others(self) -> np.ndarray:
-        """Weight of the second word minus the mean of the others, mean over talkturns of at least two words (n,)."""
+        """Weight of the second word minus the mean of the others (n,), in units of equal weights.
+
+        The mean over talkturns of at least two words; NaN without one.
+        """
         enough = self.n_words >= 2
         second = self.words[:, :, 1]
         others = (self.words.sum(2) - second) / np.where(enough, self.n_words - 1, 1)
         with np.errstate(invalid="ignore"):
-            return ((second - others) * enough).sum(1) / np.where(enough.any(1), enough.sum(1), np.nan)
+            return ((second - others) * self.n_words * enough).sum(1) / np.where(enough.any(1), enough.sum(1), np.nan)
 
 
 @torch.no_grad()

@@ -1,81 +1,97 @@
-"""Comparisons of cells: what the tables of HAN-ROCK compare, over seeds and dialogues, and by the paper's bootstrap."""
+"""Comparisons of cells: what the tables of HAN-ROCK compare, over seeds and dialogues, and by the paper's bootstrap.
+
+Tasks and cells are those of `papers.rock.kept`.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from uncertain_affect.evidence.claims import Effect, effect_interval
-from uncertain_affect.evidence.resampling import cluster_sums, difference
-from uncertain_affect.metrics.sums import f1_from_sums, f1_sums, ratio, ratio_sums
-from uncertain_affect.papers.rock.searches import Search
-from uncertain_affect.papers.rock.tasks import Problem
-from uncertain_affect.papers.rock.trials import Cell, errors
+from uncertain_affect.evidence.resampling import difference
+from uncertain_affect.metrics.sums import f1_from_sums, ratio
+from uncertain_affect.papers.rock.kept import CONSTANT
 
 
-def chosen(searches: Sequence[Search]) -> np.ndarray:
-    """Test predictions (S, n[, C]) of the best trial of each seed."""
-    return np.stack([found.test[found.best] for found in searches])
+def metric(task: Mapping, cell: Mapping) -> float:
+    """Accuracy, or mean absolute error, mean over the seeds there are; NaN without one."""
+    errors = np.atleast_2d(cell["errors"]).sum(1) / task["turns"].sum()
+    errors = errors[np.isfinite(errors)]
+    value = errors.mean() if len(errors) else np.nan
+    return float(1 - value if task["classes"] else value)
 
 
-def common(found: Mapping, problem: str, *cells: Cell) -> list[list[Search]]:
-    """The searches of each cell for the seeds that all of these cells have, ascending; empty lists if there are none.
+def reached(*cells: Mapping) -> np.ndarray:
+    """Which seeds (S,) all of these cells have."""
+    return np.isfinite([cell["errors"] for cell in cells]).all((0, 2))
 
-    Args:
-        found: searches by problem's name, cell and seed, see :func:`search_all`.
-        problem: its name.
+
+def better_of(*cells: Mapping) -> dict[str, np.ndarray]:
+    """For each seed the cell with the best development score, of equal ones the first; `chosen` (S,) says which."""
+    best = np.argmax([cell["dev"] for cell in cells], axis=0)  # that of a seed that one lacks is NaN, and stays it
+    kept = {key: np.stack([cell[key] for cell in cells])[best, np.arange(len(best))] for key in cells[0]}
+    return kept | {"chosen": best}
+
+
+def mean_of(*cells: Mapping) -> dict[str, np.ndarray]:
+    """The mean error of several cells."""
+    return {"errors": np.mean([cell["errors"] for cell in cells], axis=0)}
+
+
+def gain(task: Mapping, challenger: Mapping, baseline: Mapping, *, skill: bool = True) -> Effect | None:
+    """By how much one cell improves on another, over seeds and test dialogues, crossed; None for fewer than two seeds.
+
+    In skill, 1 - error / error of the constant, or else in units of the metric: accuracy, or minus the mean absolute
+    error. The paper's interval (:func:`tuning_bootstrap`) does not include the sampling of test examples.
     """
-    seeds = sorted({seed for _, _, seed in found})
-    seeds = [seed for seed in seeds if all((problem, cell, seed) in found for cell in cells)]
-    return [[found[problem, cell, seed] for seed in seeds] for cell in cells]
+    there = reached(challenger, baseline)
+    if there.sum() < 2:
+        return None
+    saved = (baseline["errors"] - challenger["errors"])[there]
+    of = task["plain"][CONSTANT]["errors"] if skill else task["turns"]
+    return effect_interval(np.stack([saved, np.broadcast_to(of, saved.shape)], -1), ratio)
 
 
-def better_of(*cells: Sequence[Search]) -> list[Search]:
-    """For each seed the search with the best development score among those of several cells."""
-    return [max(searches, key=lambda found: found.table["dev"].max()) for searches in zip(*cells, strict=True)]
+def class_f1(task: Mapping, cell: Mapping) -> dict[str, float]:
+    """F1 of each class, mean over seeds; that of a class that nobody predicts is 0."""
+    f1 = f1_from_sums(cell["counts"][reached(cell)].sum(1)).mean(0)
+    return dict(zip(task["classes"], f1.tolist(), strict=True))
 
 
-def improvement(problem: Problem, challenger: np.ndarray, baseline: np.ndarray) -> Effect:
-    """By how much test predictions (S, n[, C]) improve on others: accuracy, or minus mean absolute error.
-
-    The interval is over seeds and dialogues, crossed: it includes the sampling of test examples, which the paper's
-    (:func:`tuning_bootstrap`) does not.
-    """
-    return mean_gain(problem, errors(problem, baseline, "test") - errors(problem, challenger, "test"))
+def _counts(challenger: Mapping, baseline: Mapping) -> np.ndarray:
+    """Sums (S, C, K, 6) for the F1 of each class, the challenger's before the baseline's."""
+    there = reached(challenger, baseline)
+    return np.concatenate([challenger["counts"][there], baseline["counts"][there]], axis=-1)
 
 
-def mean_gain(problem: Problem, gain: np.ndarray) -> Effect:
-    """Mean of a gain (S, n) in each test example, with its interval over seeds and dialogues, crossed."""
-    return effect_interval(cluster_sums(ratio_sums(gain), problem.dialogue[problem.rows["test"]]), ratio)
-
-
-def _f1_sums(problem: Problem, challenger: np.ndarray, baseline: np.ndarray) -> list[np.ndarray]:
-    """The sums (S, dialogues, 6) for the test F1 of each class, the challenger's before the baseline's."""
-    truth, groups = problem.truth("test"), problem.dialogue[problem.rows["test"]]
-    predicted = [probabilities.argmax(-1) for probabilities in (challenger, baseline)]
-    return [
-        cluster_sums(np.concatenate([f1_sums(truth == k, p == k) for p in predicted], -1), groups)
-        for k in range(len(problem.classes))
-    ]
-
-
-def class_gains(problem: Problem, challenger: np.ndarray, baseline: np.ndarray) -> dict[str, Effect]:
+def class_gains(task: Mapping, challenger: Mapping, baseline: Mapping) -> dict[str, Effect]:
     """Improvement of the F1 of each class on the test set, over seeds and dialogues."""
-    by_class = dict(zip(problem.classes, _f1_sums(problem, challenger, baseline), strict=True))
-    return {name: effect_interval(sums, difference(f1_from_sums)) for name, sums in by_class.items()}
+    by_class = np.moveaxis(_counts(challenger, baseline), 2, 0)
+    names = zip(task["classes"], by_class, strict=True)
+    return {name: effect_interval(sums, difference(f1_from_sums)) for name, sums in names}
 
 
 def low_resource_gain(
-    problem: Problem, challenger: np.ndarray, baseline: np.ndarray, rare: Sequence[str] = ("sad", "angry")
-) -> Effect:
+    task: Mapping, challenger: Mapping, baseline: Mapping, rare: Sequence[str] = ("sad", "angry")
+) -> Effect | None:
     """Mean improvement of F1 over some classes, minus that over the others (section 5.1)."""
-    sums = np.concatenate(_f1_sums(problem, challenger, baseline), -1)
-    n_classes = len(problem.classes)
-    sign = np.array([1 / len(rare) if name in rare else -1 / (n_classes - len(rare)) for name in problem.classes])
+    sums = _counts(challenger, baseline)
+    if len(sums) < 2:
+        return None
+    n_classes = len(task["classes"])
+    sign = np.array([1 / len(rare) if name in rare else -1 / (n_classes - len(rare)) for name in task["classes"]])
 
     def contrast(sums: np.ndarray) -> np.ndarray:
         return difference(f1_from_sums)(sums.reshape(*sums.shape[:-1], n_classes, 6)) @ sign
 
-    return effect_interval(sums, contrast)
+    return effect_interval(sums.reshape(*sums.shape[:2], -1), contrast)
+
+
+def class_ratio(task: Mapping, rare: Sequence[str] = ("sad", "angry")) -> float:
+    """The rarest of the other classes over the commonest of those that are said to be rare, in training."""
+    counts = task["class counts"]["train"]
+    return float(counts.drop(list(rare)).min() / counts[list(rare)].max())
 
 
 def tuning_bootstrap(dev: np.ndarray, test: np.ndarray, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -92,12 +108,20 @@ def tuning_bootstrap(dev: np.ndarray, test: np.ndarray, n_resamples: int, genera
     return by_rank[rank[generator.integers(len(rank), size=(n_resamples, len(rank)))].min(1)]
 
 
-def tuning_interval(
-    challenger: Search, baseline: Search, generator: np.random.Generator, n_resamples: int = 1000
-) -> tuple[float, float, float]:
-    """Mean difference of the test scores, challenger minus baseline, and its ends without 2.5% on each side (A.5)."""
-    tables = challenger.table, baseline.table
-    better, other = (tuning_bootstrap(table["dev"], table["test"], n_resamples, generator) for table in tables)
-    gap = better - other
-    low, high = np.quantile(gap, [0.025, 0.975])
-    return float(gap.mean()), float(low), float(high)
+def tuning_intervals(
+    challenger: pd.DataFrame, baseline: pd.DataFrame, generator: np.random.Generator, n_resamples: int = 1000
+) -> pd.DataFrame:
+    """Mean difference of the test scores of each seed, and its ends without 2.5% on each side (A.5).
+
+    Args:
+        challenger, baseline: trials, with columns `seed`, `dev` and `test`; of the seeds that both have, the first's
+            test scores minus the second's.
+    """
+    rows, others = {}, dict(list(baseline.groupby("seed")))
+    for seed, trials in challenger.groupby("seed"):
+        if seed in others:
+            better, other = (
+                tuning_bootstrap(t["dev"], t["test"], n_resamples, generator) for t in (trials, others[seed])
+            )
+            rows[seed] = (better - other).mean(), *np.quantile(better - other, [0.025, 0.975])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])

@@ -1,0 +1,169 @@
+"""The rows that every table has for comparison, a constant and a plain baseline, and what a method has learnt."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch import Tensor
+
+from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
+from uncertain_affect.compute.devices import one_thread
+from uncertain_affect.corpora.base import AffectVideos
+from uncertain_affect.evidence.claims import Arm
+from uncertain_affect.metrics import auroc
+from uncertain_affect.models.distill import N_BINS, bin_values
+from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics
+from uncertain_affect.papers.distill.networks import Generation, Probabilities
+from uncertain_affect.papers.distill.trunks import Encoders, Trunks, hog_trunk
+from uncertain_affect.papers.distill.videos import Videos
+from uncertain_affect.training.temperature import BOUNDS
+
+# Part of every cache key: what other code has made is not taken.
+RECIPE = code_key(__name__)
+# Strengths of the penalty, of which the videos that tune choose one.
+PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+# What says whether a task was learnt.
+METRICS = {"AU": "AUROC of units", "EXPR": "accuracy of expressions", "VA": "CCC"}
+# Answers that are the same for so many frames are a constant's.
+ALL_BUT = 0.99
+
+
+def constant(videos: Videos, rows: Tensor, n_seeds: int) -> Probabilities:
+    """Rates of units and of expressions, and mean valence and arousal, over the frames that train: (S, 1, n, ...)."""
+    found, shape = {}, (n_seeds, 1, len(rows))
+    for task in videos.tasks:
+        y = videos.labels[task][videos.train[task]]
+        rates = _one_hot(y, len(videos.names["EXPR"])) if task == "EXPR" else y.double()
+        of_task = rates.mean(0)
+        of_task = _in_bins(of_task) if task == "VA" else of_task
+        found[task] = of_task.expand(*shape, *of_task.shape)
+    return found
+
+
+@one_thread()
+def plain_baseline(corpus: AffectVideos, videos: Videos, trunks: Encoders, rows: Tensor, n_seeds: int) -> Probabilities:
+    """Logistic and ridge regression on single frames' frozen features, without class weights: (S, 1, n, ...).
+
+    Where trunks are trained end to end, so that there are none, on histograms of oriented gradients. The penalty is the
+    one of `PENALTIES` that predicts the videos that tune best.
+    """
+    x = (trunks if isinstance(trunks, Trunks) else hog_trunk(corpus, videos)).features
+    key = content_key(RECIPE, x, videos.labels, videos.train, videos.tune, rows)
+
+    def build() -> dict[str, np.ndarray]:
+        seeds = [{task: _regressed(task, videos, of_seed, rows) for task in videos.tasks} for of_seed in x.double()]
+        return {task: np.stack([found[task] for found in seeds])[:, None] for task in videos.tasks}
+
+    # where all seeds have the same features, one regression is theirs
+    found = {task: torch.from_numpy(p) for task, p in cached_arrays(key, build, kind="baselines").items()}
+    return {task: p.expand(n_seeds, *p.shape[1:]) for task, p in found.items()}
+
+
+def _regressed(task: str, videos: Videos, x: Tensor, rows: Tensor) -> np.ndarray:
+    """Predictions (n, ...) of one seed for a task."""
+    (train, tune), y = ((part[task].nonzero().squeeze(1) for part in (videos.train, videos.tune)), videos.labels[task])
+    places = torch.cat([tune, rows])
+    if task == "AU":
+        units = [_chosen(x, y[:, a].long(), 2, train, tune, places)[:, 1] for a in range(y.shape[1])]
+        return torch.stack(units, -1)[len(tune) :].numpy()
+    if task == "EXPR":
+        return _chosen(x, y.long(), len(videos.names["EXPR"]), train, tune, places)[len(tune) :].numpy()
+    tried = [torch.from_numpy(Ridge(alpha=s).fit(x[train], y[train].double()).predict(x[places])) for s in PENALTIES]
+    best = min(tried, key=lambda p: float((p[: len(tune)] - y[tune]).square().mean()))
+    return _in_bins(best[len(tune) :]).numpy()
+
+
+def _chosen(x: Tensor, y: Tensor, n_classes: int, train: Tensor, tune: Tensor, places: Tensor) -> Tensor:
+    """Probabilities (n, C) of logistic regression at some places, the first of which tune."""
+    tried, present = [], y[train].unique()
+    if len(present) == 1:  # nothing to separate
+        return _one_hot(present.expand(len(places)), n_classes)
+    for strength in PENALTIES:
+        model = LogisticRegression(C=1 / strength, max_iter=300).fit(x[train], y[train])
+        p = torch.zeros(len(places), n_classes, dtype=torch.float64)
+        p[:, present] = torch.from_numpy(model.predict_proba(x[places]))
+        tried.append(p)
+    return min(tried, key=lambda p: float(-p[: len(tune)].gather(1, y[tune, None]).clamp(min=EPS).log().mean()))
+
+
+def _one_hot(y: Tensor, n_classes: int) -> Tensor:
+    return F.one_hot(y.long(), n_classes).double()
+
+
+def _in_bins(values: Tensor) -> Tensor:
+    """Values (...) as distributions (..., 20) over the bins with these means, on the two nearest."""
+    at = bin_values(values)
+    values = values.clamp(float(at[0]), float(at[-1]))
+    place = (values - at[0]) / (at[1] - at[0])
+    low = place.floor().clamp(0, N_BINS - 2)
+    share = (place - low)[..., None]
+    return (1 - share) * _one_hot(low, N_BINS) + share * _one_hot(low + 1, N_BINS)
+
+
+# --- is it a test at all? -------------------------------------------------------------------------------------
+
+
+def learnt(p: Probabilities, videos: Videos, generation: Generation | None = None) -> dict:
+    """What networks have learnt of each task, on the test frames: metric of `METRICS`, mean of all, and share of dead.
+
+    Dead is a network that says the same of 99% of frames (of AU: of every unit), or gives valence or arousal no
+    variance. With the generation that they are, also the share whose best epoch was the last.
+    """
+    rows, scores = videos.rows("test"), Metrics(videos.outputs)
+    sums, found = scores.sums(p, videos, "test").sum(2), {}
+    for task, probs in p.items():
+        known = videos.test[task][rows]
+        values, y = probs[:, :, known].double(), videos.labels[task][rows[known]]
+        if task == "AU":
+            there = [a for a in range(y.shape[1]) if 0 < y[:, a].sum() < len(y)]
+            each = [auroc(of[:, a], y[:, a] == 1) for of in values.flatten(0, 1) for a in there]
+            score, positive = np.mean(each), (values >= 0.5).double().mean(2)
+            dead = (torch.maximum(positive, 1 - positive) >= ALL_BUT).all(-1)
+        elif task == "EXPR":
+            top = values.argmax(-1)
+            score, dead = (top == y).double().mean(), _one_hot(top, values.shape[-1]).mean(2).amax(-1) >= ALL_BUT
+        else:
+            score = np.mean([scores.ccc(sums, d) for d in range(len(DIMENSIONS))])
+            dead = ((values @ bin_values(values)).std(2) < EPS).any(-1)
+        found[task] = {"score": float(score), "dead": float(dead.double().mean())}
+    epochs = [] if generation is None else generation.best_epoch
+    last = float((generation.best_epoch == generation.settings.epochs).double().mean()) if len(epochs) else 0.0
+    return {"tasks": found, "last epoch": last}
+
+
+def arm(found: Mapping[str, Mapping], method: str, tasks: Iterable[str], beside: str = "") -> Arm:
+    """What a method has learnt, of the tasks that a claim is about: of the one where it has learnt least.
+
+    Args:
+        found: by method what :func:`learnt` gives, with the rows *constant* and *plain baseline*.
+        beside: what the names of these two rows begin with.
+    """
+    arms = []
+    for task in tasks:
+        score, constant, baseline = (
+            found[name]["tasks"][task]["score"] for name in (method, f"{beside}constant", f"{beside}plain baseline")
+        )
+        last, dead = found[method]["last epoch"], found[method]["tasks"][task]["dead"]
+        arms.append(Arm(METRICS[task], score, constant, baseline, last, dead))
+    return min(arms, key=lambda a: (not a.problem(), a.score - a.baseline))
+
+
+def table(found: Mapping[str, Mapping]) -> pd.DataFrame:
+    """A row for each method, a column for each task, of what :func:`learnt` gives."""
+    rows = {}
+    for name, of in found.items():
+        rows[name] = {METRICS[task]: scores["score"] for task, scores in of["tasks"].items()}
+        rows[name] |= {"best epoch is the last": of["last epoch"]}
+        rows[name] |= {f"dead, {task}": scores["dead"] for task, scores in of["tasks"].items()}
+    return pd.DataFrame(rows).T
+
+
+def share_at_bound(fitted: Iterable[ArrayLike]) -> float:
+    """Share of temperatures within a hundredth of a bound of their search."""
+    t = np.concatenate([np.ravel(part) for part in fitted])
+    low, high = BOUNDS
+    return float(((t < 1.01 * low) | (t > 0.99 * high)).mean())
