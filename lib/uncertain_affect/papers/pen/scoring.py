@@ -21,7 +21,7 @@ BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean",
 # The penalties that a ridge regression on standardised features chooses from.
 PENALTIES = np.logspace(-2, 4, 13)
 
-# A variance below this fraction of the mean square is the rounding of a constant.
+# A variance below this fraction of the mean square, and a CCC below it, is the rounding of a constant.
 CONSTANT = 1e-12
 # Predictions whose standard deviation is below this part of the labels' do not vary.
 DEAD = 0.01
@@ -161,6 +161,7 @@ def score(sums: np.ndarray) -> dict[str, np.ndarray]:
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.sqrt((xx / n - (x / n) ** 2).clip(0) / (yy / n - (y / n) ** 2))
     found = {"ccc": values, "person ccc": np.where(constant, np.nan, ccc_from_sums(sums))}
+    found = {name: np.where(abs(array) < CONSTANT, 0, array) for name, array in found.items()}
     found |= {"rmse": rmse_from_sums(pooled), "spread": spread}
     return {name: array.astype(np.float32) for name, array in found.items()}
 
