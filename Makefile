@@ -15,7 +15,7 @@ export MALLOC_TRIM_THRESHOLD_ := 2147483648
 # threads that spin while they wait take the core from the work they wait for
 export OMP_WAIT_POLICY := passive
 
-.PHONY: setup reproduce test lab record site same stress numerics mutation fuzz bench lock sbom audit-packages \
+.PHONY: setup reproduce test lab record site check-gpu same stress numerics mutation fuzz bench lock sbom audit-packages \
 	test-versions test-browser clean
 .DELETE_ON_ERROR:
 
@@ -57,6 +57,9 @@ site: .venv/site-ready
 .venv/site-ready: requirements/site.txt .venv/ready
 	$(PIP) --require-hashes -r requirements/site.txt
 	@touch $@
+
+# does all of it run on this GPU, how far is it from the CPU, how much faster? in results/gpu, after five minutes
+check-gpu: setup ; $(BIN)/uncertain-affect check-gpu
 
 # --- for developers: the first comment of each script says what it does --------------------------------------------
 same: setup ; $(BIN)/python tests/stress/same.py $(BASE) $(if $(TINY),--tiny) $(OPTIONS)

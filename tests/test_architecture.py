@@ -15,7 +15,7 @@ MODULES = sorted(path.relative_to(LIBRARY) for path in LIBRARY.rglob("*.py"))
 FLOORS = (("compute",), ("metrics", "models", "losses"), ("corpora", "training"), ("evidence",), ("papers",),
           ("notebook", "run"))  # fmt: skip
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
-LINES_OF_CODE, LINES_OF_A_MODULE, LINES_OF_TESTS = 14_000, 600, 28_500
+LINES_OF_CODE, LINES_OF_A_MODULE, LINES_OF_TESTS = 14_000, 600, 29_600
 
 
 def imports(path: Path):
@@ -83,5 +83,5 @@ def test_the_tests_stay_readable():
     tests = project_root() / "tests"
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in tests.rglob("*.py")) <= LINES_OF_TESTS
     folders = {path.name for path in tests.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
-    others = {"notebooks", "site", "bench", "stress", "fuzz", "mutation", "browser", "supply"}
+    others = {"notebooks", "site", "gpu", "bench", "stress", "fuzz", "mutation", "browser", "supply"}
     assert folders - others == FLOOR.keys()  # they mirror the library

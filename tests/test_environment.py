@@ -164,7 +164,14 @@ def undeclared(sources, declared):
     """Imported modules that no declared dependency installs, where the standard library does not have them."""
     installed = importlib.metadata.packages_distributions()
     modules = {name for source in sources for name in imports(source)} - set(sys.stdlib_module_names)
-    own = {"uncertain_affect", "bench", "book", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+    own = {
+        "uncertain_affect",
+        "bench",
+        "book",
+        "gpu",
+        "papers",
+        *(path.stem for path in (ROOT / "tests").rglob("*.py")),
+    }
     for module in sorted(modules - own):
         if not {name.lower().replace("_", "-") for name in installed.get(module, [])} & set(declared):
             yield module

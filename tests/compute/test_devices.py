@@ -11,7 +11,16 @@ def test_devices(monkeypatch):
         with pytest.raises(ValueError, match=f'DEVICE is {wanted!r}.*use "auto" or "cpu"'):
             choose_device(wanted)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert (choose_device(), choose_device("cuda:1"), choose_device("cpu")) == ("cuda", "cuda:1", "cpu")
+    assert choose_device("cpu") == "cpu"
+    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        torch.set_float32_matmul_precision("high")
+        assert (choose_device(), choose_device("cuda:1")) == ("cuda", "cuda:1")
+        assert torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"  # no TF32 in products either
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_one_thread_is_for_a_block_or_a_function_and_ends_with_it():

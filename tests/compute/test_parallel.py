@@ -224,6 +224,22 @@ def test_devices_keep_the_names_that_this_process_was_given(monkeypatch):
     assert [parallel._visible(i) for i in range(2)] == ["3", "GPU-5a"]
 
 
+@pytest.mark.parametrize(
+    "cards, workers, share, seen",
+    [(2, 8, False, ["0", "1"]), (4, 2, False, ["0", "1"]), (2, 3, True, ["0", "1", "0"]), (0, 2, False, [None, None])],
+)
+def test_there_is_one_process_for_each_gpu_unless_they_are_to_be_shared(monkeypatch, cards, workers, share, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    cluster = Mock(side_effect=TimeoutError)
+    monkeypatch.setattr(distributed, "SpecCluster", cluster)
+    with pytest.raises(parallel.ClusterError), parallel.local(workers, share):
+        pass
+    started = [worker["options"] for worker in cluster.call_args.kwargs["workers"].values()]
+    assert [options["env"].get("CUDA_VISIBLE_DEVICES") for options in started] == seen
+    assert all(options["resources"].get("gpu", 0) == (cards > 0) for options in started)
+
+
 def test_the_environment_is_put_back(monkeypatch):
     monkeypatch.setenv("THERE", "before")
     monkeypatch.delenv("NOT_THERE", raising=False)

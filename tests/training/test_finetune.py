@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from uncertain_affect import corpora
 from uncertain_affect.compute.cache import cache_dir
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.models.backbones import PUBLISHED_RESNETS, ResNet
@@ -217,7 +218,7 @@ def simulated(monkeypatch):
         text = np.array(["train"] * 40)
         return Expressions(images, votes, text, text, torch.arange(40), ("bright", "dark", "neither"))
 
-    monkeypatch.setattr(module.corpora, "load", load)
+    monkeypatch.setattr(corpora, "load", load)
     return calls
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from uncertain_affect.compute.paths import project_root
 
@@ -112,6 +111,8 @@ def cached_arrays(
         build: makes the arrays by name; called only when they are not cached. No object arrays: no pickle.
         kind: the sub-folder, naming what the arrays are.
     """
+    from filelock import FileLock
+
     entry = cache_dir() / kind / key
     entry.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{entry}.lock"):
@@ -145,6 +146,8 @@ def cached_blocks(
         build: makes rows start to stop (exclusive), (stop - start, ...).
         kind: the sub-folder, naming what the array is.
     """
+    from filelock import FileLock
+
     entry = cache_dir() / kind / key
     entry.mkdir(parents=True, exist_ok=True)
     file, log, dtype = entry / "array.npy", entry / "blocks.sha256", np.dtype(dtype)
@@ -287,6 +290,8 @@ def prune(kind: str | None = None, unused_days: float = 0.0) -> list[Entry]:
 
     What another process is making at this moment stays, and a search in which it is running a trial.
     """
+    from filelock import FileLock, Timeout
+
     removed = []
     for entry in entries():
         if kind not in (None, entry.kind) or time.time() - entry.used < 86400 * unused_days:

@@ -69,8 +69,12 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 @contextmanager
-def local(workers: int) -> Iterator:
-    """A client of so many worker processes on this machine; with GPUs, of one worker for each of them instead.
+def local(workers: int, share_gpus: bool = False) -> Iterator:
+    """A client of so many worker processes on this machine; where it has GPUs each sees one of them.
+
+    Args:
+        workers: processes; where there are GPUs no more than these, or several on one would compete for its memory.
+        share_gpus: as many as there are workers, who take turns at the GPUs.
 
     Raises:
         ClusterError: they do not start in time.
@@ -83,8 +87,8 @@ def local(workers: int) -> Iterator:
     # notebooks live in kernels of their own, whose memory the driver watches
     options = {"nthreads": THREADS, "resources": resources, "memory_limit": 0, "silence_logs": SILENT}
     spec = {}
-    for i in range(gpus or workers):
-        variables = {"CUDA_VISIBLE_DEVICES": _visible(i)} if gpus else {}
+    for i in range(min(workers, gpus) if gpus and not share_gpus else workers):
+        variables = {"CUDA_VISIBLE_DEVICES": _visible(i % gpus)} if gpus else {}
         spec[i] = {"cls": Nanny, "options": options | {"dashboard": False, "env": variables}}
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
     with environment(**ENVIRONMENT), dask.config.set(PATIENCE), ExitStack() as started:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from torch import Tensor
 
 SCHEMES = ("random", "linear", "softmax")
@@ -84,6 +83,8 @@ def mutual_information(
     Raises:
         ValueError: fewer than five examples have both targets.
     """
+    from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
+
     primary, auxiliary = np.asarray(primary, np.float64), np.asarray(auxiliary, np.float64)
     estimate = mutual_info_classif if primary_is_class else mutual_info_regression
     categorical = np.zeros(auxiliary.shape[1], bool) if categorical is None else np.asarray(categorical, bool)

@@ -16,13 +16,15 @@ All are biased upwards: chance alone keeps accuracy away from confidence. :func:
 """
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from uncertain_affect.metrics._fast import edges_passed, order_statistics, top_label
 from uncertain_affect.metrics.inputs import Values, as_numpy, set_probabilities, set_target, set_votes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLOCK_REDRAWN = 2_000_000  # numbers redrawn at once (16 MB), so that memory does not grow with the redraws
 MEAN_ROUNDING = 1e-12  # bounds by how much the mean of values that equal a threshold may exceed it
@@ -72,7 +74,7 @@ def maximum_calibration_error(probs: Values, target: Values, n_bins: int = 10) -
     return float(mce_from_sums(_bin_totals(*_top_label_terms(probs, target, n_bins), n_bins).ravel()))
 
 
-def reliability_curve(probs: Values, target: Values, n_bins: int = 10) -> pd.DataFrame:
+def reliability_curve(probs: Values, target: Values, n_bins: int = 10) -> "pd.DataFrame":
     """Accuracy against confidence in bins of the largest probability (UncNet, Figure 2 left).
 
     Args:
@@ -87,6 +89,8 @@ def reliability_curve(probs: Values, target: Values, n_bins: int = 10) -> pd.Dat
     Raises:
         ValueError: for numbers that are not probabilities, labels or votes, naming the first bad row.
     """
+    import pandas as pd
+
     weight, confidence, correct = _bin_totals(*_top_label_terms(probs, target, n_bins), n_bins)
     edges, filled = np.arange(n_bins + 1) / n_bins, np.where(weight > 0, weight, np.nan)
     columns = {"lower": edges[:-1], "upper": edges[1:], "confidence": confidence / filled, "accuracy": correct / filled}

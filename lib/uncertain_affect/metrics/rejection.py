@@ -1,10 +1,14 @@
 """Accuracy when the least certain predictions are rejected."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 import torch
 
 from uncertain_affect.metrics.inputs import Values, as_numpy, set_probabilities, set_target
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def rejection_order(uncertainty: Values) -> np.ndarray | torch.Tensor:
@@ -56,7 +60,7 @@ def accuracy_at_coverage(probs: Values, target: Values, uncertainty: Values, cov
     return float(correct[:kept].mean())
 
 
-def accuracy_rejection_curve(probs: Values, target: Values, uncertainty: Values) -> pd.DataFrame:
+def accuracy_rejection_curve(probs: Values, target: Values, uncertainty: Values) -> "pd.DataFrame":
     """Accuracy of the k most certain examples for every k from N to 1.
 
     Args:
@@ -71,6 +75,8 @@ def accuracy_rejection_curve(probs: Values, target: Values, uncertainty: Values)
     Raises:
         ValueError: for numbers that are not probabilities, labels or votes, or shapes that do not match.
     """
+    import pandas as pd
+
     correct = np.cumsum(_correct_in_order(probs, target, uncertainty))[::-1]
     kept = np.arange(len(correct), 0, -1)
     return pd.DataFrame({"kept": kept, "coverage": kept / len(correct), "correct": correct, "accuracy": correct / kept})

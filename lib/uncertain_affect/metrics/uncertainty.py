@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 import torch
 
 from uncertain_affect.metrics.inputs import Values, as_float64, check_probabilities, restore_dtype
@@ -113,7 +112,11 @@ def _entropy(probs: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
 
 def _entr(p: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
     """-p log p of each number."""
-    return torch.special.entr(p) if isinstance(p, torch.Tensor) else scipy.special.entr(p)
+    if isinstance(p, torch.Tensor):
+        return torch.special.entr(p)
+    from scipy.special import entr
+
+    return entr(p)
 
 
 def _nats_per_unit(normalise: bool, n_classes: int) -> float:

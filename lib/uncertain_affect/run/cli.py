@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-p", "--parameter", **pair, help="set a notebook parameter, e.g. -p SEED 7")
     where, cores = commands.choices["reproduce"].add_mutually_exclusive_group(), os.cpu_count() or 1
     where.add_argument("--workers", type=_positive(int), default=cores, help="processes here (default: one per core)")
+    add("--share-gpus", action="store_true", help="several processes on a GPU (default: one for each GPU)")
     where.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="run on the workers of a Dask cluster")
     where.add_argument("--slurm", type=_positive(int), metavar="JOBS", help="run on so many SLURM jobs")
     add("--time-limit", type=_positive(float), metavar="MINUTES", help="of each notebook")
@@ -80,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("bench", _bench, "time the whole quick reproduction, notebook by notebook")
     add("notebook", nargs="*", help="number or name (default: all of the papers)")
+    add = command(
+        "check-gpu", _check_gpu, "does all of it run on this GPU, and how far is it from the CPU? five minutes"
+    )
+    add("--device", default="cuda", help="cuda:1 for the second (default: cuda)")
     add = command("verify", _verify, "check recorded results: form, checksums, what follows from their evidence")
     add("folder", nargs="*", type=Path, help="of one run, or above several (default: results and your own runs)")
     add("--quick-look", action="store_true", help="form and checksums only: nothing is recomputed from evidence")
@@ -131,6 +136,7 @@ def _reproduce(args) -> int:
         chosen,
         **on,
         workers=args.workers,
+        share_gpus=args.share_gpus,
         scheduler=args.scheduler,
         slurm_jobs=args.slurm,
         options=reproduce.RunOptions(html=args.html, **{name: limit for name, limit in limits.items() if limit}),
@@ -250,11 +256,20 @@ def _cache(args) -> int:
 
 
 def _bench(args) -> int:
+    return _script("bench", "timing.py")(args.notebook)
+
+
+def _check_gpu(args) -> int:
+    return _script("gpu", "check.py")(["--device", args.device])
+
+
+def _script(*place: str):
+    """The main function of a script among the tests."""
     import runpy
 
     from uncertain_affect.compute.paths import project_root
 
-    return runpy.run_path(str(project_root() / "tests" / "bench" / "timing.py"))["main"](args.notebook)
+    return runpy.run_path(str(project_root().joinpath("tests", *place)))["main"]
 
 
 def _verify(args) -> int:

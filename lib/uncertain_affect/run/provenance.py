@@ -37,6 +37,7 @@ def provenance(device: str = "cpu") -> dict:
         hardware["gpu"] = torch.cuda.get_device_name(device)
         hardware["gpu_memory_mib"] = torch.cuda.get_device_properties(device).total_memory // 2**20
         hardware["gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated(device) // 2**20
+        hardware["gpu_tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
         versions["cuda"] = torch.version.cuda
     code = revision()
     return {

@@ -272,6 +272,7 @@ def reproduce(
     chosen: Sequence[Path],
     *,
     workers: int = 1,
+    share_gpus: bool = False,
     scheduler: str | None = None,
     slurm_jobs: int | None = None,
     options: RunOptions | None = None,
@@ -283,6 +284,7 @@ def reproduce(
     Args:
         chosen: notebooks, from :func:`select`.
         workers: processes on this machine; with 1 everything runs here, one after another.
+        share_gpus: more of them than GPUs, see :func:`parallel.local`.
         scheduler: address of a Dask scheduler whose workers run the notebooks instead.
         slurm_jobs: number of SLURM jobs that run them instead.
         options: limits of each notebook, and more.
@@ -310,7 +312,7 @@ def reproduce(
     elif slurm_jobs is not None:
         cluster = parallel.slurm(slurm_jobs)
     else:
-        cluster = parallel.local(workers) if workers > 1 else None
+        cluster = parallel.local(workers, share_gpus) if workers > 1 else None
     running = _on_cluster(cluster, jobs, options) if cluster else ((job, _run(job, options)) for job in jobs)
     try:
         for i, (job, outcome) in enumerate(running, 1):

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from uncertain_affect import corpora
 from uncertain_affect.compute.cache import code_key
 from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.compute.paths import data_root
@@ -134,6 +133,8 @@ def starting_network(
         return load_resnet(published, settings.depth)
     if not simulated:
         return None
+    from uncertain_affect import corpora
+
     faces = corpora.load("simulated", view="ferplus", size=size, seed=PRETRAINING_SEED)
     shares, rows = faces.votes / faces.votes.sum(1, keepdim=True), torch.arange(len(faces))
     network = _network(faces.images, shares.shape[1], settings, PRETRAINING_SEED)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
-from tqdm.auto import tqdm
 
 from uncertain_affect.compute.cache import cache_dir, cached_arrays, content_key
 from uncertain_affect.compute.devices import one_thread
@@ -134,6 +133,8 @@ def fit(
         ValueError: a checkpoint of another network.
         FloatingPointError: a loss is NaN or infinite; the checkpoint keeps the last good epoch.
     """
+    from tqdm.auto import tqdm
+
     learnt = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimised = optimiser(learnt.values())
     scheduled = None if schedule is None else schedule(optimised)

@@ -15,7 +15,6 @@ from uncertain_affect.models.pen import PersonalizedExpertNetwork
 from uncertain_affect.papers import across
 from uncertain_affect.papers.across import comparison, methods, tasks
 from uncertain_affect.papers.across.networks import train
-from uncertain_affect.training import fit
 from uncertain_affect.training.fit import generators
 
 G = torch.Generator().manual_seed(0)
@@ -105,7 +104,7 @@ def test_none_of_many_trainings_has_a_bar_of_its_own(monkeypatch):
         bars.append(disable)
         return tqdm(disable=True)
 
-    monkeypatch.setattr(fit, "tqdm", bar)
+    monkeypatch.setattr("tqdm.auto.tqdm", bar)
     across.predict_all(small_task(), small_settings(), methods=["deep ensemble", "evidential"])
     assert bars and set(bars) == {True}
 
