@@ -23,9 +23,10 @@ LINE = 100  # characters of the smallest size in a line of marked text
 
 
 def style() -> None:
-    """Set the look of all figures of a notebook."""
+    """Set the look of all figures and tables of a notebook: sentences in cells are not cut."""
     sns.set_theme(context="notebook", style="whitegrid", font_scale=0.9)
     plt.rcParams.update({"figure.dpi": 90, "axes.titlelocation": "left", "legend.frameon": False})
+    pd.set_option("display.max_colwidth", None)
 
 
 def reliability_diagram(curves: dict[str, pd.DataFrame], ax: Axes) -> Axes:

@@ -190,7 +190,7 @@ class Run:
         apart = {}
         for letter, (rule, parts) in claim.assertions(given).items():
             judged = {
-                name: Part(stated["kind"], given[name], stated["margin"], stated["printed"], stated["delta"])
+                name: Part(stated["kind"], given.get(name), stated["margin"], stated["printed"], stated["delta"])
                 for name, stated in parts.items()
             }
             bounds = {"delta": claim.delta_of(letter), "printed": claim.printed_effect(letter)}
