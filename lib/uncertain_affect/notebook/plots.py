@@ -50,7 +50,7 @@ def reliability_diagram(curves: dict[str, pd.DataFrame], ax: Axes) -> Axes:
 def vote_histograms(votes: np.ndarray, classes: tuple[str, ...], titles: list[str], images: np.ndarray | None = None):
     """A column for each face: the histogram of its votes (n, C), and above it the face where there are ``images``."""
     rows = 1 if images is None else 2
-    fig, axes = plt.subplots(rows, len(votes), figsize=(2.1 * len(votes), 2.3 * rows), squeeze=False, sharey="row")
+    fig, axes = plt.subplots(rows, len(votes), figsize=(2.1 * len(votes), 2.6 * rows), squeeze=False, sharey="row")
     for bars, counts, top, title in zip(axes[-1], votes, axes[0], titles, strict=True):
         bars.barh(range(len(classes)), counts, color="0.4")
         bars.set_yticks(range(len(classes)), classes)
