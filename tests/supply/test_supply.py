@@ -110,9 +110,9 @@ def found_in(text, patterns):
 def test_no_file_holds_a_secret_or_names_a_person_or_a_machine():
     found, read = {}, 0
     for path in tracked():
-        if path == Path(__file__).resolve() or path.suffix == ".png":
+        if path == Path(__file__).resolve() or path.suffix in (".png", ".npz"):
             continue
-        text = path.read_text(encoding="utf-8")  # what is committed is text, but for pictures
+        text = path.read_text(encoding="utf-8")  # what is committed is text, but for pictures and evidence
         if path.suffix == ".ipynb":  # pictures in notebooks are letters by chance
             text = re.sub(r'"image/png": "[^"]*"', "", text)
         read += 1
@@ -153,7 +153,7 @@ def faces_in(picture):
 def test_no_committed_figure_shows_a_face_of_a_real_person():
     real = set(corpora.KNOWN) - {"simulated"}  # of simulated people, faces may be shown
     figures = [path for path in tracked() if path.suffix == ".png" and real & set(path.relative_to(ROOT).parts)]
-    assert len(figures) > 40
+    assert len(figures) > 20
     for path in figures:
         with Image.open(path) as picture:
             assert not faces_in(picture), path
