@@ -132,7 +132,7 @@ def test_unlike_assertions_have_an_answer_and_a_strip_each_and_count_once(checko
     text = scoreboard.compact([row])
     assert "| `●·········┃·○········`<br>`··········┃···○·····●` | a fails<br>b holds |" in text
     assert "On recordings 1: 1 differ between their assertions." in text
-    assert "none of the 2 assertions judged any effect, chance alone would call at most 0.1 held" in text
+    assert "none of the 2 assertions judged any effect, chance alone would let at most 0.1 hold" in text
 
 
 def test_what_was_no_test_says_why_and_is_not_judged(checkout):

@@ -367,17 +367,17 @@ def headline(rows: Sequence[Row]) -> str:
             text.append(f"{place} {len(own)}{f': {_counted(own)}' if own else ''}.")
     missing = Counter(row.kind for row in rows if row.kind not in ORDER)
     said = {
-        "compares": "compare with other papers' numbers", "needs": "need data that are not at hand",
+        "compares": "compare with other papers' numbers", "needs": "wait for data that are not at hand",
         NOT_YET: "have no full run yet",
     }  # fmt: skip
     if missing:
         counts = ", ".join(f"{missing[name]} {words}" for name, words in said.items() if missing[name])
         text.append(f"Without an answer {missing.total()}: {counts}.")
-    judged = judged_assertions(rows)
-    text.append(
-        f"Had none of the {len(judged)} assertions judged any effect, chance alone would call at most "
-        f"{claims.chance(judged):.1f} held and as many failed."
-    )
+    if judged := judged_assertions(rows):
+        text.append(
+            f"Had none of the {len(judged)} assertions judged any effect, chance alone would let at most "
+            f"{claims.chance(judged):.1f} hold and as many fail."
+        )
     return " ".join(text)
 
 
