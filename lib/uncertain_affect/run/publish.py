@@ -71,7 +71,8 @@ def refresh_outputs(chosen: list[Path]) -> list[Path]:
                 lines = (f"{path.name} cannot show what is recorded: {outcome.error}", outcome.traceback)
                 raise ValueError("\n".join(filter(None, lines)))
             executed = _read_executed(Path(folder) / RECORDED / outcome.corpus / path.stem / path.name)
-            refreshed = _with_outputs(nbformat.read(path, as_version=4), executed, outcome.corpus == "simulated")
+            # evidence holds no picture, so that there is none to be dropped
+            refreshed = _with_outputs(nbformat.read(path, as_version=4), executed, faces=True)
             _check_outputs(refreshed, path)
             with replacing(path) as file:
                 nbformat.write(refreshed, file)
