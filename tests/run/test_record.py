@@ -453,3 +453,11 @@ def test_the_revision_says_whether_the_code_is_that_of_the_commit(checkout, monk
     (checkout / "lib" / "b").unlink()
     (checkout / "lib" / "a").write_text("2")
     assert provenance.revision() == f"{head}+changes"
+
+
+def test_an_arm_that_was_not_measured_is_the_reason_and_takes_no_flag_from_another(results):
+    run = make_run()
+    run.learnt("UncNet", record.Arm("accuracy", score=0.54, constant=0.30, baseline=0.55))
+    answer = run.judge("uncnet.c6", effect(0.012))  # asks for Baseline, then UncNet
+    assert (answer.answer, answer.reason) == ("not a test", "Baseline: what it has learnt was not measured")
+    assert answer.flags == ("UncNet is weaker than linear",)

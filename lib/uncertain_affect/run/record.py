@@ -205,24 +205,28 @@ class Run:
         """The answer, or that it is none: what `requires` asks for does not hold, or was not measured."""
         if answer.effect is None:
             return answer
-        names = claim.requires.get("learnt", [])
-        flags = [f"{name} is weaker than linear" for name in names if name in self.arms]
-        flags = tuple(flag for flag, name in zip(flags, names, strict=False) if self.arms[name].weaker_than_linear)
-        for name in names:
+        arms = {name: self.arms[name] for name in claim.requires.get("learnt", []) if name in self.arms}
+        flags = tuple(f"{name} is weaker than linear" for name, arm in arms.items() if arm.weaker_than_linear)
+        if reason := next(self._unmet(claim), None):
+            return replace(answer, answer="not a test", reason=reason, flags=flags)
+        return replace(answer, flags=flags)
+
+    def _unmet(self, claim: printed.Claim) -> Iterator[str]:
+        """What `requires` asks for and this run lacks, a reason each."""
+        for name in claim.requires.get("learnt", []):
             problem = self.arms[name].problem() if name in self.arms else "what it has learnt was not measured"
             if problem:
-                return replace(answer, answer="not a test", reason=f"{name}: {problem}", flags=flags)
+                yield f"{name}: {problem}"
         for name, bounds in claim.requires.items():
             if name == "learnt":
                 continue
             value, least, most = self.checks.get(name), bounds.get("least"), bounds.get("most")
             if value is None:
-                return replace(answer, answer="not a test", reason=f"{name} was not measured", flags=flags)
-            if (least is not None and not value >= least) or (most is not None and not value <= most):
-                bound = f"at least {least:g}" if least is not None and not value >= least else f"at most {most:g}"
-                reason = f"{name} is {value:.3g}, must be {bound}"
-                return replace(answer, answer="not a test", reason=reason, flags=flags)
-        return replace(answer, flags=flags)
+                yield f"{name} was not measured"
+            elif least is not None and not value >= least:
+                yield f"{name} is {value:.3g}, must be at least {least:g}"
+            elif most is not None and not value <= most:
+                yield f"{name} is {value:.3g}, must be at most {most:g}"
 
     def needs(self, id_: str, what: str, reason: str = "") -> Answer:
         """Keep a claim that this run cannot speak of, with what it needs: ``"BP4D"``.
