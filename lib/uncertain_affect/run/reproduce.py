@@ -466,7 +466,9 @@ def _watched(outcome: Outcome, limits: RunOptions) -> Iterator[None]:
     deadline, end, passed = time.monotonic() + limits.seconds, threading.Event(), []
 
     def look() -> None:
-        while not end.wait(WATCH_S) and not passed:
+        pause = WATCH_S / 16  # the shortest notebook is seen, and a long one is not looked at all the time
+        while not end.wait(pause) and not passed:
+            pause = min(2 * pause, WATCH_S)
             processes = [p for p in psutil.Process().children(recursive=True) if p.pid not in others]
             memory = 0
             for process in processes:
