@@ -111,7 +111,7 @@ def test_results_are_copied_without_the_executed_notebook_and_the_place_of_the_d
     assert mine["parameters"]["DATA_ROOT"] == "../../me/data"
     assert run.pop("checksum") != mine.pop("checksum")
     assert run == mine | {"parameters": mine["parameters"] | {"DATA_ROOT": ""}}
-    assert verify.check_run(target) == ([], False)
+    assert verify.check_run(target) == []
 
 
 def test_a_later_run_replaces_the_committed_one_whole_and_a_crash_leaves_it(checkout, monkeypatch):
@@ -218,7 +218,11 @@ def test_a_run_of_another_form_or_schema_and_a_committed_one_of_a_later(checkout
     refused(checkout, folder, r"run.json lacks corpus; run the notebook again")
     layout.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "schema"})
     refused(
-        checkout, folder, r"has the older schema 1 \(now 3\), and does not say as which claims .*; run `uncertain-af"
+        checkout, folder, "run.json is no record of a run, or of an earlier version of this project; run the notebook"
+    )
+    layout.write_run(folder, run | {"schema": 2})
+    refused(
+        checkout, folder, r"has the older schema 2 \(now 3\), and does not say as which claims .*; run `uncertain-af"
     )
     layout.write_json(folder / "run.json", run)
     layout.write_json(promote(folder) / "run.json", run | {"schema": 99})
@@ -274,11 +278,7 @@ def test_the_scoreboard_has_a_row_for_each_claim_and_stands_in_the_readme(checko
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "uncnet.c5",
-            "uncnet.c99",
-            r"11_one/claims\.json: uncnet makes no claim uncnet.c99; .*; run the notebook again",
-        ),
+        ("uncnet.c5", "uncnet.c99", r"11_one/claims\.json does not hold answers \(uncnet makes no claim uncnet.c99; "),
         ('"parts"', "", r"11_one/claims\.json does not hold answers .*: restore it, or run the notebook again"),
     ],
 )

@@ -37,7 +37,7 @@ for sub in ("tables", "figures"):
     (folder / sub).mkdir(parents=True)
 parameters = {{name: globals()[name] for name in "{NAMES}".split()}}
 (folder / "run.json").write_text(json.dumps({{"parameters": parameters}}))
-claims = dict.fromkeys(["a.c1", "a.c2"], {{"answer": "holds"}})
+claims = dict.fromkeys(["uncnet.c1", "uncnet.c2"], {{"answer": "holds"}})
 (folder / "claims.json").write_text(json.dumps(claims))
 """
 RUN = f"""

@@ -110,16 +110,6 @@ def test_an_exploratory_run_decides_only_where_no_other_does_and_is_labelled(che
     assert row.others[0].place == "FER+ with hog, full, exploratory"
 
 
-def test_older_runs_whose_claims_have_another_form_are_passed_over_and_newer_ones_are_not(checkout):
-    folder = ran("full", "ferplus", {"uncnet.c1": 0.3})
-    (folder / "claims.json").write_text(json.dumps({"uncnet.c1": {"verdict": "reproduced"}}))
-    with pytest.raises(ValueError, match=r"claims\.json does not hold answers"):
-        rows()
-    layout.write_run(folder, layout.read_run(folder) | {"schema": 2})
-    assert rows("uncnet.c1")[0].answer == "not yet"
-    assert scoreboard.older(layout.results_root()) == [folder]
-
-
 # --- in words ---------------------------------------------------------------------------------------------
 
 

@@ -1,24 +1,19 @@
 """Results that are as a notebook recorded them pass; whatever is done to them is named, with file and cure."""
 
-import dataclasses
 import json
 import os
 import re
 import shutil
 from pathlib import Path
-from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 import yaml
 from building import effect, measured, write_notebook
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from uncertain_affect.compute import paths
 from uncertain_affect.evidence import printed
-from uncertain_affect.evidence.claims import Effect
 from uncertain_affect.run import layout, publish, record, verify
 
 NAME = "11_one"
@@ -72,17 +67,11 @@ def edit(path, change):
     layout.write_json(path, content)
 
 
-def unchecked(folder):
-    """The run as an older version of the project would have left it."""
-    new = layout.RunForm3.model_fields.keys() - layout.RunForm.model_fields.keys()
-    edit(folder / "run.json", lambda run: [run.pop(key) for key in ("schema", *new)])
-
-
 def test_a_finished_run_passes_with_its_executed_notebook_beside_it(folder):
     (folder / f"{NAME}.ipynb").write_text("{}")
     (folder / f"{NAME}.html").touch()
     report = verify.verify([folder])
-    assert (report.runs, report.older, report.problems) == ([folder], [], [])
+    assert (report.runs, report.problems) == ([folder], [])
     assert str(report) == "1 runs looked at, 0 problems"
 
 
@@ -190,14 +179,17 @@ def test_a_run_json_that_lacks_something_and_a_folder_that_is_no_run_at_all(chec
 
 
 def test_a_file_that_may_not_be_read_does_not_stop_the_rest(checkout, folder, monkeypatch):
-    monkeypatch.setattr(verify, "file_checksum", Mock(side_effect=PermissionError(13, "Permission denied", "a file")))
-    quick = folder.parents[2] / "quick" / "ferplus" / NAME
-    shutil.copytree(folder, quick)
-    unchecked(quick)  # whose checksums are not looked at
-    edit(quick / "run.json", lambda run: run.update(profile="quick"))
+    quick, checksum = finish("quick"), verify.file_checksum
+
+    def refused(path):
+        if path.is_relative_to(quick):
+            raise PermissionError(13, "Permission denied", "a file")
+        return checksum(path)
+
+    monkeypatch.setattr(verify, "file_checksum", refused)
     report = verify.verify([checkout / "results" / "local"])
     assert report.runs == [quick, folder]
-    assert report.problems == [f"{folder} cannot be read: [Errno 13] Permission denied: 'a file'"]
+    assert report.problems == [f"{quick} cannot be read: [Errno 13] Permission denied: 'a file'"]
 
 
 def test_links_are_not_followed(checkout, folder):
@@ -208,7 +200,7 @@ def test_links_are_not_followed(checkout, folder):
     linked = folder.with_name("12_two")
     linked.symlink_to(folder)
     message = f"{linked} is a symbolic link: results are files and folders of their own; copy them here"
-    assert verify.check_run(linked) == ([message], False)
+    assert verify.check_run(linked) == [message]
 
 
 def test_a_run_in_the_folder_of_another_or_of_a_notebook_that_is_gone(checkout, folder):
@@ -218,139 +210,32 @@ def test_a_run_in_the_folder_of_another_or_of_a_notebook_that_is_gone(checkout, 
     assert problems(moved)[-1].endswith("which is not in notebooks/ any more: remove the folder")
 
 
-# --- without checksums ------------------------------------------------------------------------------------
-
-
-def header_of_five_bytes(path):
-    """For which Pillow raises another error than for all others."""
-    path.write_bytes(path.read_bytes()[:11] + b"\x05" + path.read_bytes()[12:])
-
+# --- answers ----------------------------------------------------------------------------------------------
 
 HOLDS = {"answer": "holds"}
 NO_ANSWERS = ["", "[1]", '{"uncnet.c1": {}}', '{"uncnet.c99": {"answer": "near"}}', '{"a.c1": 1}', '{"a":' * 5000]
 for entry in ({"effect": "0.3"}, {"effect": float("inf")}, {"effect": 10**400}, {"parts": [1]}, {"reason": None}):
     NO_ANSWERS.append(json.dumps({"uncnet.c1": HOLDS | entry}))
 NO_ANSWERS += [json.dumps({"uncnet.c1": HOLDS | {"seeds": True}}), '{"uncnet.c1": {"more": 1}}', b"\xff"]
-UNCHECKED = [
-    ("tables/table2.csv", written(""), "is empty"),
-    ("tables/table2.csv", written(",ECE\nBaseline,1,2\n"), "row 2: 3 cells under 2 columns"),
-    ("tables/table2.csv", written(",ECE\nBaseline\n"), "row 2: 1 cells under 2 columns"),
-    ("tables/table2.csv", written(",ECE\nBaseline,-inf\n"), "row 2: -inf is no number that was measured"),
-    ("tables/table2.csv", written(',ECE\n"Base'), "is no csv"),
-    ("figures/figure2.png", lambda path: os.truncate(path, 200), r"is no picture \("),
-    ("figures/figure2.png", header_of_five_bytes, r"is no picture \("),
-    ("figures/figure3.csv", written("x\n1\n"), f"has no figure3.png beside it, which draws it: {RESTORE}"),
-    ("claims.json", Path.unlink, f"is missing: {RESTORE}"),
-    ("claims.json", lambda path: edit(path, lambda found: found.pop("uncnet.c5")), "lacks uncnet.c5, which 11_one j"),
-    *(("claims.json", written(content), r"does not hold answers \(") for content in NO_ANSWERS),
+ANSWERS = [
+    (lambda path: edit(path, lambda found: found.pop("uncnet.c5")), "lacks uncnet.c5, which 11_one j"),
+    (lambda path: edit(path, lambda found: found.update({"uncnet.c99": HOLDS})), r"does not hold answers \(uncnet makes no claim"),
+    *((written(content), r"does not hold answers \(") for content in NO_ANSWERS),
 ]
 
 
-@pytest.mark.parametrize(("name", "damage", "message"), UNCHECKED)
-def test_without_checksums_every_file_must_still_be_there_and_read_as_what_it_is(folder, name, damage, message):
-    unchecked(folder)
-    damage(folder / name)
+@pytest.mark.parametrize(("damage", "message"), ANSWERS)
+def test_what_is_recorded_must_be_answers_to_all_claims_of_the_notebook(folder, damage, message):
+    path = folder / "claims.json"
+    damage(path)
+    edit(folder / "run.json", lambda run: run["files"].update({"claims.json": verify.file_checksum(path)}))
     (problem,) = problems(folder)
-    assert re.match(rf"{folder / name}\W.*{message}", problem)
+    assert re.match(rf"{path}\W.*{message}", problem)
 
 
-def test_a_run_without_checksums_is_told_apart_and_not_a_failure(folder):
-    unchecked(folder)
-    path = folder / "tables" / "table2.csv"
-    path.write_text(path.read_text().replace("2.5", "2.4"))  # which nobody can see
-    report = verify.verify([folder])
-    assert (report.older, report.exploratory, report.problems) == ([folder], [folder], [])
-    assert "1 of them have no checksums (older schema)" in str(report)
-    (folder / "figures" / "figure2.csv").unlink()
-    (problem,) = problems(folder)
-    assert problem.startswith(f"{folder / 'figures/figure2.png'} has no figure2.csv beside it with the numbers that it")
-
-
-# --- answers ----------------------------------------------------------------------------------------------
-
-
-def judged(id_, change):
-    """Why an answer of UncNet, changed so, does not follow; None if it does."""
-    run = measured(record.Run(NAME, profile="quick", corpus="ferplus", parameters={}), "uncnet")
-    claim = printed.claim(id_)
-    made = run.judge(id_, {name: effect(0.5) for name in claim.parts} if claim.parts else effect(0.3))
-    content = layout.plain(dataclasses.asdict(made))
-    change(content)
-    return verify.check_answer(claim, reread(content))
-
-
-def reread(content):
-    """An answer as claims.json gives it back."""
-    return record.ANSWERS.validate_json(json.dumps({"any": content}))["any"]
-
-
-def of_part(name, **changed):
-    return lambda answer: answer["parts"][name].update(changed)
-
-
-@pytest.mark.parametrize(
-    ("id_", "change", "message"),
-    [
-        ("uncnet.c1", {"answer": "open"}, "'open', but the interval gives 'holds'"),
-        ("uncnet.c1", {"low": -0.01}, "size 'as printed', but the interval gives"),
-        ("uncnet.c1", {"low": -0.01, "size": "size open"}, "'holds', but the interval gives 'open'"),
-        ("uncnet.c1", {"effect": 0.4}, "the effect 0.4 does not lie in its interval"),
-        ("uncnet.c1", {"low": None}, "does not lie in its interval, None to"),
-        ("uncnet.c1", {"size": "larger"}, "size 'larger', but the interval gives 'as printed'"),
-        ("uncnet.c1", {"printed": 0.4}, "printed 0.4, but the interval gives 0.301"),
-        ("uncnet.c1", {"delta": None}, "delta None, but the interval gives 0.1505"),
-        ("uncnet.c1", {"resolution": 0.01}, "resolution 0.01, but the interval gives 0.04"),
-        ("uncnet.c1", {"se": 0.05}, "resolution 0.04"),
-        ("uncnet.c1", {"effect": None}, "'holds' without an effect"),
-        ("uncnet.c1", {"answer": "not a test", "reason": ""}, "'not a test' without a reason"),
-        ("uncnet.c1", {"answer": "not a test"}, None),
-        ("uncnet.c2", {"answer": "no effect"}, "'no effect', but the interval gives 'fails'"),
-        ("uncnet.c5", {"answer": "fails"}, "'fails', but the interval gives 'holds'"),
-        ("uncnet.c5", {"effect": 0.496}, "the effect 0.496 is not the mean of its parts"),
-        ("uncnet.c5", {"answer": "holds in part, 2 of 3"}, "'holds in part, 2 of 3', but the interval gives 'holds'"),
-        ("uncnet.c5", of_part("r(U_e, BCE)", answer="near"), "r(U_e, BCE): 'near', but the interval gives 'holds'"),
-        ("uncnet.c5", lambda a: a["parts"].pop("r(U_a, BCE)"), "the parts are r(U_e, BCE), r(U_t, BCE), those of the"),
-        ("uncnet.c10", {"low": 0.48}, "with its interval is that of none of the parts"),
-        ("uncnet.c10", {"delta": 9.0}, "are not those of the part that it shows"),
-        ("uncnet.c10", {"answer": "open"}, "'open', but the interval gives 'holds'"),
-        ("uncnet.c8", {"answer": "a holds, b open"}, "'a holds, b open', but the assertions give 'holds'"),
-        ("uncnet.c8", {"parts": {}}, "the assertions are none, those of the claim a, b"),
-        ("uncnet.c8", of_part("a", answer="fails"), "a: 'fails', but the interval gives 'holds'"),
-        *((f"uncnet.c{i}", {}, None) for i in range(1, 11)),
-    ],
-)
-def test_an_answer_must_follow_from_its_interval_or_its_parts(id_, change, message):
-    found = judged(id_, change if callable(change) else lambda answer: answer.update(change))
-    assert found is None if message is None else message in found
-
-
-ends = st.floats(-2, 2).filter(lambda x: abs(x) > 1e-6)
-
-
-@given(st.data())
-@settings(max_examples=50, deadline=None)
-def test_every_answer_that_is_given_follows(data):
-    """Of any claim of any paper, with any effects: what judge says is what is found again in the record."""
-    id_ = data.draw(st.sampled_from([id_ for key in printed.keys() for id_ in printed.load(key).claims]))
-    claim = printed.claim(id_)
-
-    def drawn():
-        if data.draw(st.booleans()):
-            return Effect.counted(data.draw(ends))
-        skewness, half = data.draw(st.sampled_from([0.0, 1.0])), data.draw(st.sampled_from([0.0, 0.1, 1.0]))
-        found = dataclasses.replace(effect(data.draw(ends), half), skewness=skewness)
-        return found.at(0.95) if half else found
-
-    run = record.Run(NAME, profile="quick", corpus="ferplus", parameters={})
-    if data.draw(st.booleans()):
-        measured(run)
-    if claim.parts:
-        untested = data.draw(st.sets(st.sampled_from(list(claim.parts))))
-        made = run.judge(id_, {name: None if name in untested else drawn() for name in claim.parts})
-    else:
-        made = run.judge(id_, drawn())
-    assert verify.check_answer(claim, reread(layout.plain(dataclasses.asdict(made)))) is None
-    assert verify.check_answer(claim, reread(layout.plain(dataclasses.asdict(run.needs(id_, "BP4D"))))) is None
+def test_answers_that_no_evidence_gives_are_named(folder):
+    (problem,) = verify.verify([folder], recompute=True).problems
+    assert problem == f"{folder}/claims.json: no evidence.npz gives the answers to uncnet.c1, uncnet.c5; {AGAIN}"
 
 
 # --- frozen claims ----------------------------------------------------------------------------------------
@@ -406,7 +291,7 @@ def test_a_change_that_is_entered_is_no_problem_and_one_that_is_entered_wrongly_
 def test_a_run_without_the_field_is_exploratory_and_no_problem(folder):
     edit(folder / "run.json", lambda run: (run.update(schema=2), run.pop("claims")))
     report = verify.verify([folder])
-    assert (report.problems, report.older, report.exploratory) == ([], [], [folder])
+    assert (report.problems, report.exploratory) == ([], [folder])
     assert str(report).endswith("1 of them are exploratory: not judged by the claims as they were frozen")
 
 

@@ -17,10 +17,10 @@ from uncertain_affect.evidence import printed
 PROFILES = ("quick", "full")  # that train
 RECORDED = "recorded"  # that shows what one of them left
 NO_CORPUS = "none"
+PLACE_PARAMETERS = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}  # where a run was made, not what was measured
 RESULTS_VARIABLE = "UNCERTAIN_AFFECT_RESULTS"
-# of run.json: 1, which says nothing of it, has no checksums, no peak memory and less of the hardware; 2 does not say as
-# which claims the run was judged
-SCHEMA = 3
+# of run.json: 2 does not say as which claims the run was judged
+SCHEMA, OLDEST_SCHEMA = 3, 2
 AGAIN = "run the notebook again"
 
 
@@ -41,25 +41,12 @@ class RunForm(BaseModel):
     hardware: dict
     versions: dict
     revision: str
-
-
-class RunForm2(RunForm):
-    """What it says since schema 2."""
-
     files: dict
     peak_memory_mib: int
     environment: dict
     dirty: bool | None
     checksum: str
-
-
-class RunForm3(RunForm2):
-    """What it says since schema 3."""
-
-    claims: dict[str, str]
-
-
-FORMS = {1: RunForm, 2: RunForm2, SCHEMA: RunForm3}
+    claims: dict[str, str] | None = None
 
 
 def notebooks() -> dict[str, Path]:
@@ -139,9 +126,9 @@ def read_run(folder: Path) -> dict:
         raise ValueError(f"{path} is missing: {folder} is no finished run") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON ({error}): truncated or edited; {AGAIN}") from None
-    schema = run.get("schema", 1) if isinstance(run, dict) else None
-    if type(schema) is not int or schema < 1:
-        raise ValueError(f"{path} is no record of a run; {AGAIN}")
+    schema = run.get("schema") if isinstance(run, dict) else None
+    if type(schema) is not int or schema < OLDEST_SCHEMA:
+        raise ValueError(f"{path} is no record of a run, or of an earlier version of this project; {AGAIN}")
     if schema > SCHEMA:
         raise SchemaError(
             f"{path} has schema {schema}, of a later version of this project (this one knows up to {SCHEMA}), and is "
@@ -151,9 +138,9 @@ def read_run(folder: Path) -> dict:
 
 
 def wrong_keys(folder: Path, run: dict) -> Iterator[str]:
-    """What run.json lacks of what a run of its schema writes, or holds of another type, a line each."""
+    """What run.json lacks of what a run writes, or holds of another type, a line each."""
     try:
-        FORMS[run.get("schema", 1)].model_validate(run)
+        RunForm.model_validate(run)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             key = problem["loc"][0]

@@ -18,8 +18,6 @@ from uncertain_affect.run import layout, scoreboard
 from uncertain_affect.run.layout import NO_CORPUS, RECORDED, default_parameters, metadata, notebooks
 from uncertain_affect.run.reproduce import RunOptions, reproduce, strip
 
-# where a run was made, not what was measured
-PLACE_PARAMETERS = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}
 # an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
 MACHINE_PATH = re.compile(r"(?<![\w/:.<>)\]}$~-])/\w[\w.-]*/[\w.-]+|\b[A-Za-z]:\\{1,2}\w+")
 README_TABLE = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", re.DOTALL)
@@ -131,18 +129,16 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
     executed, source = folder / f"{name}.ipynb", notebooks()[name]
     if not executed.is_file():
         raise ValueError(f"{folder} holds no executed {name}.ipynb: only headless runs are recorded; {cure}")
-    if run.get("schema", 1) < layout.SCHEMA:
-        raise ValueError(
-            f"{folder} has the older schema {run.get('schema', 1)} (now {layout.SCHEMA}), and does not say as which "
-            f"claims it was judged; {cure}"
-        )
+    if run["schema"] < layout.SCHEMA:
+        older = f"the older schema {run['schema']} (now {layout.SCHEMA})"
+        raise ValueError(f"{folder} has {older}, and does not say as which claims it was judged; {cure}")
     _check_evidence(folder, run)
     layout.check_replaceable(_target(run))
     refreshed = None
     if run["profile"] == "quick":
         own, given = default_parameters(source), run["parameters"]
         other = sorted(key for key in own.keys() | given if own.get(key) != given.get(key))
-        if other := [key for key in other if key not in PLACE_PARAMETERS]:
+        if other := [key for key in other if key not in layout.PLACE_PARAMETERS]:
             raise ValueError(f"{folder} was run with other parameters than {name} shows: {', '.join(other)}; {cure}")
         simulated = run["corpus"] == "simulated"  # its faces are nobody's
         refreshed = _with_outputs(nbformat.read(source, as_version=4), _read_executed(executed), simulated)

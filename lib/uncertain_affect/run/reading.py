@@ -117,13 +117,13 @@ def check_unchanged(notebook: str, parameters: Mapping, about: Mapping) -> None:
         )
 
 
-def command(notebook: str, corpus: str = "", parameters: Mapping = {}) -> str:
+def command(notebook: str, corpus: str = "", parameters: Mapping = {}, profile: str = "quick") -> str:
     """What trains a notebook on a corpus with these parameters."""
     number = notebook[:2] if notebook[:2].isdigit() else notebook
-    words = ["uncertain-affect", "reproduce", number, "--profile", "quick"]
+    words = ["uncertain-affect", "reproduce", number, "--profile", profile]
     corpus = corpus or default_corpus(notebook)
     words += ["--corpus", corpus] if corpus != layout.NO_CORPUS else []
-    for name, value in (parameters or {}).items():
+    for name, value in parameters.items():
         words += ["--data-root", str(value)] if name == "DATA_ROOT" else ["-p", name, str(value)]
     return shlex.join(words)
 

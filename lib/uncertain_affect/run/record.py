@@ -13,7 +13,7 @@ from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from uncertain_affect.compute import paths
 from uncertain_affect.compute.cache import file_checksum
@@ -379,12 +379,15 @@ def read_answers(path: Path) -> dict[str, Answer]:
     """The answers of a claims.json by claim; those of parts are answers too.
 
     Raises:
-        ValueError: it is no JSON, or holds something else.
+        ValueError: it is no JSON, holds something else, or answers what no paper claims.
     """
     try:
-        return ANSWERS.validate_json(path.read_bytes())
-    except ValidationError as error:
+        answers = ANSWERS.validate_json(path.read_bytes())
+        for id_ in answers:
+            printed.claim(id_)
+    except ValueError as error:
         raise ValueError(f"{path} does not hold answers ({printed.explain(error)}): restore it, or {AGAIN}") from None
+    return answers
 
 
 def _file_name(name: str) -> str:

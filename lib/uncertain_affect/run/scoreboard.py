@@ -6,21 +6,20 @@ claims were frozen, or by other claims, is exploratory: it decides only where no
 """
 
 import contextlib
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
+import jinja2
 import pandas as pd
 
 from uncertain_affect import corpora
 from uncertain_affect.evidence import claims, printed
 from uncertain_affect.evidence.claims import Answer
 from uncertain_affect.evidence.printed import Claim
-from uncertain_affect.run import layout, record
+from uncertain_affect.run import layout, reading, record
 
 # answers by what they begin with, as a headline counts them; those that a test gives first
 JUDGED = {
@@ -43,7 +42,6 @@ SIZES = {"as printed": "as large as printed", "size open": "size open", "negligi
 EXPLORATORY = "In exploratory runs, not judged by the claims as they were fixed beforehand,"
 WIDTH = 21  # characters of a strip, zero in the middle
 MOST_WORDS = 10  # of a reason
-PLACES = {"PROFILE", "CORPUS", "DATA_ROOT", "DEVICE"}  # parameters that a command gives by options of its own
 COLUMNS = [
     "claim", "statement", "paper", "where", "answer", "reason", "evidence", "printed", "effect", "low", "high", "seeds",
     "profile", "corpus", "features", "exploratory", "notebook", "command",
@@ -141,6 +139,18 @@ class Row:
         return [] if self.found is None else list(_lines(self.claim, self.found.answer))
 
     @property
+    def strips(self) -> list[str]:
+        """The drawing of each assertion that was judged, as code in Markdown."""
+        return [f"`{text}`" for text in map(strip, self.lines) if text]
+
+    @property
+    def said(self) -> list[str]:
+        """The answer, or that of each assertion by its letter."""
+        answers = [f"{line.letter} {line.answer.answer}".strip() for line in self.lines]
+        answers = answers if len(answers) > 1 else [self.answer]
+        return [*answers[:-1], f"{answers[-1]}{' (exploratory)' if self.found and self.found.exploratory else ''}"]
+
+    @property
     def reasons(self) -> list[str]:
         """Of each assertion, in at most ten words."""
         if self.found is None:
@@ -184,17 +194,14 @@ class Row:
         """What reruns it; where there is no run yet, what would give the answer that anybody can have."""
         if not self.notebook:
             return ""
-        words = ["uncertain-affect", "reproduce", self.notebook[:2], "--profile", "full"]
         if self.found is not None:
             given, corpus = self.found.parameters, self.found.corpus
-            changed = {k: v for k, v in given.items() if k not in PLACES and self.defaults.get(k, v) != v}
+            places = layout.PLACE_PARAMETERS
+            changed = {k: v for k, v in given.items() if k not in places and self.defaults.get(k, v) != v}
         else:
             corpus, _, features = self.claim.decides[-1].partition("/")
             changed = {"FEATURES": features} if features else {}
-        words += ["--corpus", corpus]
-        for name, value in changed.items():
-            words += ["-p", name, str(value)]
-        return shlex.join(words)
+        return reading.command(self.notebook, corpus, changed, profile="full")
 
 
 def kind(answer: Answer | str) -> str:
@@ -230,18 +237,12 @@ def _lines(claim: Claim, answer: Answer) -> Iterator[Line]:
 def board(results: Path) -> list[Row]:
     """Every claim of every paper, in order, with what the runs in a folder of results say of it.
 
-    Older runs whose claims are of another form are passed over: see :func:`older`.
-
     Raises:
         ValueError: the claims of a run cannot be read, or are none that a paper makes.
     """
     found = defaultdict(list)
     for folder in layout.runs(results):
         for id_, one in _found(folder):
-            try:
-                printed.claim(id_)
-            except ValueError as error:
-                raise ValueError(f"{folder / 'claims.json'}: {error}; {layout.AGAIN}") from None
             found[id_].append(one)
     owners = _owners()
     rows = []
@@ -255,34 +256,15 @@ def board(results: Path) -> list[Row]:
     return rows
 
 
-def older(results: Path) -> list[Path]:
-    """The runs of an earlier version of the project whose claims are of another form."""
-    return [folder for folder in layout.runs(results) if _answers(folder) is None]
-
-
-def _answers(folder: Path) -> dict[str, Answer] | None:
-    """What a run answers; None where it is an older run in another form."""
-    path = folder / "claims.json"
-    if not path.exists():
-        return {}
-    try:
-        return record.read_answers(path)
-    except ValueError:
-        with contextlib.suppress(ValueError):
-            if layout.read_run(folder).get("schema", 1) < layout.SCHEMA:
-                return None
-        raise
-
-
 def _found(folder: Path) -> Iterator[tuple[str, Found]]:
-    answers = _answers(folder)
-    if not answers:
-        return
-    run = layout.read_run(folder)
+    """What a run says of each claim that it answers."""
+    path = folder / "claims.json"
+    answers = record.read_answers(path) if path.exists() else {}
+    run = layout.read_run(folder) if answers else {}
     profile, corpus, notebook = folder.parts[-3:]
-    exploratory, n_seeds = layout.is_exploratory(run), len(run.get("seeds", ()))
     for id_, answer in answers.items():
-        yield id_, Found(answer, notebook, profile, corpus, run.get("parameters", {}), n_seeds, exploratory)
+        about = {"parameters": run["parameters"], "n_seeds": len(run["seeds"])}
+        yield id_, Found(answer, notebook, profile, corpus, **about, exploratory=layout.is_exploratory(run))
 
 
 def _owners() -> dict[str, tuple[str, dict]]:
@@ -489,78 +471,23 @@ LEGEND = (
 )
 
 
-def _cells(row: Row) -> tuple[str, str]:
-    """Strips and answers, a line for each assertion."""
-    strips = "<br>".join(f"`{text}`" for text in filter(None, map(strip, row.lines)))
-    if row.found is None or len(row.lines) == 1:
-        answer = row.answer
-    else:
-        answer = "<br>".join(f"{line.letter} {line.answer.answer}".strip() for line in row.lines)
-    return strips, f"{answer}{' (exploratory)' if row.found and row.found.exploratory else ''}"
-
-
 def compact(rows: Sequence[Row]) -> str:
     """The headline and a table of all claims, for the README."""
-    lines = ["| claim | printed and measured | answer | evidence |", "|---|---|---|---|"]
-    for name, own in _by_paper(rows).items():
-        lines.append(f"| **{name}** | | | |")
-        lines += [f"| {row.claim.statement} | {' | '.join(_cells(row))} | {row.evidence} |" for row in own]
-    return f"{headline(rows)}\n\n{LEGEND}\n\n" + "\n".join(lines) + "\n"
+    return _page("readme.md.j2", rows)
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The whole scoreboard: a row for each claim by paper, parts and other runs folded, and what was not tested."""
-    found = found_frame(rows)
-    text = [headline(rows), LEGEND, "; ".join(f"*{word}*: {said}" for word, said in WORDS.items()) + "."]
-    head = "| claim | where printed | printed and measured | answer | why | evidence | seeds | run again |"
-    for name, own in _by_paper(rows).items():
-        lines = [f"## {name}: {own[0].paper['title']}", "", head, "|---" * 8 + "|"]
-        for row in own:
-            seeds = "" if row.n_seeds is None else str(row.n_seeds)
-            cells = (row.claim.statement, row.claim.where, *_cells(row), "<br>".join(row.reasons))
-            command = f"`{row.command}`" if row.command else ""
-            lines.append(f"| {' | '.join(cells)} | {row.evidence} | {seeds} | {command} |")
-        lines += _folded(own, found)
-        text.append("\n".join(lines))
-    if several := disagreements(rows):
-        text.append("## Where full runs disagree\n\n" + "\n".join(f"- {line}" for line in several))
-    if groups := untested(rows):
-        lines = ["## What was not tested, by what is missing"]
-        for missing, own in groups.items():
-            lines += ["", f"**{missing}**", ""]
-            lines += [f"- {row.claim.statement} ({paper_name(row.paper)}, {row.claim.where}){_why(row)}" for row in own]
-        text.append("\n".join(lines))
-    if changes := printed.frozen().changes:
-        lines = ["## Changed after the claims were fixed", ""]
-        lines += [f"- {printed.claim(c.claim).statement} {c.old} became {c.new}: {c.reason}" for c in changes]
-        text.append("\n".join(lines))
-    return "\n\n".join(text) + "\n"
+    found = list(found_frame(rows).itertuples())
+    changes = [(printed.claim(change.claim).statement, change) for change in printed.frozen().changes]
+    shown = {"found": found, "disagreements": disagreements(rows), "untested": untested(rows), "changes": changes}
+    return _page("scoreboard.md.j2", rows, words=WORDS, paper_name=paper_name, **shown)
 
 
-def _why(row: Row) -> str:
-    reasons = "; ".join(filter(None, row.reasons))
-    return f": {reasons}" if row.kind in ("not a test", "needs") and reasons else ""
-
-
-def _folded(rows: Sequence[Row], found: pd.DataFrame) -> list[str]:
-    """The parts and other runs of some claims, as a table that opens on demand."""
-    own = found[found["claim"].isin([row.id for row in rows])]
-    if own.empty:
-        return []
-    lines = ["", "<details><summary>Parts and other runs</summary>", ""]
-    lines += ["| claim | part | run | printed | effect | 95% interval | answer | size |", "|---" * 8 + "|"]
-    for row in own.itertuples():
-        printed_effect = "" if np.isnan(row.printed) else f"{row.printed:.3f}"
-        shown = (f"{row.effect:.3f}", f"[{row.low:.3f}, {row.high:.3f}]") if np.isfinite(row.effect) else ("", "")
-        answer = f"**{row.answer}**" if row.decides and not row.part else row.answer
-        part = row.part.replace("|", "\\|")
-        cells = (row.claim, part, row.run, printed_effect, *shown, answer, row.size)
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", "</details>"]
-
-
-def _by_paper(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    groups = defaultdict(list)
+def _page(template: str, rows: Sequence[Row], **shown) -> str:
+    papers = defaultdict(list)
     for row in rows:
-        groups[paper_name(row.paper)].append(row)
-    return dict(groups)
+        papers[paper_name(row.paper)].append(row)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    pages = jinja2.Environment(loader=loader, trim_blocks=True, keep_trailing_newline=True, autoescape=False)
+    return pages.get_template(template).render(headline=headline(rows), legend=LEGEND, papers=papers, **shown)
