@@ -44,8 +44,9 @@ test: setup
 lab: setup
 	OMP_NUM_THREADS=1 $(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
+# make record [RUN="results/local/full/ferplus/11_uncnet_disagreement"] [OPTIONS=--demonstration]
 record: setup
-	$(BIN)/uncertain-affect record $(RUN)
+	$(BIN)/uncertain-affect record $(RUN) $(OPTIONS)
 
 # the book in build/site, from the committed notebooks; once .venv/site-ready is there, without a network
 site: .venv/site-ready

@@ -104,7 +104,9 @@ def test_a_failure_is_exit_code_1_after_everything_ran_and_its_traceback_follows
     assert capsys.readouterr().err == "11_one failed: ValueError: broken\nline 1\nValueError: broken\n"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[" * 5000, '{"seconds": "long"}', '{"seconds": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 5000, '{"schema": 3, "seconds": "long"}', '{"schema": 3, "seconds": 2}']
+)
 def test_a_dry_run_lists_and_runs_nothing_and_an_unreadable_run_has_no_seconds_to_plan_with(
     checkout, ran, capsys, text
 ):
@@ -115,7 +117,7 @@ def test_a_dry_run_lists_and_runs_nothing_and_an_unreadable_run_has_no_seconds_t
     assert ran.jobs == []
     head, row, *_ = capsys.readouterr().out.splitlines()
     assert head == "notebook  corpus  profile  seconds  recorded"
-    assert row.split() == ["92_audit", "none", "quick", *("2 quick on none" if ": 2" in text else "unknown -").split()]
+    assert row.split() == ["92_audit", "none", "quick", *("2 quick on none" if ": 2}" in text else "unknown -").split()]
 
 
 def test_a_dry_run_for_slurm_prints_the_script_of_its_jobs(checkout, ran, capsys):
@@ -349,14 +351,14 @@ def test_record_promotes_and_names_what_it_wrote(checkout, monkeypatch, capsys):
     promote_all = Mock(return_value=[checkout / "a", checkout / "b"])
     monkeypatch.setattr(publish, "promote_all", promote_all)
     assert cli.main(["record"]) == 0
-    assert cli.main(["record", "some/run"]) == 0
-    assert promote_all.call_args_list == [call([]), call([Path("some/run")])]
+    assert cli.main(["record", "some/run", "--demonstration"]) == 0
+    assert promote_all.call_args_list == [call([], False), call([Path("some/run")], True)]
     assert capsys.readouterr().out.splitlines()[:2] == [f"recorded {checkout / 'a'}", f"recorded {checkout / 'b'}"]
 
 
 def test_record_with_nothing_to_record_and_only_to_refresh_what_is_generated(checkout, capsys):
     assert cli.main(["record"]) == 2
-    assert "no finished run under" in capsys.readouterr().err
+    assert "no finished full run to promote under" in capsys.readouterr().err
     assert cli.main(["record", str(checkout / "nowhere")]) == 2
     assert "nowhere is not a finished run" in capsys.readouterr().err
     (checkout / "README.md").write_text("<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n")

@@ -205,7 +205,7 @@ def test_a_run_is_trained_promoted_shown_in_the_notebook_and_follows_from_its_ev
     given = {"PROFILE": "quick", "CORPUS": "simulated", "DATA_ROOT": "data"}
     assert layout.check_complete(own)["parameters"] == OWN | given
     folder = checkout / "results" / "quick" / "simulated" / NAME
-    assert publish.promote_all() == [folder]
+    assert publish.promote_all(demonstration=True) == [folder]
     assert (folder / store.NAME).read_bytes() == (own / store.NAME).read_bytes()
     notebook = nbformat.read(checkout / "notebooks" / f"{NAME}.ipynb", as_version=4)
     text = "\n".join(map(publish.text_of, notebook.cells))

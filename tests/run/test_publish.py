@@ -81,7 +81,7 @@ def finish(checkout, profile="quick", corpus="ferplus", name=NAME, executed=None
 
 
 def promote(folder):
-    (target,) = publish.promote_all([folder])
+    (target,) = publish.promote_all([folder], demonstration=True)
     return target
 
 
@@ -155,6 +155,7 @@ def test_a_full_run_leaves_the_committed_notebook_and_prose_may_have_changed_sin
     promote(finish(checkout, "full", SEED=100))
     assert committed(checkout) == before
 
+    shutil.rmtree(checkout / "results" / "full")
     folder = finish(checkout)
     source = make_notebook()
     source.cells[0].source = "# A better title"
@@ -175,10 +176,11 @@ def test_a_full_run_leaves_the_committed_notebook_and_prose_may_have_changed_sin
 
 
 def refused(checkout, folder, message):
+    other = building.write_notebook(checkout / "notebooks", "92_of_no_paper", "SEED = 0", paper=None).stem
     before = everything(checkout)
-    for runs in ([folder], [finish(checkout, "full"), folder]):
+    for runs in ([folder], [finish(checkout, "full", "none", other), folder]):
         with pytest.raises(ValueError, match=message):
-            publish.promote_all(runs)
+            publish.promote_all(runs, demonstration=True)
         assert everything(checkout) == before
 
 
@@ -239,19 +241,35 @@ def test_an_executed_notebook_that_is_none(checkout, content):
 # --- all of them ------------------------------------------------------------------------------------------
 
 
-def test_every_finished_run_is_promoted_but_those_without_their_corpus(checkout):
-    finish(checkout, corpus="none")
-    with pytest.raises(ValueError, match=r"no finished run under .*local: run `make reproduce` first"):
-        publish.promote_all()
+def test_every_finished_full_run_is_promoted_but_those_without_their_corpus(checkout):
+    finish(checkout, "full", corpus="none")
     finish(checkout)
+    with pytest.raises(ValueError, match=r"no finished full run .* under .*local: run `make reproduce PROFILE=full`"):
+        publish.promote_all()
     finish(checkout, "full")
-    unfinished = checkout / "results" / "local" / "quick" / "ferplus" / ".12_two.1.partial"
+    unfinished = checkout / "results" / "local" / "full" / "ferplus" / ".12_two.1.partial"
     unfinished.mkdir()
     (unfinished / "run.json").touch()
     results = checkout / "results"
-    assert publish.promote_all() == [results / "full" / "ferplus" / NAME, results / "quick" / "ferplus" / NAME]
+    assert publish.promote_all() == [results / "full" / "ferplus" / NAME]
     board = pd.read_csv(results / "scoreboard.csv").set_index("claim")
     assert board.loc["uncnet.c1", ["profile", "answer"]].tolist() == ["full", "holds"]
+
+
+def test_a_quick_run_is_promoted_as_a_demonstration_alone_where_its_paper_has_no_full_one(checkout):
+    folder, results = finish(checkout), checkout / "results"
+    with pytest.raises(ValueError, match="is a quick run, which answers nothing: --demonstration promotes it as such"):
+        publish.promote_all([folder])
+    assert publish.promote_all(demonstration=True) == [results / "quick" / "ferplus" / NAME]
+    assert "not yet: demonstration only" in (results / "scoreboard.md").read_text()
+
+    other = building.write_notebook(checkout / "notebooks", "12_two", "SEED = 0", corpora=["ferplus"]).stem
+    full = finish(checkout, "full", name=other, effects={"uncnet.c2": (0.0, -0.01, 0.01)})
+    assert publish.promote_all(demonstration=True) == [results / "full" / "ferplus" / other]
+    assert (results / "quick" / "ferplus" / NAME / "claims.json").is_file()  # what was committed stays
+    for runs in ([folder], [full, folder]):
+        with pytest.raises(ValueError, match="its paper has a full one on ferplus, which answers"):
+            publish.promote_all(runs, demonstration=True)
 
 
 # --- what is generated ------------------------------------------------------------------------------------

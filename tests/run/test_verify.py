@@ -219,7 +219,10 @@ for entry in ({"effect": "0.3"}, {"effect": float("inf")}, {"effect": 10**400}, 
 NO_ANSWERS += [json.dumps({"uncnet.c1": HOLDS | {"seeds": True}}), '{"uncnet.c1": {"more": 1}}', b"\xff"]
 ANSWERS = [
     (lambda path: edit(path, lambda found: found.pop("uncnet.c5")), "lacks uncnet.c5, which 11_one j"),
-    (lambda path: edit(path, lambda found: found.update({"uncnet.c99": HOLDS})), r"does not hold answers \(uncnet makes no claim"),
+    (
+        lambda path: edit(path, lambda found: found.update({"uncnet.c99": HOLDS})),
+        r"does not hold answers \(uncnet makes no claim",
+    ),
     *((written(content), r"does not hold answers \(") for content in NO_ANSWERS),
 ]
 

@@ -231,7 +231,9 @@ def _results(root: Path) -> dict[str, Reader]:
         reproduce.plan_table(reproduce.plan(reproduce.select(["11"]), corpus="none", parameters={}))
 
     checks_full = partial(check, full)
-    promotes, promotes_quick = (partial(naming, place, partial(publish._promotion, place)) for place in (full, quick))
+    promotes, promotes_quick = (
+        partial(naming, place, partial(publish._promotion, place, set())) for place in (full, quick)
+    )
     scores = partial(naming, "11_one", partial(scoreboard.board, root / "results"))
     recalls = partial(naming, "table2.csv", partial(record.recorded_on, "11_one", "table2", "full"))
     calls = {

@@ -59,8 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--memory-limit", type=_positive(float), metavar="GIB", help="of each notebook")
     add("--html", action="store_true", help="write each executed notebook as a page as well")
 
-    add = command("record", _record, "promote finished runs to the committed results")
+    add = command("record", _record, "promote finished full runs to the committed results")
     add("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
+    add("--demonstration", action="store_true", help="quick runs too, where their paper has no full one on the corpus")
     generated = "the scoreboard, the README's table and codecheck.yml"
     add("--refresh", action="store_true", help=f"only rebuild {generated}")
     add("--outputs", nargs="+", metavar="NOTEBOOK", help="only run these with what is recorded, and keep their outputs")
@@ -168,14 +169,13 @@ def _record(args) -> int:
             raise ValueError("--outputs takes notebooks alone: it promotes no run")
         for path in publish.refresh_outputs(reproduce.select(args.outputs)):
             print(f"refreshed {path}")
-        return 0
-    if args.refresh:
+    elif args.refresh:
         if args.run:
             raise ValueError("--refresh takes no runs: it rebuilds what follows from those that are committed")
         publish.write_scoreboard()
-        return 0
-    for target in publish.promote_all(args.run):
-        print(f"recorded {target}")
+    else:
+        for target in publish.promote_all(args.run, args.demonstration):
+            print(f"recorded {target}")
     return 0
 
 

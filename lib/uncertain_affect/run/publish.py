@@ -23,8 +23,11 @@ MACHINE_PATH = re.compile(r"(?<![\w/:.<>)\]}$~-])/\w[\w.-]*/[\w.-]+|\b[A-Za-z]:\
 README_TABLE = re.compile(r"(<!-- scoreboard -->\n).*?(<!-- /scoreboard -->)", re.DOTALL)
 
 
-def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
-    """Copy the finished runs given, or every one under the results root, to the committed results.
+def promote_all(run_folders: list[Path] | None = None, demonstration: bool = False) -> list[Path]:
+    """Copy the finished full runs given, or every one under the results root, to the committed results.
+
+    With ``demonstration`` quick runs too, of a paper that has no full run on their corpus: they show that everything
+    runs, and answer nothing. What is committed stays, unless a later run of the same takes its place.
 
     The scoreboard is rebuilt, and the committed notebooks get new outputs: of a notebook that shows evidence those of
     the profile ``recorded``, see :func:`refresh_outputs`; of another those of its quick run. Runs without a corpus, of
@@ -33,8 +36,9 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
 
     Raises:
         ValueError: there is nothing to promote, or nothing has been copied because a run is not finished, is of another
-            schema than this version's, was made without the corpus or (quick) with other parameters than the
-            notebook's own or with other code than it has now, or its outputs name paths of this machine; or its
+            schema than this version's, was made without the corpus, or is quick and no demonstration, or of other
+            parameters than the notebook's own or other code than it has now, or its outputs name paths of this
+            machine; or its
             evidence is missing, not shareable or too large; or what it would replace is of a later schema. Or the runs
             were promoted, and a notebook cannot show their evidence.
     """
@@ -44,9 +48,15 @@ def promote_all(run_folders: list[Path] | None = None) -> list[Path]:
         for folder in sorted(layout.runs(root))
         if (folder / "run.json").exists() and (folder.parts[-2] != NO_CORPUS or not _about(folder.name).get("corpora"))
     ]
+    there = [*layout.runs(paths.project_root() / "results"), *(folder.absolute() for folder in folders)]
+    full = {_measured(*folder.parts[-2:]) for folder in there if folder.parts[-3] == "full"}
+    if not run_folders:
+        shown = [folder for folder in folders if demonstration and _measured(*folder.parts[-2:]) not in full]
+        folders = [folder for folder in folders if folder.parts[-3] == "full" or folder in shown]
     if not folders:
-        raise ValueError(f"no finished run under {root}: run `make reproduce` first")
-    promotions = [_promotion(folder) for folder in folders]
+        kind, profile = ("", "") if demonstration else ("full ", " PROFILE=full")
+        raise ValueError(f"no finished {kind}run to promote under {root}: run `make reproduce{profile}` first")
+    promotions = [_promotion(folder, full if demonstration else None) for folder in folders]
     _check_total({_target(run): folder for folder, run, _ in promotions})
     targets = [_promote(*promotion) for promotion in promotions]
     write_scoreboard()
@@ -116,8 +126,16 @@ def _check_total(sources: dict[Path, Path]) -> None:
         )
 
 
-def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
-    """A finished run that may be committed, what it says, and the notebook with its outputs where it gets them."""
+def _measured(corpus: str, notebook: str) -> tuple[str, str]:
+    """What a run is a measurement of: a corpus, and a paper, or a notebook of none."""
+    return corpus, _about(notebook).get("paper") or notebook
+
+
+def _promotion(folder: Path, full: set | None = None) -> tuple[Path, dict, nbformat.NotebookNode | None]:
+    """A finished run that may be committed, what it says, and the notebook with its outputs where it gets them.
+
+    Quick runs only demonstrate: of nothing that is measured in ``full`` runs, and none at all where that is None.
+    """
     run = layout.check_complete(folder)
     if problem := next(layout.wrong_keys(folder, run), None):
         raise ValueError(problem)
@@ -136,6 +154,10 @@ def _promotion(folder: Path) -> tuple[Path, dict, nbformat.NotebookNode | None]:
     layout.check_replaceable(_target(run))
     refreshed = None
     if run["profile"] == "quick":
+        if full is None:
+            raise ValueError(f"{folder} is a quick run, which answers nothing: --demonstration promotes it as such")
+        if _measured(run["corpus"], name) in full:
+            raise ValueError(f"{folder} is a quick run, and its paper has a full one on {run['corpus']}, which answers")
         own, given = default_parameters(source), run["parameters"]
         other = sorted(key for key in own.keys() | given if own.get(key) != given.get(key))
         if other := [key for key in other if key not in layout.PLACE_PARAMETERS]:
