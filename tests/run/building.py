@@ -7,6 +7,10 @@ from scipy import stats
 from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import Arm, Effect
 
+# what run.json must say at least
+SAID = dict.fromkeys(("notebook", "profile", "corpus", "started", "device", "revision", "checksum"), "")
+SAID |= {key: {} for key in ("parameters", "hardware", "versions", "files", "environment")}
+SAID |= {"schema": 3, "corpus_checksum": None, "seeds": [], "seconds": 1.0, "peak_memory_mib": 1, "dirty": False}
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 

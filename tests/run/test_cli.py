@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import trees
 import trees_iemocap
 import trees_recola
-from building import write_notebook
+from building import SAID, write_notebook
 
 from uncertain_affect import corpora
 from uncertain_affect.compute import cache, parallel, paths
@@ -105,7 +106,7 @@ def test_a_failure_is_exit_code_1_after_everything_ran_and_its_traceback_follows
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "[" * 5000, '{"schema": 3, "seconds": "long"}', '{"schema": 3, "seconds": 2}']
+    "text", ["", "[]", "[" * 5000, json.dumps(SAID | {"seconds": "long"}), json.dumps(SAID | {"seconds": 2})]
 )
 def test_a_dry_run_lists_and_runs_nothing_and_an_unreadable_run_has_no_seconds_to_plan_with(
     checkout, ran, capsys, text
@@ -117,7 +118,7 @@ def test_a_dry_run_lists_and_runs_nothing_and_an_unreadable_run_has_no_seconds_t
     assert ran.jobs == []
     head, row, *_ = capsys.readouterr().out.splitlines()
     assert head == "notebook  corpus  profile  seconds  recorded"
-    assert row.split() == ["92_audit", "none", "quick", *("2 quick on none" if ": 2}" in text else "unknown -").split()]
+    assert row.split() == ["92_audit", "none", "quick", *("2 quick on none" if ": 2," in text else "unknown -").split()]
 
 
 def test_a_dry_run_for_slurm_prints_the_script_of_its_jobs(checkout, ran, capsys):

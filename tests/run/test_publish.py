@@ -217,7 +217,7 @@ def test_a_run_of_another_form_or_schema_and_a_committed_one_of_a_later(checkout
     folder = finish(checkout)
     run = layout.check_complete(folder)
     layout.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "corpus"})
-    refused(checkout, folder, r"run.json lacks corpus; run the notebook again")
+    refused(checkout, folder, "run.json: corpus: Field required; run the notebook again")
     layout.write_json(folder / "run.json", {key: value for key, value in run.items() if key != "schema"})
     refused(
         checkout, folder, "run.json is no record of a run, or of an earlier version of this project; run the notebook"

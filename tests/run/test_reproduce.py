@@ -36,7 +36,7 @@ folder = pathlib.Path(os.environ["UNCERTAIN_AFFECT_RESULTS"], PROFILE, CORPUS, "
 for sub in ("tables", "figures"):
     (folder / sub).mkdir(parents=True)
 parameters = {{name: globals()[name] for name in "{NAMES}".split()}}
-(folder / "run.json").write_text(json.dumps({{"parameters": parameters}}))
+(folder / "run.json").write_text(json.dumps({building.SAID} | {{"parameters": parameters}}))
 claims = dict.fromkeys(["uncnet.c1", "uncnet.c2"], {{"answer": "holds"}})
 (folder / "claims.json").write_text(json.dumps(claims))
 """
@@ -358,7 +358,7 @@ def test_a_plan_says_what_recorded_runs_took(checkout, notebook):
     for corpus, seconds in (("ferplus", 200), ("meld", 30)):
         folder = checkout / "results" / "quick" / corpus / "11_one"
         folder.mkdir(parents=True)
-        (folder / "run.json").write_text(f'{{"seconds": {seconds}.4}}')
+        layout.write_json(folder / "run.json", building.SAID | {"seconds": seconds + 0.4})
     assert reproduce.plan_table(reproduce.plan([notebook, other])).splitlines() == [
         "notebook  corpus  profile  seconds  recorded",
         "11_one    none    quick    200      quick on ferplus",

@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -117,7 +116,7 @@ def read_run(folder: Path) -> dict:
 
     Raises:
         SchemaError: a later version of the project wrote it.
-        ValueError: it is missing, truncated or something else.
+        ValueError: it is missing, truncated or something else, or lacks what a run writes.
     """
     path = folder / "run.json"
     try:
@@ -134,20 +133,11 @@ def read_run(folder: Path) -> dict:
             f"{path} has schema {schema}, of a later version of this project (this one knows up to {SCHEMA}), and is "
             "left as it is: update the checkout, or move the folder away"
         )
-    return run
-
-
-def wrong_keys(folder: Path, run: dict) -> Iterator[str]:
-    """What run.json lacks of what a run writes, or holds of another type, a line each."""
     try:
         RunForm.model_validate(run)
     except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            key = problem["loc"][0]
-            if problem["type"] == "missing":
-                yield f"{folder / 'run.json'} lacks {key}; {AGAIN}"
-            else:
-                yield f"{folder / 'run.json'}: {key} is {run[key]!r:.40}, not what a run writes; {AGAIN}"
+        raise ValueError(f"{path}: {printed.explain(error)}; {AGAIN}") from None
+    return run
 
 
 def is_exploratory(run: dict) -> bool:

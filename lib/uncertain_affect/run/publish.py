@@ -137,8 +137,6 @@ def _promotion(folder: Path, full: set | None = None) -> tuple[Path, dict, nbfor
     Quick runs only demonstrate: of nothing that is measured in ``full`` runs, and none at all where that is None.
     """
     run = layout.check_complete(folder)
-    if problem := next(layout.wrong_keys(folder, run), None):
-        raise ValueError(problem)
     name, cure = run["notebook"], "run `uncertain-affect reproduce` again"
     if name not in notebooks():
         raise ValueError(f"{folder} is a run of {name}, which is not in notebooks/ any more")

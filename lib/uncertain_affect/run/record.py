@@ -290,27 +290,22 @@ class Run:
 
 
 def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFrame]:
-    """The committed measurements of a table by corpus, of the runs of one profile.
+    """The committed measurements of a table by corpus, of the runs of one profile, the papers' corpora first.
 
     Raises:
         ValueError: a table cannot be read.
     """
-    found = _committed_tables(notebook, table)
-    return {folder.parts[-2]: frame for folder, frame in found if folder.parts[-3] == profile}
-
-
-def _committed_tables(notebook: str, table: str) -> Iterator[tuple[Path, pd.DataFrame]]:
-    """The committed runs that have a table, the most complete first, with the table."""
     own = [corpus for key in printed.keys() for corpus in printed.load(key).info.get("corpora", [])]
-    rank = {corpus: i for i, corpus in enumerate(own)}
-    folders = runs(paths.project_root() / "results", notebook)
-    for folder in sorted(folders, key=lambda f: (f.parts[-3] != "full", rank.get(f.parts[-2], len(own)))):
-        path = folder / "tables" / f"{table}.csv"
-        if path.is_file():
-            try:
-                yield folder, pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])  # a row may be None
-            except (ValueError, IndexError) as error:
-                raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
+    folders = [f for f in runs(paths.project_root() / "results", notebook) if f.parts[-3] == profile]
+    found = {f.parts[-2]: path for f in folders if (path := f / "tables" / f"{table}.csv").is_file()}
+    tables = {}
+    for corpus in sorted(found, key=lambda corpus: own.index(corpus) if corpus in own else len(own)):
+        path = found[corpus]
+        try:
+            tables[corpus] = pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])  # a row may be None
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
+    return tables
 
 
 def beside(printed: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:

@@ -250,8 +250,7 @@ def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float |
     found = [run for run in layout.runs(paths.project_root() / "results", notebook) if run.parts[-3] == profile]
     for run in sorted(found, key=lambda run: run.parts[-2] != corpus):
         with contextlib.suppress(ValueError):  # of verify to report
-            if isinstance(seconds := layout.read_run(run).get("seconds"), int | float):
-                return seconds, f"{profile} on {run.parts[-2]}"
+            return layout.read_run(run)["seconds"], f"{profile} on {run.parts[-2]}"
     return None, ""
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from uncertain_affect.compute import parallel, paths
 from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.evidence import printed, store
@@ -137,8 +139,7 @@ def check_run(folder: Path) -> list[str]:
         run = layout.read_run(folder)
     except (ValueError, OSError) as error:
         return [str(error)]
-    if problems := list(layout.wrong_keys(folder, run)):
-        return problems
+    problems = []
     if run["checksum"] != layout.checksum_of_run(run):
         problems.append(f"{folder / 'run.json'} has changed since it was recorded: restore it, or {AGAIN}")
     place = run["profile"], run["corpus"], run["notebook"]
@@ -225,15 +226,8 @@ def _cells(path: Path) -> dict[str, str | float | None]:
             for i, row in enumerate(rows, 2)
             for column, cell in zip(head, row, strict=False)
         }
-    found, waiting = {}, [("", json.loads(path.read_bytes()))]
-    while waiting:
-        place, value = waiting.pop()
-        if isinstance(value, dict | list):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            waiting += [(f"{place}, {key}".removeprefix(", "), inner) for key, inner in items]
-        else:
-            found[place] = value
-    return found
+    content = pd.json_normalize(json.loads(path.read_bytes()), sep=", ")
+    return content.astype(object).iloc[0].to_dict()
 
 
 def _difference(recorded: dict, again: dict) -> str | None:
