@@ -8,13 +8,10 @@ import numpy as np
 import torch
 
 from bench.compare import Peer, Task, Work
-from bench.limits import matrix_products, memory
-from uncertain_affect.evidence.resampling import cluster_sums, resample
+from bench.limits import memory
 from uncertain_affect.metrics import (
     adaptive_calibration_error,
-    calibration_sums,
     ccc,
-    ece_from_sums,
     expected_calibration_error,
     jensen_shannon_distance,
     jensen_shannon_divergence,
@@ -44,7 +41,6 @@ def works() -> list[Work]:
             Work(f"{metric}, 9 classes, float64", 1_000_000, "examples", lambda n, metric=metric: per_class(n, metric))
             for metric in PER_CLASS
         ),
-        Work("Cluster bootstrap of ECE, 300 clusters, 10,000 resamples", 100_000, "examples", bootstrap),
         Work("Percentile ranks among another set of as many", 10_000, "values", ranks_among_others),
         Work("Percentile ranks among themselves", 1_000_000, "values", ranks),
         Work("Concordance (CCC)", 1_000_000, "pairs of values", concordance),
@@ -164,48 +160,6 @@ def per_class(n: int, metric: str) -> Task:
     )
     peer = Peer("plain NumPy", lambda: lambda: plain(probs, labels), target=3, reason=reason, tolerance=1e-9)
     return Task(lambda: ours(probs, labels), [peer], memory(probs.nbytes + labels.nbytes))
-
-
-# --- resampling -----------------------------------------------------------------------------------------------
-
-
-def bootstrap(n: int, n_clusters: int = 300, n_resamples: int = 10_000, peer_resamples: int = 50) -> Task:
-    """Cluster bootstrap of ECE, beside gathering the examples of every resample; the values of all resamples.
-
-    SciPy's bootstrap has no clusters: their numbers are what it is given to draw from. Peers are timed on few
-    resamples, and compared with ours on the same draws, those that a generator of the same seed gives both.
-    """
-    probs, labels = predictions(n)
-    groups = np.arange(n) % n_clusters
-    members = [np.flatnonzero(groups == c) for c in range(n_clusters)]
-
-    def ours(n_resamples: int = n_resamples) -> np.ndarray:
-        sums = cluster_sums(calibration_sums(probs, labels)[None], groups)
-        return resample(sums, ece_from_sums, n_resamples, np.random.default_rng(0))[:, 0]
-
-    def of_clusters(drawn: np.ndarray) -> float:
-        rows = np.concatenate([members[c] for c in drawn])
-        return expected_calibration_error(probs[rows], labels[rows])
-
-    def loop() -> np.ndarray:
-        draws = np.random.default_rng(0).integers(n_clusters, size=(peer_resamples, n_clusters))
-        return np.array([of_clusters(drawn) for drawn in draws])
-
-    def scipy() -> np.ndarray:
-        from scipy.stats import bootstrap as scipy_bootstrap
-
-        settings = {"n_resamples": peer_resamples, "vectorized": False, "method": "percentile"}
-        clusters = (np.arange(n_clusters),)
-        return scipy_bootstrap(clusters, of_clusters, rng=np.random.default_rng(0), **settings).bootstrap_distribution
-
-    reason = "the sums of all examples are made once, however few resamples are drawn of them"
-    agree = {"tolerance": 1e-12, "outputs": lambda run: (ours(peer_resamples), run())}
-    each, share = f"{peer_resamples} resamples timed", peer_resamples / n_resamples
-    peers = [
-        Peer(f"{name}, {each}", lambda run=run: run, target=50, reason=reason, share=share, **agree)
-        for name, run in (("scipy.stats.bootstrap over clusters", scipy), ("a Python loop", loop))
-    ]
-    return Task(ours, peers, matrix_products((1, n_resamples, n_clusters, 3 * N_BINS, 1)))
 
 
 # --- ranks, concordance, divergence ---------------------------------------------------------------------------

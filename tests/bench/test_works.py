@@ -14,7 +14,6 @@ SMALL = {
     "ECE": lambda: metrics.top_label(3000, "ECE"),
     "MCE": lambda: metrics.top_label(3000, "MCE"),
     **{name: lambda name=name: metrics.per_class(3001, name) for name in metrics.PER_CLASS},
-    "bootstrap": lambda: metrics.bootstrap(600, n_clusters=20, n_resamples=200, peer_resamples=10),
     "ranks among others": lambda: metrics.ranks_among_others(500),
     "ranks": lambda: metrics.ranks(500),
     "concordance": lambda: metrics.concordance(500),
@@ -108,7 +107,6 @@ def test_what_is_promised_is_timed_at_its_size():
         "encoders": [15],
         "ECE": [1, 1, 1],
         "ACE": [3],
-        "bootstrap": [50, 50],
     }
     assert {name: [peer.target for peer in SMALL[name]().peers] for name in promised} == promised
 

@@ -1,5 +1,7 @@
 """All claims as they are judged, and what the papers' own numbers say of each."""
 
+import math
+import re
 from fractions import Fraction
 
 import pytest
@@ -68,6 +70,30 @@ def test_there_are_51_each_with_a_statement_of_its_own():
     for id_, claim in CLAIMS.items():
         assert claim.statement[0].isupper() and claim.statement.endswith("."), id_
         assert all([claim.says, claim.endpoint, claim.why, claim.where]), id_
+
+
+@pytest.mark.parametrize("id_", CLAIMS)
+def test_each_can_be_judged_as_it_is_stated(id_):
+    claim = CLAIMS[id_]
+    assert len(claim.statement.split()) <= 15 and not re.search(r"[^A-Za-z0-9 ,.;:'-]", claim.statement)
+    assert bool(claim.parts) == (claim.kind is None)
+    assert not claim.parts or (claim.margin, claim.tolerance) == (None, None)  # which are the parts'
+    letters = {claim.assertion_of(name) for name in claim.parts} or {""}
+    assert letters == (set(claim.primary) if isinstance(claim.primary, dict) else {""})
+    assert not isinstance(claim.delta, dict) or set(claim.delta) <= letters
+    for name, bounds in claim.requires.items():
+        if name != "learnt":
+            assert bounds and bounds.get("least", -math.inf) <= bounds.get("most", math.inf), name
+    for letter, (rule, parts) in claim.assertions().items():
+        assert rule != "single" or len(parts) == 1
+        for part in parts.values():
+            assert (part["kind"] == "equivalent") == (part["margin"] is not None and part["margin"] > 0)
+            # an equivalence is no part of a mean or of any corpus
+            assert part["kind"] == "greater" or (rule != "mean" and claim.parts_of == "this paper")
+        if claim.delta_of(letter) is None:  # then it is half of an effect above zero that is printed
+            effects = [part["printed"] for part in parts.values() if part["margin"] is None and not part["delta"]]
+            effects = [claim.printed_effect(letter)] if rule == "mean" else effects
+            assert all((effect or 0) > 0 for effect in effects)
 
 
 @pytest.mark.parametrize("id_", CLAIMS)

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +7,6 @@ from sklearn.metrics import f1_score
 
 from uncertain_affect.evidence import resampling as rs
 from uncertain_affect.metrics import sums as metric_sums
-from uncertain_affect.metrics.calibration import calibration_sums, ece_from_sums
 
 
 def test_by_hand():
@@ -63,51 +60,6 @@ def test_statistics_agree_with_independent_libraries():
     assert np.isnan(metric_sums.f1_from_sums(np.zeros(3)))
 
 
-def test_bootstrap_weights_are_multinomial():
-    weights = rs.bootstrap_weights(20, 20_000, np.random.default_rng(2))
-    assert (weights.sum(axis=1) == 20).all()
-    # Binomial(20, 1/20): mean 1, variance .95; standard error of the variance over 400,000 weights about .003
-    assert weights.mean() == pytest.approx(1)
-    assert weights.var() == pytest.approx(0.95, abs=0.015)
-
-
-def test_resample_equals_a_loop_over_the_same_draws(monkeypatch):
-    # Small blocks: drawing in several must equal drawing those blocks one after another.
-    monkeypatch.setattr(rs, "BLOCK_WEIGHTS", 7 * 13)
-    sums = np.random.default_rng(3).random((3, 13, 2)) + 0.5
-    values = rs.resample(sums, metric_sums.ratio, 20, np.random.default_rng(4))
-    generator = np.random.default_rng(4)
-    weights = np.concatenate([rs.bootstrap_weights(13, n, generator) for n in (7, 7, 6)])
-    for r in range(20):
-        for s in range(3):
-            total = [sum(weights[r, c] * sums[s, c, k] for c in range(13)) for k in range(2)]
-            assert values[r, s] == pytest.approx(total[0] / total[1], abs=1e-12)
-
-
-def test_ece_resamples_equal_ece_of_the_redrawn_examples():
-    generator = np.random.default_rng(5)
-    confidence, groups = generator.uniform(0.5, 1, size=300), generator.integers(12, size=300)
-    labels = (generator.random(300) > confidence - 0.1).astype(int)  # overconfident
-    values = calibration_sums(np.stack([confidence, 1 - confidence], axis=1), labels, 10)[None]
-    sums = rs.cluster_sums(values, groups)
-    drawn = rs.resample(sums, ece_from_sums, 50, np.random.default_rng(6))
-    weights = rs.bootstrap_weights(12, 50, np.random.default_rng(6))
-    for r in range(50):
-        examples = np.concatenate([np.repeat(np.flatnonzero(groups == c), int(weights[r, c])) for c in range(12)])
-        assert drawn[r, 0] == pytest.approx(ece_from_sums(values[0, examples].sum(axis=0)), abs=1e-12)
-
-
-def test_ten_thousand_resamples_are_one_product():
-    sums = np.random.default_rng(7).random((1, 300, 45))  # three for each of 15 bins
-    seconds = []
-    for seed in range(3):
-        start = time.perf_counter()
-        rs.resample(sums, ece_from_sums, 10_000, np.random.default_rng(seed))
-        seconds.append(time.perf_counter() - start)
-    # About .05 s on one core; a loop over resamples takes tens of seconds.
-    assert min(seconds) < 0.5
-
-
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_pseudo_values_average_to_the_statistic(seed):
@@ -131,7 +83,7 @@ def test_jackknife_and_bootstrap_agree_on_the_standard_error(f):
     x, y = shared + generator.normal(size=2000), shared + generator.normal(size=2000)
     sums = rs.cluster_sums(metric_sums.moment_sums(x, y)[None], groups)
     jackknife = rs.pseudo_values(sums, f)[0].std(ddof=1) / np.sqrt(200)
-    bootstrap = rs.resample(sums, f, 20_000, generator).std()
+    bootstrap = f(generator.multinomial(200, np.full(200, 1 / 200), 20_000) @ sums[0]).std()
     assert bootstrap == pytest.approx(jackknife, rel=0.05)
     # Taking examples for the unit would claim far more precision.
     examples = rs.cluster_sums(metric_sums.moment_sums(x, y)[None], np.arange(2000))

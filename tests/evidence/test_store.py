@@ -246,16 +246,6 @@ def test_a_file_that_is_cut_or_is_none_or_is_not_there(path):
         store.read(path)
 
 
-def test_examples_of_another_corpus_or_in_another_order_are_refused():
-    about = ABOUT | {"keys": store.key_checksum(np.array(["a", "b"]))}
-    store.check_keys(about, ["a", "b"])
-    for recorded, keys in ((about, ["b", "a"]), (about, ["a"]), (ABOUT, ["a", "b"])):
-        with pytest.raises(
-            EvidenceError, match=r"11_one, full on ferplus, keys: is of other examples than the . of this"
-        ):
-            store.check_keys(recorded, keys)
-
-
 def test_what_may_not_be_committed_can_still_be_read(tmp_path):
     path = tmp_path / store.NAME
     noise = np.random.default_rng(0).random(400_000)

@@ -80,7 +80,7 @@ def test_evidence_lies_beside_the_tables_with_its_checksum_and_without_the_place
     assert about["parameters"] == {k: v for k, v in run["parameters"].items() if k != "DATA_ROOT"}
     assert about["seeds"] == [0, 1] and about["corpus_checksum"] == "abc" and about["settings"] == {"epochs": 3}
     assert about["shareable"]
-    store.check_keys(about, ["a", "b", "c"])
+    assert about["keys"] == store.key_checksum(["a", "b", "c"])
     assert list(tree) == ["arms"]
     assert not (record.Run(NAME, parameters=OWN | {"PROFILE": "quick"}).finish() / store.NAME).exists()
 

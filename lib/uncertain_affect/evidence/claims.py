@@ -480,7 +480,7 @@ class Ranks(NamedTuple):
     n_blocks: int
 
 
-def compare_ranks(scores: Mapping[str, ArrayLike], *, higher_is_better: bool, level: float = LEVEL) -> Ranks:
+def compare_ranks(scores: Mapping[str, ArrayLike], *, higher_is_better: bool) -> Ranks:
     """Mean ranks of methods over data sets with Nemenyi's critical difference (Demšar 2006, section 3.2).
 
     A block is a data set. Seeds are no blocks: they are repetitions on one and the same data.
@@ -502,7 +502,7 @@ def compare_ranks(scores: Mapping[str, ArrayLike], *, higher_is_better: bool, le
     n_methods, n_blocks = table.shape
     ranks = stats.rankdata(-table if higher_is_better else table, axis=0).mean(1)
     # CD = q_α sqrt(K (K + 1) / 6 B), with q_α that of the studentised range divided by sqrt 2
-    q = stats.studentized_range.ppf(level, n_methods, np.inf) / math.sqrt(2)
+    q = stats.studentized_range.ppf(LEVEL, n_methods, np.inf) / math.sqrt(2)
     difference = q * math.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks))
     p = stats.friedmanchisquare(*table).pvalue if np.ptp(table, 0).any() else 1.0
     order = np.argsort(ranks, kind="stable")

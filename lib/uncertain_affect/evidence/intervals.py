@@ -191,7 +191,7 @@ def _third_cumulant_of_mean(x: Floats) -> Floats:
     return (deviation**3).sum(axis=-1) / ((n - 1) * (n - 2) * n)
 
 
-def crossed_mean_interval(y: ArrayLike, level: float = LEVEL) -> Interval:
+def crossed_mean_interval(y: ArrayLike) -> Interval:
     """Interval for the mean of a crossed table: `(..., S, C)` values of S seeds × C clusters to `(...)` ends.
 
     With mean squares turned into variances of the mean, V_s = var(row means)/S, V_c = var(column means)/C and
@@ -264,7 +264,7 @@ def crossed_mean_interval(y: ArrayLike, level: float = LEVEL) -> Interval:
         freedom = (n_seeds - 1) * (n_clusters - 1)
         v_interaction = np.einsum("...sc,...sc->...", residual, residual) / (freedom * n_seeds * n_clusters)
     rounding = ROUNDING * np.abs(y).max(axis=(-2, -1))
-    return interval_of(mean, v_seed, v_cluster, v_interaction, (n_seeds, n_clusters), third, rounding, level)
+    return interval_of(mean, v_seed, v_cluster, v_interaction, (n_seeds, n_clusters), third, rounding)
 
 
 def interval_of(
@@ -275,7 +275,6 @@ def interval_of(
     shape: tuple[int, int],
     third: ArrayLike = 0.0,
     rounding: ArrayLike = 0.0,
-    level: ArrayLike = LEVEL,
 ) -> Interval:
     """The interval of :func:`crossed_mean_interval` from what it depends on, arrays of one shape.
 
@@ -293,11 +292,11 @@ def interval_of(
     variance, df = (np.stack(parts) for parts in zip(*candidates, strict=True))
     varies = np.sqrt(variance).max(0) > rounding
     ways = np.stack([np.where(varies, np.sqrt(variance), 0.0), df])
-    widest = np.argmax(ways[0] * quantile(df, level), axis=0)[None]
+    widest = np.argmax(ways[0] * quantile(df, LEVEL), axis=0)[None]
     se, df = (np.take_along_axis(part, widest, axis=0)[0] for part in ways)
     # The crossed variance is the last candidate, or the only one; a single way would overstate the skewness.
     skewness = np.where(varies, third, 0.0) / np.where(varies, variance[-1], 1.0) ** 1.5
-    return Interval(mean, *ends(mean, ways, skewness, level), se, df, skewness, ways)
+    return Interval(mean, *ends(mean, ways, skewness, LEVEL), se, df, skewness, ways)
 
 
 def _crossed_variance(
@@ -312,7 +311,7 @@ def _crossed_variance(
     return variance, df
 
 
-def effect_interval(values: ArrayLike, f: Statistic | None = None, level: float = LEVEL) -> Effect:
+def effect_interval(values: ArrayLike, f: Statistic | None = None) -> Effect:
     """Effect with its interval, from sums or from one value for each seed and cluster.
 
     With a statistic `f` of additive sums, `values` are `(S, C, K)` from `resampling.cluster_sums`; the
@@ -333,14 +332,13 @@ def effect_interval(values: ArrayLike, f: Statistic | None = None, level: float 
         raise ValueError(
             f"values must be {expected}, got shape {values.shape}; one seed or cluster is an axis of length 1"
         )
-    return _effect_of(values if f is None else pseudo_values(values, f), level)
+    return _effect_of(values if f is None else pseudo_values(values, f))
 
 
-def _effect_of(values: Floats, level: float = LEVEL) -> Effect:
+def _effect_of(values: Floats) -> Effect:
     n_seeds, n_clusters = values.shape
-    *interval, ways = crossed_mean_interval(values, level)
-    units = {"n_seeds": n_seeds, "n_clusters": n_clusters, "level": level}
-    return Effect(*map(float, interval), **units, values=values, ways=ways)
+    *interval, ways = crossed_mean_interval(values)
+    return Effect(*map(float, interval), n_seeds, n_clusters, values=values, ways=ways)
 
 
 def mean_effect(effects: Sequence[Effect]) -> Effect:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -10,13 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from uncertain_affect.compute import paths
 
-KINDS = ("greater", "equivalent")
-RULES = ("single", "mean", "weakest", "quoted")
-MAX_WORDS = 15  # of a statement
 # what of a claim decides how it is judged
 JUDGED = ("endpoint", "primary", "requires", "delta", "decides", "kind", "margin", "parts", "parts_of")
 
@@ -44,20 +40,12 @@ class _Table(_Strict):
 
 
 class _Part(_Strict):
-    kind: Literal[KINDS]
+    kind: Literal["greater", "equivalent"]
     assertion: str = Field("", pattern="^[a-z]?$")
     printed: float | None = None
     margin: float | None = Field(None, gt=0)
     delta: float | None = Field(None, gt=0)
     tolerance: float | None = Field(None, gt=0)
-
-    @model_validator(mode="after")
-    def _has_what_its_kind_needs(self) -> Self:
-        if self.kind == "equivalent" and self.margin is None:
-            raise ValueError("is of kind equivalent and needs a margin")
-        if self.kind == "greater" and self.margin is not None:
-            raise ValueError("is of kind greater; only an equivalence has a margin")
-        return self
 
 
 class _Bounds(_Strict):
@@ -65,14 +53,6 @@ class _Bounds(_Strict):
 
     least: float | None = None
     most: float | None = None
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.least is None and self.most is None:
-            raise ValueError("needs least, most or both")
-        if None not in (self.least, self.most) and self.least > self.most:
-            raise ValueError(f"has least {self.least:g} above most {self.most:g}")
-        return self
 
 
 class _Requires(_Strict):
@@ -92,6 +72,8 @@ def _as_written(value: Any, check) -> Any:
 
 class Claim(_Strict):
     """One claim of a paper, as printed and as it is judged.
+
+    That what it states can be judged, every part having a kind and a delta or a margin, is for a test of the files.
 
     Attributes:
         where: its place in the paper.
@@ -117,65 +99,19 @@ class Claim(_Strict):
     statement: str
     says: str
     endpoint: str
-    primary: Literal[RULES] | dict[str, Literal["single", "mean", "weakest"]]
+    primary: Literal["single", "mean", "weakest", "quoted"] | dict[str, Literal["single", "mean", "weakest"]]
     requires: Annotated[_Requires, WrapValidator(_as_written)]
     delta: Annotated[float, Field(gt=0)] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     decides: list[str] = Field(min_length=1)
     print: Literal["support", "contradict", "rounding decides", "nothing"]
     why: str
-    kind: Literal[KINDS] | None = None
+    kind: Literal["greater", "equivalent"] | None = None
     margin: float | None = None
     tolerance: float | None = None
     parts: dict[str, Annotated[_Part, WrapValidator(_as_written)]] = {}
     parts_of: Literal["this paper", "any corpus"] = "this paper"
     printed: dict[str, Any]
     note: str = ""
-
-    @field_validator("statement")
-    @classmethod
-    def _is_plain(cls, statement: str) -> str:
-        if len(words := statement.split()) > MAX_WORDS:
-            raise ValueError(f"has {len(words)} words; at most {MAX_WORDS}")
-        if symbols := re.findall(r"[^A-Za-z0-9 ,.;:'-]", statement):
-            raise ValueError(f"has the symbol {symbols[0]!r}; say it in words")
-        return statement
-
-    @model_validator(mode="after")
-    def _can_be_judged(self) -> Self:
-        if bool(self.parts) == (self.kind is not None):
-            raise ValueError("has both a kind and parts" if self.parts else "needs a kind, or parts with theirs")
-        if self.parts:
-            if self.margin is not None or self.tolerance is not None:
-                raise ValueError("has parts; margin and tolerance are theirs")
-        else:
-            _Part(kind=self.kind, margin=self.margin, tolerance=self.tolerance)
-        letters = {part.get("assertion", "") for part in self.parts.values()} or {""}
-        named = set(self.primary) if isinstance(self.primary, dict) else {""}
-        if letters != named:
-            told = [", ".join(sorted(found)) or "none" for found in (named, letters)]
-            raise ValueError(f"has the assertions {told[0]} in primary and {told[1]} in its parts")
-        if isinstance(self.delta, dict) and (strange := sorted(set(self.delta) - letters)):
-            raise ValueError(f"has a delta of the assertion {strange[0]!r}, which is none of its own")
-        for letter, (rule, parts) in self.assertions().items():
-            self._check_assertion(f"assertion {letter}" if letter else "it", letter, rule, parts)
-        return self
-
-    def _check_assertion(self, name: str, letter: str, rule: str, parts: dict[str, dict]) -> None:
-        equivalences = [part for part in parts.values() if part["kind"] == "equivalent"]
-        if rule == "single" and len(parts) > 1:
-            raise ValueError(f"{name} has {len(parts)} parts and needs the rule mean or weakest")
-        if equivalences and (rule == "mean" or self.parts_of == "any corpus"):
-            raise ValueError(f"{name} has an equivalence, which is no part of a mean or of any corpus")
-        if self.delta_of(letter) is not None:
-            return
-        if rule == "mean":
-            sized = (self.printed_effect(letter) or 0) > 0
-        else:
-            sized = all(
-                part["delta"] or (part["printed"] or 0) > 0 for part in parts.values() if part["margin"] is None
-            )
-        if not sized:
-            raise ValueError(f"{name} needs a delta: no effect above zero is printed of which it could be half")
 
     def assertions(self, measured: Iterable[str] = ()) -> dict[str, tuple[str, dict[str, dict]]]:
         """The rule and the parts of each assertion, by its letter; "" for the only one, and for its only part.

@@ -1,10 +1,9 @@
-"""Additive statistics over clusters: sums, bootstrap resamples and jackknife pseudo-values.
+"""Additive statistics over clusters: sums and jackknife pseudo-values.
 
 A *cluster* is what was drawn independently: a person, a video, a dialogue, a group of duplicate images.
 Accuracy, Brier score, calibration error, Pearson's r, CCC and F1 are all functions of sums over examples.
 The examples are therefore collapsed to clusters once, `(S, N, K) -> (S, C, K)` for S seeds, N examples, K
-sums and C clusters, and leaving out or redrawing clusters afterwards costs one subtraction or one matrix
-product, whatever N is.
+sums and C clusters, and leaving out clusters afterwards costs one subtraction, whatever N is.
 
 A *statistic* is any function `f(sums (..., K)) -> (...)` of such sums. Each comes with the function that
 makes its per-example sums: `ratio` with `ratio_sums`, `pearson_from_sums` and `ccc_from_sums` with
@@ -27,7 +26,7 @@ Statistic = Callable[[Floats], Floats]
 LEFT_OUT_WEIGHTS = 20_000_000
 FEWEST_GROUPS = 1_000
 
-# Resamples are drawn in blocks of this many cluster weights (16 MB), so that memory does not grow with C.
+# Sets of examples are scored in blocks of this many weights (16 MB), so that memory does not grow with N C.
 BLOCK_WEIGHTS = 2_000_000
 
 
@@ -70,33 +69,7 @@ def difference(f: Statistic) -> Statistic:
     return f_difference
 
 
-# --- redrawing and leaving out clusters ---------------------------------------------------------------------
-
-
-def bootstrap_weights(n_clusters: int, n_resamples: int, generator: np.random.Generator) -> Floats:
-    """How often each resample draws each cluster: multinomial counts `(R, C)`, every row summing to C."""
-    drawn = generator.integers(n_clusters, size=(n_resamples, n_clusters))
-    drawn += np.arange(n_resamples)[:, None] * n_clusters
-    counts = np.bincount(drawn.ravel(), minlength=n_resamples * n_clusters)
-    return counts.reshape(n_resamples, n_clusters).astype(np.float64)
-
-
-def resample(sums: Floats, f: Statistic, n_resamples: int, generator: np.random.Generator) -> Floats:
-    """Cluster bootstrap of a statistic: `(S, C, K)` sums to `(R, S)` values.
-
-    Every seed sees the same redrawn clusters. The spread describes the clusters alone, not the seeds, and its
-    variance is (C − 1)/C of the usual unbiased one; intervals for claims come from `claims.effect_interval`.
-    """
-    sums = np.asarray(sums, dtype=np.float64)
-    n_seeds, n_clusters, k = sums.shape
-    per_cluster = sums.transpose(1, 0, 2).reshape(n_clusters, n_seeds * k)
-    block = max(1, BLOCK_WEIGHTS // n_clusters)
-    values = np.empty((n_resamples, n_seeds))
-    for start in range(0, n_resamples, block):
-        rows = slice(start, min(start + block, n_resamples))
-        weights = bootstrap_weights(n_clusters, rows.stop - rows.start, generator)
-        values[rows] = f((weights @ per_cluster).reshape(-1, n_seeds, k))
-    return values
+# --- leaving out clusters ---------------------------------------------------------------------
 
 
 def pseudo_values(sums: Floats, f: Statistic) -> Floats:

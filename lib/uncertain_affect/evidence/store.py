@@ -205,18 +205,6 @@ def key_checksum(keys: Sequence) -> str:
     return content_key([str(key) for key in keys])
 
 
-def check_keys(about: Mapping, keys: Sequence) -> None:
-    """Let pass evidence whose examples are those of a corpus, in the same order.
-
-    Raises:
-        EvidenceError: they are others, or the evidence does not say which they are.
-    """
-    if about.get("keys") != key_checksum(keys):
-        own = f"evidence of {about['notebook']}, {about['profile']} on {about['corpus']}"
-        reason = f"is of other examples than the {len(keys)} of this corpus"
-        raise EvidenceError(reason, field=f"{own}, keys", cure=f"check the corpus, or {AGAIN}")
-
-
 def check_committable(path: Path) -> dict:
     """What a file says about itself, where it may be committed.
 
