@@ -144,7 +144,7 @@ def judge(
     *,
     delta: float | None = None,
     printed: float | None = None,
-    would_need: int | None = None,
+    planned: bool = False,
 ) -> Answer:
     """The answer to one assertion: direction, size and resolution.
 
@@ -158,7 +158,8 @@ def judge(
     - *Size*: the interval above the printed effect `larger`; on the claimed side and below half of it `smaller`;
       beyond 0 but inside (−δ, δ) `negligible`; with the printed effect inside, half of it outside `as printed`.
     - δ is half the printed effect where none is given; the printed effect of a `mean` that of the printed parts.
-    - `would_need` seeds would show it, says the plan: an open answer is then `too small to see here`.
+    - `planned`: the first five seeds are the pilot of the others. An open answer is then `too small to see here; would
+      need N` where by their spread forty seeds would not resolve the printed effect (or 2 δ), see `plan_seeds`.
 
         parts                       1          2          6         13         19
         mean, 5 × 1         2.5 / 2.6  2.6 / 2.7  2.6 / 2.5  2.7 / 2.6  2.7 / 2.5
@@ -213,8 +214,8 @@ def judge(
     answer = str(np.squeeze(direction))
     if answer == "holds in part":
         answer = f"holds in part, {int(hold.sum())} of {len(at_hand)}"
-    if answer == "open" and would_need is not None:
-        answer = f"too small to see here; would need {would_need}"
+    if planned and answer == "open" and (needed := _needed(shown)):
+        answer = f"too small to see here; would need {needed}"
     reason = _where(shown)
     if rule == "mean" and several:
         reason += f" (mean of {len(at_hand)}" + (f" of {len(parts)} parts)" if len(at_hand) < len(parts) else " parts)")
@@ -312,11 +313,26 @@ def _size(part: Part) -> str:
 
 def _resolution(part: Part) -> float | None:
     """(t.975 + t.80) standard errors, as a multiple of the printed effect or of 2 δ."""
-    scale = part.printed if part.printed is not None and part.printed > 0 else 2 * _delta(part)
-    effect = part.effect
-    if math.isnan(scale) or part.kind == "equivalent" or (effect.se == 0 and not effect.exact):
+    scale, effect = _scale(part), part.effect
+    if math.isnan(scale) or (effect.se == 0 and not effect.exact):
         return None
     return float((quantile(effect.df, LEVEL) + stats.t.ppf(POWER, effect.df)) * effect.se / scale)
+
+
+def _scale(part: Part) -> float:
+    """The printed effect, else 2 δ; NaN where it is not known, and of an equivalence."""
+    if part.kind == "equivalent":
+        return math.nan
+    return part.printed if part.printed is not None and part.printed > 0 else 2 * _delta(part)
+
+
+def _needed(part: Part) -> str:
+    """What would resolve the effect, where by its first seeds forty would not; `""` where they would, or who knows."""
+    values, scale = part.effect.values, _scale(part)
+    if values is None or len(values) < PILOT_SEEDS or math.isnan(scale):
+        return ""
+    needed = plan_seeds(values[:PILOT_SEEDS], scale).would_need
+    return "" if needed is None else "a larger test set" if math.isinf(needed) else str(needed)
 
 
 def chance(answers: Sequence[Answer]) -> float:
@@ -330,6 +346,7 @@ def chance(answers: Sequence[Answer]) -> float:
 
 # --- how many seeds -----------------------------------------------------------------------------------------
 
+PILOT_SEEDS = 5
 # From the standard deviation of five to an upper bound that the true one keeps in 80% of cases: sqrt(4 / χ²_.20,4).
 PILOT_FACTOR = 1.56
 SEEDS = range(10, 41)
@@ -352,16 +369,14 @@ class Plan(NamedTuple):
     would_need: float | None
 
 
-def plan_seeds(pilot: Effect, printed: float) -> Plan:
+def plan_seeds(pilot: Floats, printed: float) -> Plan:
     """Seeds or worlds from a pilot, of which the spread alone is read, never the effect.
 
-    Raises:
-        ValueError: the pilot has no values, or fewer than two seeds.
+    Args:
+        pilot: (S, C) values of five seeds and of clusters, whose mean is the effect.
+        printed: the effect to resolve.
     """
-    if pilot.values is None or pilot.n_seeds < 2:
-        raise ValueError("a pilot needs the values of two seeds at least")
-    y = pilot.values
-    n_seeds, n_clusters = y.shape
+    y, (n_seeds, n_clusters) = pilot, pilot.shape
     v_seed = PILOT_FACTOR**2 * y.mean(1).var(ddof=1)  # of one seed, its share of the interaction included
     v_cluster = 0.0
     if n_clusters > 1:

@@ -194,6 +194,7 @@ class Run:
                 for name, stated in parts.items()
             }
             bounds = {"delta": claim.delta_of(letter), "printed": claim.printed_effect(letter)}
+            bounds["planned"] = self.profile == "full"
             rule = "weakest" if rule == "quoted" else rule
             answer = judge(judged, rule, **bounds) if judged else Answer("needs other data")
             apart[letter] = self._as_a_test(answer, claim)
