@@ -58,6 +58,12 @@ def metadata(path: Path) -> dict:
     return nbformat.read(path, as_version=4).metadata.get("uncertain_affect", {})
 
 
+def about(notebook: str) -> dict:
+    """What a notebook of this name covers; nothing if it is none of the project's."""
+    path = notebooks().get(notebook)
+    return metadata(path) if path else {}
+
+
 class SelectionError(ValueError):
     """A notebook, parameter or corpus that does not exist or cannot be had; the message lists those that can."""
 

@@ -15,7 +15,7 @@ from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed, store
 from uncertain_affect.run import layout, scoreboard
-from uncertain_affect.run.layout import NO_CORPUS, RECORDED, default_parameters, metadata, notebooks
+from uncertain_affect.run.layout import NO_CORPUS, RECORDED, default_parameters, notebooks
 from uncertain_affect.run.reproduce import RunOptions, reproduce, strip
 
 # an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
@@ -43,16 +43,12 @@ def promote_all(run_folders: list[Path] | None = None, demonstration: bool = Fal
             were promoted, and a notebook cannot show their evidence.
     """
     root = layout.results_root()
-    folders = run_folders or [
-        folder
-        for folder in sorted(layout.runs(root))
-        if (folder / "run.json").exists() and (folder.parts[-2] != NO_CORPUS or not _about(folder.name).get("corpora"))
-    ]
-    there = [*layout.runs(paths.project_root() / "results"), *(folder.absolute() for folder in folders)]
+    found = [folder for folder in sorted(layout.runs(root)) if (folder / "run.json").exists()]
+    whole = [f for f in found if f.parts[-2] != NO_CORPUS or not layout.about(f.name).get("corpora")]
+    there = [*layout.runs(paths.project_root() / "results"), *(f.absolute() for f in run_folders or whole)]
     full = {_measured(*folder.parts[-2:]) for folder in there if folder.parts[-3] == "full"}
-    if not run_folders:
-        shown = [folder for folder in folders if demonstration and _measured(*folder.parts[-2:]) not in full]
-        folders = [folder for folder in folders if folder.parts[-3] == "full" or folder in shown]
+    shown = [f for f in whole if demonstration and _measured(*f.parts[-2:]) not in full]
+    folders = run_folders or [folder for folder in whole if folder.parts[-3] == "full" or folder in shown]
     if not folders:
         kind, profile = ("", "") if demonstration else ("full ", " PROFILE=full")
         raise ValueError(f"no finished {kind}run to promote under {root}: run `make reproduce{profile}` first")
@@ -128,7 +124,7 @@ def _check_total(sources: dict[Path, Path]) -> None:
 
 def _measured(corpus: str, notebook: str) -> tuple[str, str]:
     """What a run is a measurement of: a corpus, and a paper, or a notebook of none."""
-    return corpus, _about(notebook).get("paper") or notebook
+    return corpus, layout.about(notebook).get("paper") or notebook
 
 
 def _promotion(folder: Path, full: set | None = None) -> tuple[Path, dict, nbformat.NotebookNode | None]:
@@ -140,7 +136,7 @@ def _promotion(folder: Path, full: set | None = None) -> tuple[Path, dict, nbfor
     name, cure = run["notebook"], "run `uncertain-affect reproduce` again"
     if name not in notebooks():
         raise ValueError(f"{folder} is a run of {name}, which is not in notebooks/ any more")
-    if run["corpus"] == NO_CORPUS and _about(name).get("corpora"):
+    if run["corpus"] == NO_CORPUS and layout.about(name).get("corpora"):
         raise ValueError(f"{folder} was run without a corpus: half of {name} is missing")
     executed, source = folder / f"{name}.ipynb", notebooks()[name]
     if not executed.is_file():
@@ -297,7 +293,7 @@ def codecheck(results: Path) -> str:
 
 def _manifest(folder: Path, root: Path) -> list[dict]:
     """The files of one run that stand for something printed, and its answers."""
-    about, files = _about(folder.name), []
+    about, files = layout.about(folder.name), []
     if not about.get("paper") or not (folder / "claims.json").exists():
         return []
     run, paper = layout.read_run(folder), printed.load(about["paper"])
@@ -316,8 +312,3 @@ def _manifest(folder: Path, root: Path) -> list[dict]:
 
 def _name(author: dict) -> str:
     return author.get("name") or " ".join(filter(None, (author.get("given-names"), author.get("family-names"))))
-
-
-def _about(notebook: str) -> dict:
-    """What a notebook covers; nothing if it is there no more."""
-    return metadata(notebooks()[notebook]) if notebook in notebooks() else {}

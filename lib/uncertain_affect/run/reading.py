@@ -28,18 +28,10 @@ class Shown:
     tree: dict
 
 
-def own_corpora(notebook: str) -> list[str] | None:
-    """The corpora that a notebook runs on; None where it is not one of the project's."""
-    known = layout.notebooks()
-    return layout.metadata(known[notebook]).get("corpora", []) if notebook in known else None
-
-
 def default_corpus(notebook: str) -> str:
     """What is trained on where no corpus is named: the simulated world, where the notebook knows it."""
-    own = own_corpora(notebook)
-    if own is None or "simulated" in own:
-        return "simulated"
-    return own[0] if own else layout.NO_CORPUS
+    own = layout.about(notebook).get("corpora", ["simulated"])
+    return "simulated" if "simulated" in own else own[0] if own else layout.NO_CORPUS
 
 
 def choose(notebook: str, corpus: str = "") -> Path:
@@ -65,8 +57,7 @@ def choose(notebook: str, corpus: str = "") -> Path:
 
 
 def _rank(notebook: str, profile: str, corpus: str) -> tuple:
-    known = layout.notebooks()
-    paper = layout.metadata(known[notebook]).get("paper") if notebook in known else None
+    paper = layout.about(notebook).get("paper")
     own = printed.load(paper).info.get("corpora", []) if paper else []
     place = own.index(corpus) if corpus in own else len(own) + (corpus == "simulated")
     return profile != "full", place, corpus

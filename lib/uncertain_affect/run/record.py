@@ -21,21 +21,8 @@ from uncertain_affect.compute.devices import choose_device
 from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed, store
 from uncertain_affect.evidence.claims import Answer, Arm, Effect, Part, judge, judge_apart
-from uncertain_affect.run import reading
-from uncertain_affect.run.layout import (
-    AGAIN,
-    NO_CORPUS,
-    PROFILES,
-    RECORDED,
-    SCHEMA,
-    check_replaceable,
-    judged_by,
-    plain,
-    results_root,
-    runs,
-    write_json,
-    write_run,
-)
+from uncertain_affect.run import layout, reading
+from uncertain_affect.run.layout import AGAIN, NO_CORPUS, PROFILES, RECORDED
 from uncertain_affect.run.provenance import peak_memory_mib, provenance
 
 ANSWERS = TypeAdapter(dict[str, Answer], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
@@ -96,7 +83,7 @@ class Run:
         if profile not in (RECORDED, *PROFILES):
             raise ValueError(f"PROFILE must be one of {', '.join((RECORDED, *PROFILES))}, not {profile!r}")
         choose_device(self.parameters.get("DEVICE", "cpu"))  # refuses what is none
-        its = reading.own_corpora(self.notebook)
+        its = layout.about(self.notebook).get("corpora")
         if corpus and its is not None and corpus not in (*its, NO_CORPUS):
             raise ValueError(f"CORPUS is {corpus!r}: {self.notebook} runs on {', '.join(its) or 'no corpus'}")
         self.profile, self.corpus = profile, corpus or reading.default_corpus(self.notebook)
@@ -246,8 +233,8 @@ class Run:
         Raises:
             SchemaError: a later version of the project has recorded there.
         """
-        folder = results_root() / (RECORDED if self.recorded else self.profile) / self.corpus / self.notebook
-        check_replaceable(folder)
+        folder = layout.results_root() / (RECORDED if self.recorded else self.profile) / self.corpus / self.notebook
+        layout.check_replaceable(folder)
         with replacing(folder) as partial:
             self._write(partial)
         return folder
@@ -260,16 +247,16 @@ class Run:
         for name, (fig, data) in self._figures.items():
             fig.savefig(partial / "figures" / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
             data.to_csv(partial / "figures" / f"{name}.csv", index=False, float_format="%.9g")
-        write_json(partial / "claims.json", {id_: asdict(answer) for id_, answer in self.answers.items()})
+        layout.write_json(partial / "claims.json", {id_: asdict(answer) for id_, answer in self.answers.items()})
         if self._evidence:
             store.write(partial / store.NAME, self._evidence, self._about())
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         given = ("notebook", "profile", "corpus", "corpus_checksum", "parameters")
-        run = {"schema": SCHEMA} | {name: getattr(self, name) for name in given}
+        run = {"schema": layout.SCHEMA} | {name: getattr(self, name) for name in given}
         if self._shown is not None:
             run |= {"profile": RECORDED, "shows": {name: self.about[name] for name in ("profile", "corpus")}}
         run |= {
-            "claims": judged_by(),
+            "claims": layout.judged_by(),
             "seeds": list(self.seeds),
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self._clock, 1),
@@ -277,7 +264,7 @@ class Run:
             **provenance(self.device),
             "files": {path.relative_to(partial).as_posix(): file_checksum(path) for path in files},
         }
-        write_run(partial, run)
+        layout.write_run(partial, run)
 
     def _about(self) -> dict:
         """What the evidence says about itself; where the reader keeps data is nobody else's business."""
@@ -287,7 +274,7 @@ class Run:
         about["shareable"] = self.corpus in store.WITH_LABELS if self.shareable is None else self.shareable
         if self.keys is not None:
             about["keys"] = store.key_checksum(list(self.keys))
-        return plain(about)
+        return layout.plain(about)
 
 
 def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFrame]:
@@ -297,7 +284,7 @@ def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFra
         ValueError: a table cannot be read.
     """
     own = [corpus for key in printed.keys() for corpus in printed.load(key).info.get("corpora", [])]
-    folders = [f for f in runs(paths.project_root() / "results", notebook) if f.parts[-3] == profile]
+    folders = [f for f in layout.runs(paths.project_root() / "results", notebook) if f.parts[-3] == profile]
     found = {f.parts[-2]: path for f in folders if (path := f / "tables" / f"{table}.csv").is_file()}
     tables = {}
     for corpus in sorted(found, key=lambda corpus: own.index(corpus) if corpus in own else len(own)):

@@ -439,14 +439,14 @@ def untested(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Claims without an answer by what is missing."""
     groups = defaultdict(list)
     for row in rows:
-        if row.kind == "not a test":
-            groups["Not a test: what must happen first did not"].append(row)
-        elif row.kind == "compares":
-            groups["The paper compares with other papers' numbers, which nothing run here can change"].append(row)
-        elif row.kind == "needs":
-            groups[f"{row.answer[:1].upper()}{row.answer[1:]}"].append(row)
-        elif row.kind == NOT_YET:
-            groups[f"Needs a full run on {row.wanted}"].append(row)
+        missing = {
+            "not a test": "Not a test: what must happen first did not",
+            "compares": "The paper compares with other papers' numbers, which nothing run here can change",
+            "needs": f"{row.answer[:1].upper()}{row.answer[1:]}",
+            NOT_YET: f"Needs a full run on {row.wanted}",
+        }
+        if row.kind in missing:
+            groups[missing[row.kind]].append(row)
     return dict(groups)
 
 

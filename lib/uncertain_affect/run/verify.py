@@ -145,7 +145,6 @@ def check_run(folder: Path) -> list[str]:
     place = run["profile"], run["corpus"], run["notebook"]
     if folder.absolute().parts[-3:] != place:
         problems.append(f"{folder} holds the run {'/'.join(place)}: move it to a folder of that name")
-    problems += _check_judged_by(folder, run)
     return [*problems, *_check_files(folder, run), *_check_claims(folder, run)]
 
 
@@ -245,20 +244,6 @@ def _equal(a: str | float | None, b: str | float | None) -> bool:
         return a == b or math.isclose(float(a), float(b), rel_tol=TOLERANCE, abs_tol=TOLERANCE / 1000)
     except (TypeError, ValueError):
         return False
-
-
-def _check_judged_by(folder: Path, run: dict) -> Iterator[str]:
-    """That a run names the frozen claims whole, or others whole."""
-    try:
-        frozen = printed.frozen()
-    except ValueError:
-        return  # reported once for all
-    said = run.get("claims") or {}
-    if said.get("commit") == frozen.commit and said.get("checksum") != frozen.checksum:
-        yield (
-            f"{folder / 'run.json'}: claims names commit {frozen.commit[:7]}, but what was judged is not what that "
-            f"froze: restore the claims in results/printed, and {AGAIN}"
-        )
 
 
 def _check_claims(folder: Path, run: dict) -> Iterator[str]:

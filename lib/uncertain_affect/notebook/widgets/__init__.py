@@ -2,12 +2,12 @@
 
 A panel takes numbers and gives a figure or a line of text, so that it is tested without a browser and shown as a
 picture (`still`) where no kernel runs. `explore` puts controls above it. Nothing is kept between two pictures. What
-panels share is here: checks of what they are given (`choice`, `within`, `numbers`), `axes`, and what is drawn on them.
+panels share is here: `axes` and what is drawn on them. What controls offer is not checked again.
 """
 
 import html
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -72,18 +72,6 @@ def still(figure: Figure, alt: str) -> Still:
 def numbers(values: Values) -> np.ndarray:
     """Values as an array in float64."""
     return as_numpy(as_float64(values))
-
-
-def choice(name: str, value: object, known: Iterable) -> None:
-    """Raise ``ValueError`` unless the value is one of those known."""
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(str, known)) or 'none: none is given'}")
-
-
-def within(name: str, value: float, low: float, high: float) -> None:
-    """Raise ``ValueError`` unless the value lies between the two or is one of them."""
-    if not low <= value <= high:  # NaN too
-        raise ValueError(f"{name} is {value}: expected a number from {low} to {high}")
 
 
 def axes(widths: list[float], height: float = 3.2, left: float = 0.75, gap: float = 0.95) -> tuple[Figure, list[Axes]]:

@@ -23,16 +23,8 @@ def panel(scores: Values, *, released: bool = False) -> Figure:
     Args:
         scores: (E, 3), higher is better.
         released: as the released code does it, not as printed.
-
-    Raises:
-        ValueError: no epoch, another number of tasks, or a NaN, naming task and epoch.
     """
     values = numbers(scores)
-    if values.ndim != 2 or values.shape[0] == 0 or values.shape[1] != len(TASKS):
-        raise ValueError(f"scores have shape {values.shape}: expected (epochs, {len(TASKS)}) with at least one epoch")
-    if np.isnan(values).any():
-        epoch, task = np.argwhere(np.isnan(values))[0]
-        raise ValueError(f"the score of {TASKS[task]} in epoch {epoch + 1} is NaN")
     weights = balancing_trace(torch.from_numpy(values), released=released).numpy()
     figure, (left, right) = axes([3.4, 3.4], height=3.2)
     epochs, following = np.arange(1, len(values) + 1), np.arange(1, len(values) + 2)

@@ -7,7 +7,7 @@ from ipywidgets import ToggleButtons, VBox
 from matplotlib.figure import Figure
 
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish
+from uncertain_affect.notebook.widgets import axes, bars, explore, finish
 
 
 def names(n: int) -> list[str]:
@@ -25,18 +25,8 @@ def panel(
         words: the words of each.
         weights: the attention to each of these words within its talkturn.
         turn: which talkturn's words are shown, from 0.
-
-    Raises:
-        ValueError: no talkturn, one that is not there or has no words, or weights that are NaN, naming the place.
     """
-    choice("turn", turn, range(len(turns)))
-    if len(words[turn]) == 0 or len(words[turn]) != len(weights[turn]):
-        raise ValueError(f"talkturn {turn} has {len(words[turn])} words and {len(weights[turn])} weights")
     turns, weights = np.asarray(turns, dtype=float), np.asarray(weights[turn], dtype=float)
-    for name, values in (("talkturn", turns), (f"talkturn {turn}, word", weights)):
-        bad = ~(values >= 0)  # NaN too
-        if bad.any():
-            raise ValueError(f"attention to {name} {bad.argmax()} is {values[bad.argmax()]}")
     height = max(2.6, 1.2 + 0.19 * len(weights))
     figure, (left, right) = axes([2.6, 4.2], height=height, gap=1.6)
     called, chosen = names(len(turns)), plots.COLOURS["UncNet"]

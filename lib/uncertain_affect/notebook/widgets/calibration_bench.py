@@ -9,7 +9,7 @@ from scipy.special import softmax
 from uncertain_affect import metrics
 from uncertain_affect.metrics.inputs import Values, check_probabilities, check_votes
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish, numbers, within
+from uncertain_affect.notebook.widgets import axes, bars, explore, finish, numbers
 
 BINNINGS = EVEN, EQUAL = "even width", "equal count"
 N_LUCK = 20  # draws of what a perfectly calibrated model would score
@@ -27,13 +27,7 @@ def tempered(probs: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def bins(confidence: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
-    """Bin (N,) of each confidence, of even width [lo, hi) or with equally many examples each.
-
-    Raises:
-        ValueError: another binning, or no bin.
-    """
-    choice("binning", binning, BINNINGS)
-    within("n_bins", n_bins, 1, np.inf)
+    """Bin (N,) of each confidence, of even width [lo, hi) or with equally many examples each."""
     if binning == EVEN:
         return np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="right")
     ranks = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
@@ -67,10 +61,9 @@ def panel(
         n: sample size.
 
     Raises:
-        ValueError: an empty sample, or numbers that are not probabilities or votes; the first bad row is named.
+        ValueError: numbers that are not probabilities or votes; the first bad row is named.
     """
     p, shares = numbers(probs), numbers(votes)
-    within("n", n, 1, np.inf)
     check_probabilities(p)
     check_votes(shares)
     p, counts = tempered(p[:n], temperature), shares[:n].sum(1, keepdims=True)

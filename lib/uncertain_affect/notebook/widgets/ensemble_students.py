@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from uncertain_affect import metrics
 from uncertain_affect.metrics.inputs import Values, check_probabilities
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish, numbers, ring, within
+from uncertain_affect.notebook.widgets import axes, bars, explore, finish, numbers, ring
 
 
 def nll(probs: np.ndarray, target: np.ndarray) -> float:
@@ -25,13 +25,11 @@ def panel(probs: dict[str, Values], target: Values, *, members: int, generation:
         generation: which one is marked.
 
     Raises:
-        ValueError: no generation, an unknown one, more members than there are, or numbers that are not probabilities.
+        ValueError: numbers that are not probabilities.
     """
-    choice("generation", generation, probs)
     probs, target = {name: numbers(p) for name, p in probs.items()}, numbers(target)
     for name, p in probs.items():
         check_probabilities(p, f"probabilities of {name}")
-        within(f"members of {name}", members, 1, len(p))
     figure, (left, right) = axes([3.6, 3.4], height=3.4)
     for name, p in probs.items():
         counts = np.arange(1, len(p) + 1)

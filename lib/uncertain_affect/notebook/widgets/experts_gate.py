@@ -7,7 +7,7 @@ from ipywidgets import Dropdown, SelectionSlider, VBox
 from matplotlib.figure import Figure
 
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish, ring
+from uncertain_affect.notebook.widgets import axes, bars, explore, finish, ring
 
 DIMENSIONS = ("valence", "arousal")
 ByShare = Mapping[int, np.ndarray]
@@ -23,19 +23,9 @@ def panel(gate: ByShare, score: ByShare, experts: Names, people: Names, *, perso
         experts: names of the n_s people that have an expert.
         people: names of the P people adapted to.
         person, share: which of them.
-
-    Raises:
-        ValueError: an unknown person or share, or gate weights that are NaN or do not sum to one, naming the row.
     """
-    choice("person", person, people)
-    for name, table in (("gate", gate), ("score", score)):
-        if share not in table or 0 not in table:
-            raise ValueError(f"{name} knows the shares {', '.join(map(str, table))} %, not 0 and {share}")
     row = list(people).index(person)
     before, after = (np.asarray(gate[n][row], dtype=float) for n in (0, share))
-    for n, weights in ((0, before), (share, after)):
-        if weights.shape != (len(experts),) or not abs(weights.sum() - 1) < 1e-3:  # NaN too
-            raise ValueError(f"gate weights of {person} after {n}% are {weights}, not {len(experts)} that sum to 1")
     figure, (asked, lines) = axes([3.6, 3.0], height=3.4, left=1.0)
     rows = bars(asked, experts, after, color=plots.COLOURS["UncNet"], label=f"after {share}%")
     asked.plot(before, rows, "d", color="0.1", markersize=6, markerfacecolor="none", label="before")

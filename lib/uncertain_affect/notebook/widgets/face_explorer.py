@@ -12,7 +12,7 @@ from uncertain_affect.corpora.simulated import raters
 from uncertain_affect.corpora.simulated.faces import ACTION_UNITS, OCCLUSIONS, Identity, Nuisance, render
 from uncertain_affect.models.uncnet import CLASSES
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish, within
+from uncertain_affect.notebook.widgets import axes, bars, explore, finish
 from uncertain_affect.notebook.widgets.classroom import N_VOTES, READERS, SIZES, Classroom, nine
 
 NAMES = [f"au{unit}" for unit in ACTION_UNITS]
@@ -44,12 +44,10 @@ def panel(
             the right of the picture; ``exposure`` in stops; ``blur``, sd in pixels of a 64-pixel picture.
 
     Raises:
-        ValueError: a value that is NaN or out of range, or an action unit that the face has not.
+        ValueError: an action unit that the face has not.
     """
-    for name, value in moved.items():
-        choice("what is moved", name, [*NAMES, *SLIDERS])
-        within(name, value, *SLIDERS.get(name, UNIT)[1:3])
-    choice("occlusion", occlusion, OCCLUSIONS)
+    if strange := ", ".join(sorted(moved.keys() - {*NAMES, *SLIDERS})):
+        raise ValueError(f"what is moved is {strange}: expected some of {', '.join((*NAMES, *SLIDERS))}")
     u = torch.tensor([[moved.get(name, 0.0) for name in NAMES]])
     values = {name: float(moved.get(name, start)) for name, (start, *_) in SLIDERS.items()}
     who = Identity.draw(1, torch.Generator().manual_seed(person), skin_tone=values.pop("skin_tone"))

@@ -9,7 +9,7 @@ from uncertain_affect import metrics
 from uncertain_affect.metrics.inputs import Values, check_probabilities
 from uncertain_affect.models.uncnet import UncNet, mc_dropout
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, choice, explore, finish, numbers, ring, within
+from uncertain_affect.notebook.widgets import axes, explore, finish, numbers, ring
 
 N_PASSES = 500
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -38,14 +38,11 @@ def panel(passes: dict[float, Values], *, rate: float, n_passes: int = 20, face:
         face: which of the N.
 
     Raises:
-        ValueError: an unknown rate or face, no pass or more than there are, or numbers that are not probabilities.
+        ValueError: numbers that are not probabilities.
     """
-    choice("rate", rate, passes)
     probs = numbers(passes[rate])
     check_probabilities(probs, f"passes at rate {rate}")
     n_most, n_faces, _ = probs.shape
-    within("face", face, 0, n_faces - 1)
-    within("n_passes", n_passes, 1, n_most)
     blocks = n_most // n_passes  # as many independent draws of n passes as there are
     curves = running(probs[: blocks * n_passes, face].reshape(blocks, n_passes, -1).swapaxes(0, 1))  # (3, T, blocks)
     some, all_ = (metrics.entropy_decomposition(probs[:k, :]) for k in (n_passes, n_most))

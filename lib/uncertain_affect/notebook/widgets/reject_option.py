@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from uncertain_affect import metrics
 from uncertain_affect.metrics.inputs import Values, as_numpy
 from uncertain_affect.notebook import plots
-from uncertain_affect.notebook.widgets import axes, bars, choice, explore, finish, ring, within
+from uncertain_affect.notebook.widgets import axes, bars, explore, finish, ring
 
 ByName = dict[str, Values]
 
@@ -28,12 +28,9 @@ def panel(
         group: which grouping is shown; the first by default.
 
     Raises:
-        ValueError: nothing to choose from, an unknown choice, a share that rejects all, or NaN, naming the row.
+        ValueError: a share that rejects all, or NaN, naming the row.
     """
     group = group or next(iter(groups), "")
-    choice("by", by, scores)
-    choice("group", group, groups)
-    within("rejected", rejected, 0, 1)
     values = as_numpy(scores[by])
     order = as_numpy(metrics.rejection_order(values))
     kept = int((1 - rejected) * len(order) + 1e-9)
