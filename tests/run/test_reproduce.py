@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def batch(tmp_path_factory):
     """Outcomes by notebook of one run over all, its lines of progress, the folder of its results, that of failures."""
     root = tmp_path_factory.mktemp("checkout")
     folder, results = root / "notebooks", root / "results" / "local"
+    shutil.copytree(paths.project_root() / "results" / "printed", root / "results" / "printed")
     write_notebook(folder, "11_fails", "print('before')", "raise ValueError('broken on purpose')", RECORD)
     write_notebook(folder, "12_exits", "import sys; sys.exit(0)", RECORD)
     write_notebook(folder, "13_dies", "import os; os._exit(1)", RECORD)
@@ -93,7 +95,9 @@ def batch(tmp_path_factory):
         patch.delenv("UNCERTAIN_AFFECT_DATA", raising=False)
         patch.setenv("UNCERTAIN_AFFECT_RESULTS", str(results))
         with contextlib.redirect_stdout(lines):
-            outcomes = reproduce.reproduce(reproduce.select(), parameters={"SEED": "7", "LEARNING_RATE": "1"})
+            outcomes = reproduce.reproduce(
+                reproduce.select(), parameters={"SEED": "7", "LEARNING_RATE": "1"}, progress=print
+            )
         assert os.environ["UNCERTAIN_AFFECT_RESULTS"] == str(results)
     return {outcome.notebook: outcome for outcome in outcomes}, lines.getvalue(), place, failed
 

@@ -141,7 +141,7 @@ def _reproduce(args) -> int:
         scheduler=args.scheduler,
         slurm_jobs=args.slurm,
         options=reproduce.RunOptions(html=args.html, **{name: limit for name, limit in limits.items() if limit}),
-        progress=print if sys.stdout.isatty() else lambda *_, **__: None,
+        **({"progress": print} if sys.stdout.isatty() else {}),
     )
     print(reproduce.summary(outcomes))
     without = {o.notebook: o.without_corpus for o in outcomes if o.without_corpus}
@@ -184,6 +184,7 @@ def _evaluate(args) -> int:
 
     from uncertain_affect.compute.replacing import replacing
     from uncertain_affect.evidence import evaluate
+    from uncertain_affect.run.pages import page
 
     if args.seed is not None and args.corpus != "simulated":
         raise ValueError("--seed is that of the simulated world: it needs --corpus simulated")
@@ -208,23 +209,11 @@ def _evaluate(args) -> int:
         raise ValueError(f"{args.predictions}: {problem}") from None
     table = evaluate.table(measured, evaluate.references(probs, cases, np.random.default_rng(0)))
 
-    n, n_classes = probs.shape[-2:]
-    n_clusters = n if cases.clusters is None else len(np.unique(cases.clusters))
-    n_samples = len(probs) if probs.ndim == 3 else 1
-    print(f"examples {n}, clusters {n_clusters}, classes {n_classes}, predictions of each example {n_samples}")
-    if n_clusters == 1:
-        print("All examples are one cluster, and no interval follows from one.")
-    for question, rows in table.groupby("question", sort=False):
-        print(f"\n{question:<20}{'estimate':>9}  {'95% interval':<18}{'better':<8}says")
-        for name, row in rows.iterrows():
-            interval = "-" if np.isnan(row["low"]) else f"[{row['low']:.3f}, {row['high']:.3f}]"
-            print(f"  {name:<18}{row['estimate']:>9.3f}  {interval:<18}{row['better']:<8}{row['says']}")
-            if not np.isnan(row["if calibrated"]):
-                print(f"    if calibrated   {row['if calibrated']:>9.3f}  97.5% below {row['97.5% below']:.3f}")
-    if why := evaluate.unmeasured(measured):
-        print("\nnot measured")
-        for name, reason in why.items():
-            print(f"  {name:<18}{reason}")
+    n_clusters = probs.shape[-2] if cases.clusters is None else len(np.unique(cases.clusters))
+    sizes = {"n": probs.shape[-2], "n_classes": probs.shape[-1], "n_clusters": n_clusters}
+    sizes["n_samples"] = len(probs) if probs.ndim == 3 else 1
+    questions = table.groupby("question", sort=False)
+    print(page("evaluate.txt.j2", **sizes, questions=questions, unmeasured=evaluate.unmeasured(measured)), end="")
     if args.csv:
         with replacing(args.csv) as partial:
             table.to_csv(partial, index_label="measure", float_format="%.6g", lineterminator="\n")

@@ -3,7 +3,6 @@
 import copy
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import nbformat
@@ -16,7 +15,7 @@ from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed, store
 from uncertain_affect.run import layout, scoreboard
 from uncertain_affect.run.layout import NO_CORPUS, RECORDED, default_parameters, notebooks
-from uncertain_affect.run.reproduce import RunOptions, reproduce, strip
+from uncertain_affect.run.reproduce import shown, strip
 
 # an absolute path of two parts or more, on any system; not a fraction, a URL, an HTML tag or "<data root>/weights"
 MACHINE_PATH = re.compile(r"(?<![\w/:.<>)\]}$~-])/\w[\w.-]*/[\w.-]+|\b[A-Za-z]:\\{1,2}\w+")
@@ -67,24 +66,18 @@ def refresh_outputs(chosen: list[Path]) -> list[Path]:
     Raises:
         ValueError: one shows no evidence, fails, or names a path of this machine; those before it are refreshed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        options = RunOptions(results=Path(folder), failed=Path(folder) / "failed")
-        for path in chosen:
-            (outcome,) = reproduce([path], parameters={"PROFILE": RECORDED}, options=options, progress=silent)
+    for path in chosen:
+        with shown(path) as (outcome, folder):
             if outcome.error:
                 lines = (f"{path.name} cannot show what is recorded: {outcome.error}", outcome.traceback)
                 raise ValueError("\n".join(filter(None, lines)))
-            executed = _read_executed(Path(folder) / RECORDED / outcome.corpus / path.stem / path.name)
-            # evidence holds no picture, so that there is none to be dropped
-            refreshed = _with_outputs(nbformat.read(path, as_version=4), executed, faces=True)
-            _check_outputs(refreshed, path)
-            with replacing(path) as file:
-                nbformat.write(refreshed, file)
+            executed = _read_executed(folder / path.name)
+        # evidence holds no picture, so that there is none to be dropped
+        refreshed = _with_outputs(nbformat.read(path, as_version=4), executed, faces=True)
+        _check_outputs(refreshed, path)
+        with replacing(path) as file:
+            nbformat.write(refreshed, file)
     return chosen
-
-
-def silent(*_, **__) -> None:
-    """In the place of `print` for progress that nobody watches."""
 
 
 def _shows_evidence(path: Path) -> bool:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -275,7 +275,7 @@ def reproduce(
     scheduler: str | None = None,
     slurm_jobs: int | None = None,
     options: RunOptions | None = None,
-    progress=print,
+    progress: Callable = lambda *_, **__: None,
     **selected,
 ) -> list[Outcome]:
     """Run notebooks and report on each.
@@ -287,7 +287,7 @@ def reproduce(
         scheduler: address of a Dask scheduler whose workers run the notebooks instead.
         slurm_jobs: number of SLURM jobs that run them instead.
         options: limits of each notebook, and more.
-        progress: prints a line for each notebook.
+        progress: gets a line for each notebook, as `print` does.
         selected: corpus, root and parameters, see :func:`plan`.
 
     All names are checked before anything runs. An interrupt leaves nothing half-written; what a killed run left is
@@ -323,6 +323,19 @@ def reproduce(
     finally:
         _clear_staging(options.results)
     return [outcomes[job.path] for job in jobs]
+
+
+@contextlib.contextmanager
+def shown(path: Path, parameters: Mapping = {}) -> Iterator[tuple[Outcome, Path]]:
+    """How it went to show a notebook's evidence, and the folder of what it wrote, which does not stay.
+
+    Raises:
+        SelectionError: there is no evidence that these parameters show.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        options = RunOptions(results=Path(place), failed=Path(place) / "failed")
+        (outcome,) = reproduce([path], parameters={**parameters, "PROFILE": layout.RECORDED}, options=options)
+        yield outcome, Path(place) / layout.RECORDED / outcome.corpus / path.stem
 
 
 def _check_machine(options: RunOptions) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 
 from uncertain_affect import corpora
@@ -20,6 +19,7 @@ from uncertain_affect.evidence import claims, printed
 from uncertain_affect.evidence.claims import Answer
 from uncertain_affect.evidence.printed import Claim
 from uncertain_affect.run import layout, reading, record
+from uncertain_affect.run.pages import page
 
 # answers by what they begin with, as a headline counts them; those that a test gives first
 JUDGED = {
@@ -488,6 +488,4 @@ def _page(template: str, rows: Sequence[Row], **shown) -> str:
     papers = defaultdict(list)
     for row in rows:
         papers[paper_name(row.paper)].append(row)
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    pages = jinja2.Environment(loader=loader, trim_blocks=True, keep_trailing_newline=True, autoescape=False)
-    return pages.get_template(template).render(headline=headline(rows), legend=LEGEND, papers=papers, **shown)
+    return page(template, headline=headline(rows), legend=LEGEND, papers=papers, **shown)

@@ -10,7 +10,6 @@ import csv
 import json
 import math
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,19 +186,15 @@ def check_evidence(folder: Path) -> list[str]:
     path = layout.notebooks()[run["notebook"]]
     own = layout.default_parameters(path)
     free = {"PROFILE", "CORPUS", *reading.OWN_PARAMETERS}
-    shown = {name: value for name, value in run["parameters"].items() if name in own and name not in free}
-    with tempfile.TemporaryDirectory() as place:
-        options = reproduce.RunOptions(results=Path(place), failed=Path(place) / "failed")
-        with parallel.environment(**{reading.EVIDENCE_VARIABLE: str(folder.absolute())}):
-            try:
-                (outcome,) = reproduce.reproduce(
-                    [path], parameters={"PROFILE": layout.RECORDED} | shown, options=options, progress=publish.silent
-                )
-            except ValueError as error:
-                return [f"{folder / store.NAME} cannot be shown: {error}"]
-        if outcome.error:
-            return [f"{folder / store.NAME} cannot be shown: {outcome.error}"]
-        return list(_differences(folder, Path(place) / layout.RECORDED / run["corpus"] / run["notebook"]))
+    given = {name: value for name, value in run["parameters"].items() if name in own and name not in free}
+    with parallel.environment(**{reading.EVIDENCE_VARIABLE: str(folder.absolute())}):
+        try:
+            with reproduce.shown(path, given) as (outcome, again):
+                problem = outcome.error
+                differences = [] if problem else list(_differences(folder, again))
+        except ValueError as error:
+            problem = error
+    return [f"{folder / store.NAME} cannot be shown: {problem}"] if problem else differences
 
 
 def _differences(folder: Path, again: Path) -> Iterator[str]:
