@@ -213,13 +213,13 @@ def unmeasured(measured: Mapping[str, Floats]) -> dict[str, str]:
 
 # --- predictions made elsewhere -------------------------------------------------------------------------------
 
-# The axes of each array of a file, and the kinds of its numbers (`numpy.dtype.kind`).
+# The axes of each array of a file, and the kinds of its numbers, as `numpy.dtype.kind` and in words.
 ARRAYS = {
-    "probs": ((2, 3), "fiub"),
-    "labels": ((1,), "iuUS"),
-    "votes": ((2,), "fiub"),
-    "groups": ((1,), "fiubUS"),
-    "classes": ((1,), "US"),
+    "probs": ((2, 3), "fiub", "numbers"),
+    "labels": ((1,), "iuUS", "an integer dtype or names of classes"),
+    "votes": ((2,), "fiub", "numbers"),
+    "groups": ((1,), "fiubUS", "numbers or strings"),
+    "classes": ((1,), "US", "strings"),
 }
 FORMS = (
     "Expected is an .npz of np.savez(path, probs=..., labels=... or votes=...), a .pt of a dictionary of such tensors, "
@@ -334,13 +334,11 @@ def _from_zero(what: str, labels: np.ndarray, n_classes: int, classes: np.ndarra
     return labels - 1 if len(labels) and labels.min() >= 1 and labels.max() == n_classes else labels
 
 
-def _check(what: str, array: np.ndarray, axes: tuple[int, ...], kinds: str) -> None:
+def _check(what: str, array: np.ndarray, axes: tuple[int, ...], kinds: str, in_words: str) -> None:
     if array.ndim not in axes:
         yes = "; of a yes or no, np.stack([1 - probs, probs], -1)" if axes == (2, 3) and array.ndim == 1 else ""
         raise ValueError(f"{what} has shape {array.shape}: expected {' or '.join(map(str, axes))} axes{yes}")
     if array.dtype.kind not in kinds:
-        numbers = "numbers or strings" if "f" in kinds and "U" in kinds else "numbers" if "f" in kinds else "strings"
-        numbers = "an integer dtype or names of classes" if kinds == "iuUS" else numbers
-        raise ValueError(f"{what} is {array.dtype}: expected {numbers}")
+        raise ValueError(f"{what} is {array.dtype}: expected {in_words}")
     if array.ndim == 1 and array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(f"{what}: row {np.isnan(array).argmax()} is NaN")

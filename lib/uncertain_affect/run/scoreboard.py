@@ -46,6 +46,7 @@ COLUMNS = [
     "claim", "statement", "paper", "where", "answer", "reason", "evidence", "printed", "effect", "low", "high", "seeds",
     "profile", "corpus", "features", "exploratory", "notebook", "command",
 ]  # fmt: skip
+NUMBERS = dict.fromkeys(("printed", "effect", "low", "high"), float) | {"seeds": "Int64"}
 
 
 @dataclass(frozen=True)
@@ -387,8 +388,7 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
             | {name: getattr(found, name, "") for name in ("profile", "corpus", "features")}
             | {"notebook": row.notebook, "command": row.command}
         )
-    numbers = dict.fromkeys(("printed", "effect", "low", "high"), float) | {"seeds": "Int64"}
-    return pd.DataFrame(table, columns=COLUMNS).astype(numbers)
+    return pd.DataFrame(table, columns=COLUMNS).astype(NUMBERS)
 
 
 def found_frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -406,8 +406,7 @@ def found_frame(rows: Sequence[Row]) -> pd.DataFrame:
     columns = [
         "claim", "part", "run", "decides", "printed", "effect", "low", "high", "seeds", "answer", "size", "reason",
     ]  # fmt: skip
-    numbers = dict.fromkeys(("printed", "effect", "low", "high"), float) | {"seeds": "Int64"}
-    return pd.DataFrame(table, columns=columns).astype(numbers)
+    return pd.DataFrame(table, columns=columns).astype(NUMBERS)
 
 
 def drawn(rows: Sequence[Row]) -> pd.DataFrame:
