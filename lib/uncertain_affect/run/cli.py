@@ -121,7 +121,7 @@ def _positive(kind: type):
 def _reproduce(args) -> int:
     # papermill and torch take seconds to import: only where they are needed
     from uncertain_affect.compute import parallel, paths
-    from uncertain_affect.run import reproduce
+    from uncertain_affect.run import layout, reproduce
 
     parameters = {"PROFILE": args.profile, **dict(args.parameter)}
     chosen = reproduce.select([*args.notebook, *args.only], args.paper, claim=args.claim, table=args.table)
@@ -144,7 +144,8 @@ def _reproduce(args) -> int:
         **({"progress": print} if sys.stdout.isatty() else {}),
     )
     print(reproduce.summary(outcomes))
-    without = {o.notebook: o.without_corpus for o in outcomes if o.without_corpus}
+    alone = {o.notebook: layout.about(o.notebook).get("corpora") for o in outcomes if o.corpus == layout.NO_CORPUS}
+    without = {name: own for name, own in alone.items() if own}
     if without:
         wanted = sorted({name for names in without.values() for name in names})
         print(

@@ -52,7 +52,6 @@ class Outcome:
     seconds: float
     answers: Counter = field(default_factory=Counter)  # to claims, by kind
     error: str | None = None
-    without_corpus: tuple[str, ...] = ()  # the corpora it measures on, where it ran on none of them
     traceback: str = ""
     cells: dict[str, float] = field(default_factory=dict)  # seconds of each by id
     memory: int = 0  # bytes, the most that its processes held at once
@@ -121,8 +120,7 @@ def select(
 def _owners(known: dict[str, Path], what: str, id_: str) -> dict[str, Path]:
     """Those of the notebooks that own a claim, or a table or figure."""
     owned = {}
-    for name, path in known.items():
-        about = metadata(path)
+    for name, about in ((name, metadata(path)) for name, path in known.items()):
         shown = [f"{about.get('paper')}.{name}" for name in about.get("tables", []) + about.get("figures", [])]
         owned[name] = about.get("claims", []) if what == "claim" else shown
     owners = {name: known[name] for name, ids in owned.items() if id_ in ids}
@@ -315,8 +313,6 @@ def reproduce(
     running = _on_cluster(cluster, jobs, options) if cluster else ((job, _run(job, options)) for job in jobs)
     try:
         for i, (job, outcome) in enumerate(running, 1):
-            if job.corpus == NO_CORPUS:
-                outcome.without_corpus = tuple(metadata(job.path).get("corpora", ()))
             done = f"{'FAILED' if outcome.error else 'done'} in {outcome.seconds:.0f} s"
             progress(f"[{i}/{len(jobs)}] {job.path.stem} on {job.corpus}: {done}", flush=True)
             outcomes[job.path] = outcome
@@ -393,6 +389,8 @@ def _on_cluster(cluster, jobs: Sequence[Job], options: RunOptions) -> Iterator[t
 
 
 def _run(job: Job, options: RunOptions) -> Outcome:
+    from distributed import get_worker  # a second, which a plan need not take
+
     path, clock = job.path, time.perf_counter()
     place = options.results / job.parameters["PROFILE"] / job.corpus
     failed = options.failed / job.parameters["PROFILE"] / job.corpus / path.name
@@ -406,8 +404,8 @@ def _run(job: Job, options: RunOptions) -> Outcome:
     if job.evidence is not None:
         variables[reading.EVIDENCE_VARIABLE] = str(job.evidence)
     variables["TQDM_MININTERVAL"] = "60"  # nobody watches
-    if (address := _scheduler()) is not None:
-        variables[parallel.SCHEDULER_VARIABLE] = address
+    with contextlib.suppress(ValueError):  # this process is no worker
+        variables[parallel.SCHEDULER_VARIABLE] = get_worker().scheduler.address
     try:
         with parallel.environment(**variables), _watched(outcome, options):
             papermill.execute_notebook(
@@ -445,14 +443,6 @@ def _run(job: Job, options: RunOptions) -> Outcome:
         shutil.rmtree(staging, ignore_errors=True)
     outcome.seconds = time.perf_counter() - clock
     return outcome
-
-
-def _scheduler() -> str | None:
-    """The address of the scheduler whose worker this process is, if it is one."""
-    from distributed import get_worker
-
-    with contextlib.suppress(ValueError):
-        return get_worker().scheduler.address
 
 
 def _staging_prefix(stem: str) -> str:
