@@ -197,7 +197,8 @@ def test_a_run_of_something_else_than_is_committed(checkout, given, message):
 
 
 def test_an_unfinished_run_one_by_hand_and_a_folder_that_is_not_there(checkout):
-    refused(checkout, checkout / "nowhere", "not a finished run")
+    for place in (checkout / "nowhere", type(checkout)("/")):
+        refused(checkout, place, "not a finished run")
     folder = finish(checkout)
     (folder / f"{NAME}.ipynb").unlink()
     refused(checkout, folder, "holds no executed 11_one.ipynb")

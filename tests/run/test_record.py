@@ -383,6 +383,14 @@ def test_intervals_of_what_is_bounded_stay_inside():
     assert inside.loc["all right", ["low", "high"]].tolist() == pytest.approx([1 - 0.459, 1], abs=5e-4)
 
 
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_what_is_open_in_a_full_run_says_what_would_be_needed_and_in_a_quick_one_does_not(results, profile):
+    run = measured(record.Run("11_uncnet_disagreement", profile=profile, corpus="ferplus", parameters=PARAMETERS))
+    values = np.random.default_rng(0).normal(size=(20, 1))
+    answer = run.judge("uncnet.c1", effect_interval(3 * (values - values.mean())))
+    assert answer.answer.partition(";")[0] == {"quick": "open", "full": "too small to see here"}[profile]
+
+
 # --- printed, recorded and this run -----------------------------------------------------------------------
 
 

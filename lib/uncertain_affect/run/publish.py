@@ -37,17 +37,16 @@ def promote_all(run_folders: list[Path] | None = None, demonstration: bool = Fal
         ValueError: there is nothing to promote, or nothing has been copied because a run is not finished, is of another
             schema than this version's, was made without the corpus, or is quick and no demonstration, or of other
             parameters than the notebook's own or other code than it has now, or its outputs name paths of this
-            machine; or its
-            evidence is missing, not shareable or too large; or what it would replace is of a later schema. Or the runs
-            were promoted, and a notebook cannot show their evidence.
+            machine; or its evidence is missing, not shareable or too large; or what it would replace is of a later
+            schema. Or the runs were promoted, and a notebook cannot show their evidence.
     """
     root = layout.results_root()
     found = [folder for folder in sorted(layout.runs(root)) if (folder / "run.json").exists()]
     whole = [f for f in found if f.parts[-2] != NO_CORPUS or not layout.about(f.name).get("corpora")]
     there = [*layout.runs(paths.project_root() / "results"), *(f.absolute() for f in run_folders or whole)]
-    full = {_measured(*folder.parts[-2:]) for folder in there if folder.parts[-3] == "full"}
-    shown = [f for f in whole if demonstration and _measured(*f.parts[-2:]) not in full]
-    folders = run_folders or [folder for folder in whole if folder.parts[-3] == "full" or folder in shown]
+    full = {_measured(*folder.parts[-2:]) for folder in there if folder.parts[-3:-2] == ("full",)}
+    extra = [f for f in whole if demonstration and _measured(*f.parts[-2:]) not in full]
+    folders = run_folders or [folder for folder in whole if folder.parts[-3] == "full" or folder in extra]
     if not folders:
         kind, profile = ("", "") if demonstration else ("full ", " PROFILE=full")
         raise ValueError(f"no finished {kind}run to promote under {root}: run `make reproduce{profile}` first")
@@ -55,8 +54,8 @@ def promote_all(run_folders: list[Path] | None = None, demonstration: bool = Fal
     _check_total({_target(run): folder for folder, run, _ in promotions})
     targets = [_promote(*promotion) for promotion in promotions]
     write_scoreboard()
-    shown = dict.fromkeys(notebooks()[run["notebook"]] for _, run, _ in promotions)
-    refresh_outputs([path for path in shown if _shows_evidence(path)])
+    changed = dict.fromkeys(notebooks()[run["notebook"]] for _, run, _ in promotions)
+    refresh_outputs([path for path in changed if _shows_evidence(path)])
     return targets
 
 
