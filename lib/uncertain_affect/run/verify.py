@@ -6,6 +6,7 @@ the README's table and codecheck.yml, whether the recorded answers give them; of
 were frozen before any run was judged.
 """
 
+import contextlib
 import csv
 import json
 import math
@@ -77,7 +78,9 @@ def verify(folders: Sequence[Path] = (), *, recompute: bool = False, progress: C
                 except OSError as error:
                     problems = [f"{run} cannot be read: {error}"]
                 report.problems += problems
-                report.exploratory += [run] * _is_exploratory(run)
+                with contextlib.suppress(OSError, ValueError):  # which are among the problems
+                    if layout.is_exploratory(layout.read_run(run)) and record.read_answers(run / "claims.json"):
+                        report.exploratory.append(run)
         if folder.resolve() == committed.resolve():
             report.problems += check_generated()
     return report
@@ -120,14 +123,6 @@ def check_frozen() -> list[str]:
         f"{paths.project_root() / 'results' / 'printed'}: what is judged is not what commit {frozen.commit[:7]} froze "
         f"(`git diff {frozen.commit[:7]} -- results/printed` shows it): restore it, or enter the change in frozen.json"
     ]
-
-
-def _is_exploratory(folder: Path) -> bool:
-    """Whether the answers of a run are not by the frozen claims."""
-    try:
-        return layout.is_exploratory(layout.read_run(folder)) and bool(record.read_answers(folder / "claims.json"))
-    except (OSError, ValueError):
-        return False  # which is reported elsewhere
 
 
 def check_run(folder: Path) -> list[str]:
