@@ -12,9 +12,8 @@ from uncertain_affect.metrics.sums import ratio, ratio_sums
 from uncertain_affect.papers import uncnet, uncnet_evidence
 from uncertain_affect.papers.uncnet_evidence import CONSTANT, LOGISTIC, MEASURES
 
-SMALL = dataclasses.replace(
-    uncnet.settings("quick"), seeds=(0, 1), lr_factor=100, max_epochs=4, patience=4, batch_size=20, n_samples=10
-)
+FEW = {"seeds": (0, 1), "rates": (1e-2, 1e-3), "max_epochs": 4, "patience": 4}
+SMALL = dataclasses.replace(uncnet.settings("quick"), lr_factor=100, batch_size=20, n_samples=10, **FEW)
 
 
 def world(seed):
@@ -37,7 +36,7 @@ def world(seed):
 @pytest.fixture(params=[1, 2], ids=["one world", "a world a seed"])
 def made(request, empty_cache, monkeypatch):
     worlds, features = zip(*(world(seed) for seed in range(request.param)), strict=True)
-    monkeypatch.setattr(uncnet, "settings", lambda profile, seed: SMALL)
+    monkeypatch.setattr(uncnet, "settings", lambda profile, seed, features: SMALL)
     monkeypatch.setattr(uncnet, "load", lambda *args, **options: list(worlds))
     monkeypatch.setattr(uncnet, "features", lambda *args: list(features))
     return uncnet_evidence.experiment("ferplus", "quick", 0, "hog", None, "cpu")
@@ -88,9 +87,11 @@ def test_what_a_run_says_of_itself(made):
     assert about["keys"] == [f"{seed}_{i}" for seed in range(len(made.worlds)) for i in range(70, 90)]
     assert about["corpus_checksum"] == "+".join(w.checksum()[:16] for w in made.worlds)
     learnt = made.learnt()
-    assert list(learnt.index) == ["UncNet", "Baseline", uncnet.CONTROL, CONSTANT, LOGISTIC]
+    assert list(learnt.index) == ["UncNet", "Baseline", *uncnet.ARMS[2:], CONSTANT, LOGISTIC]
     assert learnt.loc[[CONSTANT], ["AUROC", "dead"]].to_numpy().tolist() == [[0.5, 1.0]]
-    assert learnt["last epoch"].notna().tolist() == [True, True, True, False, False]
+    assert learnt["last epoch"].notna().tolist() == [True] * 5 + [False] * 2
+    printed = made._replace(settings=dataclasses.replace(SMALL, as_printed=True)).learnt()  # epochs that nobody chose
+    assert printed["last epoch"].notna().tolist() == [False] * 3 + [True] * 2 + [False] * 2
 
 
 def test_constant_and_logistic_regression_are_those_of_each_world(made):

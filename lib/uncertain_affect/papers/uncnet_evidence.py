@@ -18,9 +18,11 @@ from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
 from uncertain_affect.evidence.resampling import Statistic, cluster_sums
 from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics import entropy_decomposition
+from uncertain_affect.metrics.sums import pearson_from_sums
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
 from uncertain_affect.papers import uncnet
 from uncertain_affect.papers.predictions import Predictions
+from uncertain_affect.training.features import find_weights
 
 CONSTANT, LOGISTIC = "constant", "logistic regression"
 # of the logistic regression's L2 penalty; validation data choose
@@ -33,6 +35,12 @@ RECIPE = code_key(__name__)
 
 
 # --- what is compared ------------------------------------------------------------------------------------------
+
+
+def default_features(corpus: str, root: str | None = None) -> str:
+    """The paper's own face network on FER+ where its weights are in the data root, else HOG."""
+    own = "casia-webface"
+    return own if corpus == "ferplus" and own in find_weights(root) else "hog"
 
 
 def inputs(worlds: list[Expressions], features: list[np.ndarray], kind: str) -> uncnet.Faces:
@@ -128,6 +136,11 @@ def learnt(table: pd.DataFrame, arm: str, metric: str = "accuracy") -> Arm:
     return Arm(metric, score, table.loc[CONSTANT, metric], table.loc[LOGISTIC, metric], last_epoch, dead)
 
 
+def correlation(sums: np.ndarray) -> np.ndarray:
+    """Pearson's r from moment sums (..., 6); 0 where a network says the same of all images, which tells nothing."""
+    return np.nan_to_num(pearson_from_sums(sums))
+
+
 # --- what is kept ----------------------------------------------------------------------------------------------
 
 
@@ -156,6 +169,7 @@ class Experiment(NamedTuple):
     Attributes:
         features: which.
         arms: of the S seeds those of :func:`uncnet.predict`; of the W worlds constant and logistic regression.
+        rates: validation losses by learning rate, of which the one-rate network has the best.
     """
 
     settings: uncnet.UncNetSettings
@@ -165,6 +179,7 @@ class Experiment(NamedTuple):
     networks: dict[str, uncnet.Trained]
     arms: dict[str, Predictions]
     test: uncnet.TestImages
+    rates: dict[float, float]
 
     def about(self) -> dict:
         """What a run says of its evidence: seeds, settings, checksum of the corpus, keys of the test images."""
@@ -177,18 +192,23 @@ class Experiment(NamedTuple):
 
     def learnt(self) -> pd.DataFrame:
         """:func:`what_is_learnt` of all arms."""
-        of = {uncnet.CONTROL: "UncNet"}
-        histories = {arm: self.networks.get(of.get(arm, arm)) for arm in self.arms}
-        best_epoch = {arm: trained.history.best_epoch for arm, trained in histories.items() if trained}
+        of = {uncnet.CONTROL: "UncNet", uncnet.OFF: uncnet.ONE_RATE, uncnet.ON: uncnet.ONE_RATE}
+        trained = {arm: self.networks.get(of.get(arm, arm)) for arm in self.arms}
+        # where the number of epochs is printed, the last is not one that validation data chose
+        free = [
+            arm
+            for arm, t in trained.items()
+            if t and not (self.settings.as_printed and arm not in (uncnet.OFF, uncnet.ON))
+        ]
+        best_epoch = {arm: trained[arm].history.best_epoch for arm in free}
         probs = {arm: predictions.probs for arm, predictions in self.arms.items()}
         return what_is_learnt(probs, self.test.votes, best_epoch, self.settings.max_epochs)
 
     def evidence(self, kept: Mapping[str, Sequence[str]]) -> dict:
         """The tree that :class:`Tested` reads, with measures of `MEASURES` by arm."""
-        rate = {"Baseline": self.settings.lr_baseline, "UncNet": self.settings.lr_uncnet}
         training = {
             name: {
-                "learning rate": self.settings.lr_factor * rate[name],
+                "learning rate": n.rate,
                 "epochs": len(n.history.train),
                 "best epoch, median": float(np.median(n.history.best_epoch)),
                 "validation cross-entropy, mean (nat)": float(np.mean(n.history.best_val)),
@@ -205,6 +225,7 @@ class Experiment(NamedTuple):
             "clusters": Field(self.test.clusters, ("image",)),
             "subsets": {name: Field(keep, ("image",)) for name, keep in self.test.subsets.items()},
             "training": pd.DataFrame(training),
+            "rates": pd.DataFrame({"validation cross-entropy (nat)": self.rates}).rename_axis("learning rate"),
             "learnt": self.learnt(),
             "measures": {arm: {name: self._measure(arm, name) for name in names} for arm, names in kept.items()},
         }
@@ -225,15 +246,17 @@ def experiment(
         CorpusError: the corpus is not there, or not as it should be.
         ValueError: no such profile.
     """
-    settings = uncnet.settings(profile, seed)
+    settings = uncnet.settings(profile, seed, features)
     worlds = uncnet.load(corpus, profile, settings, root, **options)
     data = inputs(worlds, uncnet.features(worlds, features, root, device), features)
     networks = {name: uncnet.train(data, settings, name, device) for name in ("Baseline", "UncNet")}
+    rates = uncnet.losses_by_rate(data, settings, device)
+    networks[uncnet.ONE_RATE] = uncnet.train(data, settings, uncnet.ONE_RATE, device, min(rates, key=rates.get))
     arms = uncnet.predict(data, networks, settings)
     for name, probs in {CONSTANT: constant(data), LOGISTIC: logistic_regression(data)}.items():
         arms[name] = Predictions.from_samples(probs[None], entropy_decomposition)
     test = uncnet.test_images(worlds, len(settings.seeds))
-    return Experiment(settings, features, worlds, data, networks, arms, test)
+    return Experiment(settings, features, worlds, data, networks, arms, test, rates)
 
 
 # --- what is read ----------------------------------------------------------------------------------------------
