@@ -44,6 +44,7 @@ def test_full_is_the_protocol_of_the_paper_and_quick_shrinks_its_work():
     assert (full.batch_size, full.max_epochs, full.clip_norm, full.dropout) == (90, 819, 5, 0.2)
     assert full.n_samples == 100
     assert dataclasses.replace(quick, seeds=full.seeds, lr_factor=1, patience=10) == full
+    assert settings("quick", 7, "casia-webface") == dataclasses.replace(quick, tried=(1, 10))
     with pytest.raises(ValueError, match='PROFILE must be "quick" or "full", not \'fast\''):
         settings("fast")
 
@@ -101,6 +102,16 @@ def test_the_two_networks_have_their_own_draws_and_rates(data):
     for name, lr in (("Baseline", 1e-4), ("UncNet", 1e-5)):
         moved = (train(data, one_step, name).model.weights[0] - first[name]).abs()
         assert moved.max().item() == pytest.approx(lr, rel=0.02)
+
+
+def test_of_several_rates_each_network_keeps_the_one_that_validates_best(data):
+    tried = dataclasses.replace(SMALL, tried=(0.01, 100))
+    for network in ("Baseline", "UncNet"):
+        slow, fast = (train(data, dataclasses.replace(SMALL, lr_factor=factor), network) for factor in tried.tried)
+        chosen = train(data, tried, network)
+        assert np.mean(fast.history.best_val) < np.mean(slow.history.best_val)
+        assert chosen.history == fast.history and chosen.lr == fast.lr == pytest.approx(1e4 * slow.lr)
+        assert all(torch.equal(a, b) for a, b in zip(chosen.model.parameters(), fast.model.parameters(), strict=True))
 
 
 def test_seeds_do_not_depend_on_which_others_run(data, networks, arms):

@@ -1,7 +1,7 @@
 """UncNet's experiment as evidence: what its notebooks keep of the networks, and how they read it again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.corpora.ferplus import proportions
 from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
-from uncertain_affect.evidence.resampling import Statistic, cluster_sums
+from uncertain_affect.evidence.resampling import Statistic, cluster_sums, pseudo_values
 from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics import entropy_decomposition
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
@@ -23,6 +23,7 @@ from uncertain_affect.papers import uncnet
 from uncertain_affect.papers.predictions import Predictions
 
 CONSTANT, LOGISTIC = "constant", "logistic regression"
+PRINTED = " at the printed rate"
 # of the logistic regression's L2 penalty; validation data choose
 PENALTIES = (1e-3, 1e-2, 1e-1)
 # from this share of examples on, one class predicted for all of them is no prediction
@@ -98,23 +99,27 @@ def what_is_learnt(
     probs: Mapping[str, Tensor], votes: Tensor, best_epoch: Mapping[str, Sequence[int]], max_epochs: int
 ) -> pd.DataFrame:
     """Of each arm its accuracy and AUROC (one class against the rest, mean over classes) for the most frequent vote,
-    the share of seeds whose best epoch is the last possible one, and the share that are dead: one class for 99%.
+    the share of seeds whose best epoch is the last possible one, and the share that are dead: one class for 99%. If a
+    network is, ``which dead`` names its seeds, or worlds, by their places.
 
     Args:
         probs: (R, N, C) predictions by arm, of R seeds or worlds.
         votes: (S, N, C).
         best_epoch: by arm, (S,).
     """
-    rows = {}
+    rows, which = {}, {}
     for arm, p in probs.items():
         labels, guess = votes[: len(p)].argmax(-1), p.argmax(-1)
+        dead = [g.bincount().max() >= ONE_CLASS * len(g) for g in guess]
+        which[arm] = ", ".join(str(seed) for seed, one_class in enumerate(dead) if one_class and arm in best_epoch)
         rows[arm] = {
             "accuracy": float((guess == labels).double().mean()),
             "AUROC": float(np.mean([_auroc(of_seed, label) for of_seed, label in zip(p, labels, strict=True)])),
             "last epoch": float(np.mean(np.array(best_epoch[arm]) >= max_epochs)) if arm in best_epoch else np.nan,
-            "dead": float(np.mean([g.bincount().max() >= ONE_CLASS * len(g) for g in guess])),
+            "dead": float(np.mean(dead)),
         }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.assign(**{"which dead": pd.Series(which)}) if any(which.values()) else table
 
 
 def _auroc(probs: Tensor, labels: Tensor) -> float:
@@ -155,7 +160,8 @@ class Experiment(NamedTuple):
 
     Attributes:
         features: which.
-        arms: of the S seeds those of :func:`uncnet.predict`; of the W worlds constant and logistic regression.
+        arms: of the S seeds those of :func:`uncnet.predict`, and where rates were tried those at the printed rates too;
+            of the W worlds constant and logistic regression.
     """
 
     settings: uncnet.UncNetSettings
@@ -177,7 +183,7 @@ class Experiment(NamedTuple):
 
     def learnt(self) -> pd.DataFrame:
         """:func:`what_is_learnt` of all arms."""
-        of = {uncnet.CONTROL: "UncNet"}
+        of = {f"{uncnet.CONTROL}{rate}": f"UncNet{rate}" for rate in ("", PRINTED)}
         histories = {arm: self.networks.get(of.get(arm, arm)) for arm in self.arms}
         best_epoch = {arm: trained.history.best_epoch for arm, trained in histories.items() if trained}
         probs = {arm: predictions.probs for arm, predictions in self.arms.items()}
@@ -185,10 +191,9 @@ class Experiment(NamedTuple):
 
     def evidence(self, kept: Mapping[str, Sequence[str]]) -> dict:
         """The tree that :class:`Tested` reads, with measures of `MEASURES` by arm."""
-        rate = {"Baseline": self.settings.lr_baseline, "UncNet": self.settings.lr_uncnet}
         training = {
             name: {
-                "learning rate": self.settings.lr_factor * rate[name],
+                "learning rate": n.lr,
                 "epochs": len(n.history.train),
                 "best epoch, median": float(np.median(n.history.best_epoch)),
                 "validation cross-entropy, mean (nat)": float(np.mean(n.history.best_val)),
@@ -225,11 +230,16 @@ def experiment(
         CorpusError: the corpus is not there, or not as it should be.
         ValueError: no such profile.
     """
-    settings = uncnet.settings(profile, seed)
+    settings = uncnet.settings(profile, seed, features)
     worlds = uncnet.load(corpus, profile, settings, root, **options)
     data = inputs(worlds, uncnet.features(worlds, features, root, device), features)
     networks = {name: uncnet.train(data, settings, name, device) for name in ("Baseline", "UncNet")}
     arms = uncnet.predict(data, networks, settings)
+    if settings.tried:  # the printed rates, whatever was chosen, are rows of their own
+        printed = replace(settings, lr_factor=1, tried=())
+        at_printed = {name: uncnet.train(data, printed, name, device) for name in networks}
+        arms |= {f"{name}{PRINTED}": of for name, of in uncnet.predict(data, at_printed, printed).items()}
+        networks |= {f"{name}{PRINTED}": trained for name, trained in at_printed.items()}
     for name, probs in {CONSTANT: constant(data), LOGISTIC: logistic_regression(data)}.items():
         arms[name] = Predictions.from_samples(probs[None], entropy_decomposition)
     test = uncnet.test_images(worlds, len(settings.seeds))
@@ -292,9 +302,16 @@ class Tested:
         return (terms[..., None] * np.eye(10)[of["bin"]][:, :, None]).reshape(*n_votes.shape, 30)
 
     def effect(self, sums: np.ndarray, f: Statistic, subset: str = "all") -> Effect:
-        """A statistic of sums (S, N, K) over a subset of the images, with its interval over seeds and clusters."""
+        """A statistic of sums (S, N, K) over a subset of the images, with its interval over seeds and clusters.
+
+        In a seed in which it has no value, as a correlation with what a dead network says of all images alike, it
+        counts as 0.
+        """
         keep = self.subsets[subset]
-        return effect_interval(cluster_sums(sums[:, keep], self.clusters[keep]), f)
+        of_clusters = cluster_sums(sums[:, keep], self.clusters[keep])
+        values = pseudo_values(of_clusters, f)
+        values[~np.isfinite(f(of_clusters.sum(1)))] = 0.0
+        return effect_interval(values)
 
     def describe(self) -> str:
         """How many images, clusters and worlds, a line for each subset."""
