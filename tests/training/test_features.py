@@ -133,7 +133,7 @@ def test_an_extraction_that_was_cut_off_goes_on_and_says_how_far_it_is(images, r
     with pytest.raises(KeyboardInterrupt):
         tapped_features(images, "casia-webface", root=root)
     assert re.fullmatch(
-        r"casia-webface features: 1 of 3 images, [\d.]+ a second, \d+ minutes left\n"
+        r"casia-webface features: 1 of 3 images, [\d.]+ a second, \d+ min left\n"
         r"casia-webface features: 2 of 3 images, .*\n", capfd.readouterr().err
     )  # fmt: skip
     whole = tapped_features(images, "casia-webface", root=root)

@@ -15,10 +15,9 @@ from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.corpora.ferplus import proportions
 from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
-from uncertain_affect.evidence.resampling import Statistic, cluster_sums
+from uncertain_affect.evidence.resampling import Statistic, cluster_sums, pseudo_values
 from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics import entropy_decomposition
-from uncertain_affect.metrics.sums import pearson_from_sums
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
 from uncertain_affect.papers import uncnet
 from uncertain_affect.papers.predictions import Predictions
@@ -106,23 +105,27 @@ def what_is_learnt(
     probs: Mapping[str, Tensor], votes: Tensor, best_epoch: Mapping[str, Sequence[int]], max_epochs: int
 ) -> pd.DataFrame:
     """Of each arm its accuracy and AUROC (one class against the rest, mean over classes) for the most frequent vote,
-    the share of seeds whose best epoch is the last possible one, and the share that are dead: one class for 99%.
+    the share of seeds whose best epoch is the last possible one, and the share that are dead: one class for 99%. If a
+    network is, ``which dead`` names its seeds, or worlds, by their places.
 
     Args:
         probs: (R, N, C) predictions by arm, of R seeds or worlds.
         votes: (S, N, C).
         best_epoch: by arm, (S,).
     """
-    rows = {}
+    rows, which = {}, {}
     for arm, p in probs.items():
         labels, guess = votes[: len(p)].argmax(-1), p.argmax(-1)
+        dead = [g.bincount().max() >= ONE_CLASS * len(g) for g in guess]
+        which[arm] = ", ".join(str(seed) for seed, one_class in enumerate(dead) if one_class and arm != CONSTANT)
         rows[arm] = {
             "accuracy": float((guess == labels).double().mean()),
             "AUROC": float(np.mean([_auroc(of_seed, label) for of_seed, label in zip(p, labels, strict=True)])),
             "last epoch": float(np.mean(np.array(best_epoch[arm]) >= max_epochs)) if arm in best_epoch else np.nan,
-            "dead": float(np.mean([g.bincount().max() >= ONE_CLASS * len(g) for g in guess])),
+            "dead": float(np.mean(dead)),
         }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.assign(**{"which dead": pd.Series(which)}) if any(which.values()) else table
 
 
 def _auroc(probs: Tensor, labels: Tensor) -> float:
@@ -134,11 +137,6 @@ def learnt(table: pd.DataFrame, arm: str, metric: str = "accuracy") -> Arm:
     """An arm of :func:`what_is_learnt` beside constant and logistic regression, by one of the two metrics."""
     score, last_epoch, dead = table.loc[arm, [metric, "last epoch", "dead"]]
     return Arm(metric, score, table.loc[CONSTANT, metric], table.loc[LOGISTIC, metric], last_epoch, dead)
-
-
-def correlation(sums: np.ndarray) -> np.ndarray:
-    """Pearson's r from moment sums (..., 6); 0 where a network says the same of all images, which tells nothing."""
-    return np.nan_to_num(pearson_from_sums(sums))
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------
@@ -195,12 +193,8 @@ class Experiment(NamedTuple):
         of = {uncnet.CONTROL: "UncNet", uncnet.OFF: uncnet.ONE_RATE, uncnet.ON: uncnet.ONE_RATE}
         trained = {arm: self.networks.get(of.get(arm, arm)) for arm in self.arms}
         # where the number of epochs is printed, the last is not one that validation data chose
-        free = [
-            arm
-            for arm, t in trained.items()
-            if t and not (self.settings.as_printed and arm not in (uncnet.OFF, uncnet.ON))
-        ]
-        best_epoch = {arm: trained[arm].history.best_epoch for arm in free}
+        fixed = ("Baseline", "UncNet", uncnet.CONTROL) if self.settings.as_printed else ()
+        best_epoch = {arm: t.history.best_epoch for arm, t in trained.items() if t and arm not in fixed}
         probs = {arm: predictions.probs for arm, predictions in self.arms.items()}
         return what_is_learnt(probs, self.test.votes, best_epoch, self.settings.max_epochs)
 
@@ -315,9 +309,16 @@ class Tested:
         return (terms[..., None] * np.eye(10)[of["bin"]][:, :, None]).reshape(*n_votes.shape, 30)
 
     def effect(self, sums: np.ndarray, f: Statistic, subset: str = "all") -> Effect:
-        """A statistic of sums (S, N, K) over a subset of the images, with its interval over seeds and clusters."""
+        """A statistic of sums (S, N, K) over a subset of the images, with its interval over seeds and clusters.
+
+        In a seed in which it has no value, as a correlation with what a dead network says of all images alike, it
+        counts as 0.
+        """
         keep = self.subsets[subset]
-        return effect_interval(cluster_sums(sums[:, keep], self.clusters[keep]), f)
+        of_clusters = cluster_sums(sums[:, keep], self.clusters[keep])
+        values = pseudo_values(of_clusters, f)
+        values[~np.isfinite(f(of_clusters.sum(1)))] = 0.0
+        return effect_interval(values)
 
     def describe(self) -> str:
         """How many images, clusters and worlds, a line for each subset."""

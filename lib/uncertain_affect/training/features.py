@@ -126,7 +126,7 @@ def tapped_features(
         begun, batches = time.perf_counter(), torch.tensor(images[start:stop]).split(BATCH_SIZE)
         tapped = [torch.cat(list(network().tapped_features(batch).values()), 1).cpu() for batch in batches]
         rate = (stop - start) / (time.perf_counter() - begun)
-        done, left = f"{stop:,} of {n:,} images", f"{(n - stop) / rate / 60:.0f} minutes left"
+        done, left = f"{stop:,} of {n:,} images", f"{(n - stop) / rate / 60:.0f} min left"
         print(f"{kind} features: {done}, {rate:.1f} a second, {left}", file=sys.stderr, flush=True)
         return torch.cat(tapped).numpy()
 
