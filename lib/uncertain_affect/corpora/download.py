@@ -7,7 +7,7 @@ from pathlib import Path
 import pooch
 
 from uncertain_affect.compute.paths import data_root
-from uncertain_affect.corpora import KNOWN, CorpusError, about, ceap360vr, facenet, ferplus, is_available, meld
+from uncertain_affect.corpora import KNOWN, CorpusError, about, ceap360vr, emobank, facenet, ferplus, is_available, meld
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ GITHUB = "https://raw.githubusercontent.com"
 PUBLISHED_AT = {
     "ferplus": f"{GITHUB}/microsoft/FERPlus/ae2128abf776409c93e50cf7c9d87180673314e6",
     "meld": f"{GITHUB}/declare-lab/MELD/2d2011b409d3ca2d7e94460cd007d434b1d0a102/data/MELD",
+    "emobank": f"{GITHUB}/JULIELab/EmoBank/248ce2a43e165a66d31aeaed83cff9641d6654e0/corpus",
     "ceap360vr": f"{GITHUB}/cwi-dis/CEAP-360VR-Dataset/d41a82128542f404d5022ca336bc4efd2910d165/CEAP-360VR",
 }
 
@@ -35,7 +36,7 @@ for sha256, path in map(str.split, Path(__file__).with_name("published.sha256").
 BY_HAND = {"ferplus": ferplus.GET_IMAGES}
 ALSO_CALLED = {"ferplus-votes": "ferplus"}
 RETRIES = 3  # after the first try, waiting one second longer each time
-TERMS = {"meld": meld.TERMS, "ceap360vr": ceap360vr.TERMS}
+TERMS = {"meld": meld.TERMS, "emobank": emobank.TERMS, "ceap360vr": ceap360vr.TERMS}
 
 
 def get(name: str, root: str | os.PathLike | None = None) -> list[Path]:
