@@ -17,7 +17,19 @@ import trees_semaine
 from trees import text
 from trees_faces import AFFWILD2_UNITS, BP4D_HEADER, EXPRESSIONS, face
 
-from uncertain_affect.corpora import affwild2, bp4d, ceap360vr, disfa, ferplus, iemocap, meld, openface, recola, semaine
+from uncertain_affect.corpora import (
+    affwild2,
+    bp4d,
+    ceap360vr,
+    disfa,
+    emobank,
+    ferplus,
+    iemocap,
+    meld,
+    openface,
+    recola,
+    semaine,
+)
 from uncertain_affect.corpora.turns import VOKATURI, tones
 
 
@@ -82,6 +94,7 @@ PARSERS = {
     "ferplus pixels": Parser(_images, "fer2013.csv", text("emotion,pixels,Usage", f"0,{PIXELS},Training")),
     "ferplus png": Parser(lambda path: ferplus.read_png(path, 1), "fer0000000.png", face(7, "PNG", mode="L")),
     "meld": Parser(lambda path: meld._read(path, "test"), meld.FILES["test"], UTTERANCES),
+    "emobank": Parser(emobank._documents, emobank.META, text("\t".join(emobank.META_HEADER), "T_0_9\tT\tfiction\t ")),
     "ceap360vr annotation": _ceap("no annotation", [0.1, 5, 5], [0.2, 6, 4]),
     "ceap360vr gaze": _ceap("no gaze fixations", [0, 9, -5.5, 170], [20, 31, 6, -4]),
     "ceap360vr videos": Parser(ceap360vr._frame_rates, "VideoInfo.json", json.dumps(RATES).encode()),

@@ -122,6 +122,6 @@ def test_it_goes_through_the_proxy_that_the_environment_names(server, tmp_path, 
 def test_what_cannot_be_fetched_is_refused_and_says_how_to_get_it(name, tmp_path):
     with pytest.raises(CorpusError) as caught:
         download.get(name, tmp_path)
-    known = "nothing can be fetched for 'faces'. Known: ferplus, meld, ceap360vr"
+    known = "nothing can be fetched for 'faces'. Known: ferplus, meld, emobank, ceap360vr, facenet-casia"
     assert (known if name == "faces" else f"from here. How to get it: {about(name).how_to_get}") in str(caught.value)
     assert list(tmp_path.iterdir()) == []

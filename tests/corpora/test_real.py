@@ -15,6 +15,7 @@ pytestmark = pytest.mark.data
 FOUND = {
     "ferplus": ["28,559", "25,060", "3,573", "3,153", "3,579", "3,199", "567", "0 of 1,516", "173", "3"],
     "meld": ["9,989, 1,038", "8,245", "1,109, 114", "897", "2,610, 280", "2,211", *"109 2,355 1 0 1 2 31 822".split()],
+    "emobank": ["6,982", "902", "1,615", "210", "1,465", "215"],
     "ceap360vr": ["32", "8", "15,360", "0", "0", "0", "0", "0"],
 }  # fmt: skip
 
@@ -41,6 +42,22 @@ def test_the_files_and_what_they_hold_are_as_published(load, data_root, name):
     table = corpora.check(name, data_root)
     assert table["found"].tolist() == FOUND[name]
     assert table["fine"].all()
+
+
+# --- EmoBank --------------------------------------------------------------------------------------------------------
+
+
+def test_a_constant_is_hard_to_beat_and_no_document_is_in_two_splits(load):
+    corpus = load("emobank")
+    assert len(np.unique([f"{d} {s}" for d, s in zip(corpus.dialogue, corpus.split, strict=True)])) == 1327
+    for name, mean, deviation, error in [
+        ("valence", 2.977, 0.349, 0.239),
+        ("activation", 3.042, 0.260, 0.192),
+        ("dominance", 3.063, 0.210, 0.156),
+    ]:
+        values = corpus.targets[name].double()
+        found = values.mean().item(), values.std().item(), (values - values.median()).abs().mean().item()
+        assert found == pytest.approx((mean, deviation, error), abs=6e-4)
 
 
 # --- FER+ -------------------------------------------------------------------------------------------------

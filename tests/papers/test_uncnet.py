@@ -9,7 +9,7 @@ from uncertain_affect.metrics import entropy_decomposition
 from uncertain_affect.models.uncnet import UncNet, mc_dropout
 from uncertain_affect.papers import uncnet
 from uncertain_affect.papers.predictions import Predictions
-from uncertain_affect.papers.uncnet import ARMS, CONTROL, Faces, faces, predict, settings, train
+from uncertain_affect.papers.uncnet import ARMS, CONTROL, OFF, ONE_RATE, Faces, faces, predict, settings, train
 from uncertain_affect.training.features import frozen_features
 from uncertain_affect.training.fit import generators
 
@@ -27,9 +27,14 @@ def data() -> Faces:
     return faces(x.numpy(), proportions, np.repeat(["train", "val", "test"], [50, 20, 20]), standardise=False)
 
 
+def all_networks(data, settings):
+    rates = {"Baseline": None, "UncNet": None, ONE_RATE: 1e-2}
+    return {name: train(data, settings, name, rate=rate) for name, rate in rates.items()}
+
+
 @pytest.fixture(scope="module")
 def networks(data):
-    return {name: train(data, SMALL, name) for name in ("Baseline", "UncNet")}
+    return all_networks(data, SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,12 @@ def test_full_is_the_protocol_of_the_paper_and_quick_shrinks_its_work():
     assert (full.lr_baseline * full.lr_factor, full.lr_uncnet * full.lr_factor) == (1e-4, 1e-5)
     assert (full.batch_size, full.max_epochs, full.clip_norm, full.dropout) == (90, 819, 5, 0.2)
     assert full.n_samples == 100
-    assert dataclasses.replace(quick, seeds=full.seeds, lr_factor=1, patience=10) == full
+    shrunk = {"seeds": full.seeds, "lr_factor": 1, "patience": 10, "rates": full.rates}
+    assert dataclasses.replace(quick, **shrunk) == full
+    # with a published face network's features the epochs are the printed ones too
+    own = settings("full", seed=7, features="casia-webface")
+    assert own == dataclasses.replace(full, seeds=full.seeds[:5], as_printed=True)
+    assert settings("quick", 7, "casia-webface") == dataclasses.replace(quick, lr_factor=1)
     with pytest.raises(ValueError, match='PROFILE must be "quick" or "full", not \'fast\''):
         settings("fast")
 
@@ -103,9 +113,36 @@ def test_the_two_networks_have_their_own_draws_and_rates(data):
         assert moved.max().item() == pytest.approx(lr, rel=0.02)
 
 
+def test_the_printed_epochs_are_trained_to_their_end_and_the_last_is_kept(data, monkeypatch):
+    monkeypatch.setattr(uncnet, "PRINTED_EPOCHS", {"Baseline": 6, "UncNet": 9})
+    printed = dataclasses.replace(SMALL, as_printed=True, patience=1, lr_factor=1e4)  # so high that it does not improve
+    for name, epochs in uncnet.PRINTED_EPOCHS.items():
+        trained = train(data, printed, name)
+        assert (len(trained.history.train), trained.history.best_epoch) == (epochs, [epochs] * 3)
+    free = train(data, printed, ONE_RATE, rate=1.0)
+    assert len(free.history.train) < 6 and free.rate == 1.0
+
+
+def test_a_rate_is_chosen_by_the_first_seeds_validation_loss_and_one_that_explodes_is_none(data, monkeypatch):
+    several = dataclasses.replace(SMALL, rates=(1e-3, 1e-2, 1.0))
+    found = uncnet.losses_by_rate(data, several)
+    alone = dataclasses.replace(SMALL, seeds=(0,))
+    assert found == {rate: train(data, alone, "x", rate=rate).history.best_val[0] for rate in several.rates}
+    assert found[1e-2] < found[1e-3]  # in four epochs
+
+    def explodes(*args, fit=uncnet.fit_tensors, **kwargs):
+        if kwargs["lr"] == 1e-2:
+            raise FloatingPointError
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(uncnet, "fit_tensors", explodes)
+    monkeypatch.setattr(uncnet, "RECIPE", "other code")
+    assert uncnet.losses_by_rate(data, several) == found | {1e-2: float("inf")}
+
+
 def test_seeds_do_not_depend_on_which_others_run(data, networks, arms):
     alone = dataclasses.replace(SMALL, seeds=(2,))
-    own = {name: train(data, alone, name) for name in networks}
+    own = all_networks(data, alone)
     for name, trained in networks.items():
         assert trained.history.best_epoch[2] == own[name].history.best_epoch[0]
         assert trained.history.best_val[2] == pytest.approx(own[name].history.best_val[0], abs=1e-5)
@@ -116,7 +153,7 @@ def test_seeds_do_not_depend_on_which_others_run(data, networks, arms):
 
 def test_dropout_off_is_the_network_itself(data, networks, arms):
     assert set(arms) == set(ARMS)
-    for arm, network in (("Baseline", "Baseline"), (CONTROL, "UncNet")):
+    for arm, network in (("Baseline", "Baseline"), (CONTROL, "UncNet"), (OFF, ONE_RATE)):
         with torch.no_grad():
             expected = torch.softmax(networks[network].model(data.features["test"]).double(), -1)
         torch.testing.assert_close(arms[arm].probs, expected)

@@ -8,13 +8,14 @@ from sklearn.linear_model import LogisticRegression
 from uncertain_affect import metrics
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.evidence import store
-from uncertain_affect.metrics.sums import ratio, ratio_sums
+from uncertain_affect.metrics import entropy_decomposition
+from uncertain_affect.metrics.sums import moment_sums, pearson_from_sums, ratio, ratio_sums
 from uncertain_affect.papers import uncnet, uncnet_evidence
+from uncertain_affect.papers.predictions import Predictions
 from uncertain_affect.papers.uncnet_evidence import CONSTANT, LOGISTIC, MEASURES
 
-SMALL = dataclasses.replace(
-    uncnet.settings("quick"), seeds=(0, 1), lr_factor=100, max_epochs=4, patience=4, batch_size=20, n_samples=10
-)
+FEW = {"seeds": (0, 1), "rates": (1e-2, 1e-3), "max_epochs": 4, "patience": 4}
+SMALL = dataclasses.replace(uncnet.settings("quick"), lr_factor=100, batch_size=20, n_samples=10, **FEW)
 
 
 def world(seed):
@@ -37,7 +38,7 @@ def world(seed):
 @pytest.fixture(params=[1, 2], ids=["one world", "a world a seed"])
 def made(request, empty_cache, monkeypatch):
     worlds, features = zip(*(world(seed) for seed in range(request.param)), strict=True)
-    monkeypatch.setattr(uncnet, "settings", lambda profile, seed: SMALL)
+    monkeypatch.setattr(uncnet, "settings", lambda *args: SMALL)
     monkeypatch.setattr(uncnet, "load", lambda *args, **options: list(worlds))
     monkeypatch.setattr(uncnet, "features", lambda *args: list(features))
     return uncnet_evidence.experiment("ferplus", "quick", 0, "hog", None, "cpu")
@@ -82,15 +83,31 @@ def test_effects_are_over_seeds_and_groups_of_identical_images(made):
         assert without.estimate == pytest.approx(correct[:, unseen].mean())
 
 
+def test_a_dead_network_is_named_and_a_correlation_with_it_is_none(made):
+    dead = made.arms["UncNet"].probs.clone()
+    dead[1] = dead[1, :1]
+    arms = made.arms | {"UncNet": Predictions.from_samples(dead[None], entropy_decomposition)}
+    learnt = made._replace(arms=arms).learnt()
+    assert learnt["which dead"].to_dict() == dict.fromkeys(arms, "") | {"UncNet": "1"}
+    assert learnt.loc["UncNet", "dead"] == 0.5 and "which dead" not in made.learnt()
+    kept = store.rounded(made._replace(arms=arms).evidence({"UncNet": ("U_a", "U_e")}))
+    tested = uncnet_evidence.Tested.read(kept, 2)
+    u, d = tested.arms["UncNet"]["U_a"], tested.disagreement
+    alone = np.corrcoef(u[0], d[0])[0, 1]
+    assert tested.effect(moment_sums(u, d), pearson_from_sums).estimate == pytest.approx(alone / 2)
+
+
 def test_what_a_run_says_of_itself(made):
     about = made.about()
     assert about["seeds"] == (0, 1) and about["settings"]["max_epochs"] == 4
     assert about["keys"] == [f"{seed}_{i}" for seed in range(len(made.worlds)) for i in range(70, 90)]
     assert about["corpus_checksum"] == "+".join(w.checksum()[:16] for w in made.worlds)
     learnt = made.learnt()
-    assert list(learnt.index) == ["UncNet", "Baseline", uncnet.CONTROL, CONSTANT, LOGISTIC]
+    assert list(learnt.index) == ["UncNet", "Baseline", *uncnet.ARMS[2:], CONSTANT, LOGISTIC]
     assert learnt.loc[[CONSTANT], ["AUROC", "dead"]].to_numpy().tolist() == [[0.5, 1.0]]
-    assert learnt["last epoch"].notna().tolist() == [True, True, True, False, False]
+    assert learnt["last epoch"].notna().tolist() == [True] * 5 + [False] * 2
+    printed = made._replace(settings=dataclasses.replace(SMALL, as_printed=True)).learnt()  # epochs that nobody chose
+    assert printed["last epoch"].notna().tolist() == [False] * 3 + [True] * 2 + [False] * 2
 
 
 def test_constant_and_logistic_regression_are_those_of_each_world(made):
@@ -134,7 +151,8 @@ def test_what_an_arm_has_learnt():
     probs = torch.stack([0.2 + 0.6 * torch.nn.functional.one_hot(guess, 2), torch.tensor([0.7, 0.3]).expand(100, 2)])
     arms = {"ours": probs, CONSTANT: torch.full((1, 100, 2), 0.5), LOGISTIC: votes[:1].double()}
     table = uncnet_evidence.what_is_learnt(arms, votes, {"ours": [7, 3]}, max_epochs=7)
-    assert table.loc["ours"].tolist() == pytest.approx([0.55, 0.55, 0.5, 0.5])
+    *measured, which = table.loc["ours"]
+    assert measured == pytest.approx([0.55, 0.55, 0.5, 0.5]) and which == "1"
     assert table.loc[LOGISTIC, ["accuracy", "AUROC"]].tolist() == [1, 1]
     arm = uncnet_evidence.learnt(table, "ours", "AUROC")
     assert dataclasses.astuple(arm) == ("AUROC", pytest.approx(0.55), 0.5, 1.0, 0.5, 0.5)

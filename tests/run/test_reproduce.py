@@ -161,6 +161,18 @@ def test_seconds_of_cells_and_memory_are_noted_and_there_is_a_line_of_progress_f
     assert last.startswith("[4/4] 14_records on none: done in ")
 
 
+def test_a_kernel_is_gone_and_its_memory_free_before_the_next_notebook_starts(checkout, monkeypatch):
+    monkeypatch.setenv("UNCERTAIN_AFFECT_RESULTS", str(checkout / "local"))
+    pid = f"pathlib.Path({str(checkout / 'pid')!r})"
+    first = f"import os, pathlib; {pid}.write_text(str(os.getpid()))"
+    write_notebook(checkout / "notebooks", "11_first", first, RECORD)
+    then = f"import pathlib, psutil; assert not psutil.pid_exists(int({pid}.read_text())), 'still there'"
+    write_notebook(checkout / "notebooks", "12_then", then, RECORD)
+    outcomes = reproduce.reproduce(reproduce.select())
+    assert {outcome.notebook: outcome.error for outcome in outcomes} == {"11_first": None, "12_then": None}
+    assert (checkout / "pid").read_text() != str(os.getpid())
+
+
 def execute_in_place(source, output, parameters, **_):
     """A stand-in for papermill: runs the code cells here, without a kernel."""
     scope = {}

@@ -1,10 +1,13 @@
 """Frozen features: HOG by hand and against scikit-image, face features, and when they are computed anew."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from skimage.feature import hog
 
+from uncertain_affect.compute import cache
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models import backbones
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS, SMALL_TAPS, TAPS, InceptionResnetV1, SmallResNet
@@ -90,13 +93,13 @@ def test_features_are_computed_once_for_the_same_pixels_tap_and_weights(images, 
     faces = [frozen_features(images, "casia-webface", "mixed_5a", root) for _ in range(2)]
     np.testing.assert_array_equal(*faces)
     assert calls == ["hog_features", "load_inception_resnet_v1"]
-    # other taps, weights and pixels are noticed
-    assert frozen_features(images, "casia-webface", "mixed_6a", root).shape == (3, 896)
+    # other taps are there already; other weights and pixels are noticed
+    assert frozen_features(images, "casia-webface", "mixed_6a", root).shape == (3, 896) and len(calls) == 2
     torch.save(network.state_dict() | {"conv2d_1a.bn.bias": torch.ones(32)}, root / "weights" / FILE)
     assert not np.array_equal(faces[0], frozen_features(images, "casia-webface", "mixed_5a", root))
     images[1, 20, 20] ^= 128
     changed = frozen_features(images)
-    assert calls[2:] == ["load_inception_resnet_v1"] * 2 + ["hog_features"]
+    assert calls[2:] == ["load_inception_resnet_v1", "hog_features"]
     np.testing.assert_array_equal((first != changed).any(axis=1), [False, True, False])
 
 
@@ -114,6 +117,32 @@ def test_face_features_are_those_of_the_network_whatever_the_batches(images, roo
     np.testing.assert_allclose(alone, tapped["mixed_7a"], rtol=1e-5, atol=1e-6)
 
 
+def test_an_extraction_that_was_cut_off_goes_on_and_says_how_far_it_is(images, root, network, monkeypatch, capfd):
+    monkeypatch.setattr(features, "BATCH_SIZE", 1)
+    monkeypatch.setattr(cache, "BLOCK_BYTES", 4 * sum(width for _, width in TAPS.values()))  # an image a block
+    seen, tapped = [], InceptionResnetV1.tapped_features
+
+    def cut(self, batch):
+        if len(seen) == 2:
+            seen.append("cut")
+            raise KeyboardInterrupt
+        seen.append(batch)
+        return tapped(self, batch)
+
+    monkeypatch.setattr(InceptionResnetV1, "tapped_features", cut)
+    with pytest.raises(KeyboardInterrupt):
+        tapped_features(images, "casia-webface", root=root)
+    assert re.fullmatch(
+        r"casia-webface features: 1 of 3 images, [\d.]+ a second, \d+ min left\n"
+        r"casia-webface features: 2 of 3 images, .*\n", capfd.readouterr().err
+    )  # fmt: skip
+    whole = tapped_features(images, "casia-webface", root=root)
+    assert len(seen) == 4 and capfd.readouterr().err.startswith("casia-webface features: 3 of 3")
+    expected = tapped(network, torch.tensor(images))
+    for tap in TAPS:
+        np.testing.assert_allclose(whole[tap], expected[tap], rtol=1e-4, atol=1e-4)
+
+
 def test_weights_are_found_and_missing_ones_named(images, root, tmp_path):
     assert find_weights(root) == {"casia-webface": root / "weights" / FILE} and find_weights(root / "none") == {}
     file = PUBLISHED_WEIGHTS["vggface2"][0]
@@ -126,7 +155,7 @@ def test_weights_are_found_and_missing_ones_named(images, root, tmp_path):
     (root / "weights" / FILE).rename(root / "weights" / file)
     with pytest.raises(ValueError, match=r"size mismatch for logits.weight: .*\[10575, 512\]"):
         frozen_features(images, "vggface2", root=root)
-    assert not list((tmp_path / "cache").rglob("*.npy"))
+    assert not list((tmp_path / "cache").rglob("*.sha256")), "nothing counts as made"
 
 
 def test_unknown_kinds_and_taps_are_named(images, root):

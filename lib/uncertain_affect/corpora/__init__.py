@@ -28,7 +28,7 @@ __all__ = [
 # One module per corpus, imported when it is needed. Each has load(root, **options), is_available(root) and check(root),
 # where root is the data root; about.yaml says what it is for and how to get it.
 KNOWN = (
-    "simulated", "ferplus", "meld", "ceap360vr", "bp4d", "disfa", "affwild2", "recola", "iemocap", "semaine",
+    "simulated", "ferplus", "meld", "emobank", "ceap360vr", "bp4d", "disfa", "affwild2", "recola", "iemocap", "semaine",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uncertain_affect.compute.cache import file_checksum
+from uncertain_affect.compute.cache import content_key, file_checksum
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -29,6 +29,11 @@ PUBLISHED_WEIGHTS = {
     "vggface2": ("20180402-114759-vggface2.pt", 8631),
 }
 WEIGHTS_URL = "https://github.com/timesler/facenet-pytorch/releases/tag/v2.2.9"
+# The modules that no feature passes through, which a file may lack.
+HEAD = ("last_linear", "last_bn", "logits")
+# Identities -> `content_key` of the first kernel in a file without head: CASIA-WebFace's as `corpora.facenet` makes it,
+# with the batch normalisation folded in.
+FIRST_KERNELS = {10575: "c40be6e0863b4c460850100b4c2157cf589a42cdc0b8ec70a19f5dbc27ca369f"}
 
 # Tap point -> (module it is the output of, channels). The names are FaceNet's end points, and the columns of
 # UncNet's Table 1.
@@ -107,8 +112,8 @@ class InceptionResidual(Inception):
 class InceptionResnetV1(nn.Module):
     """FaceNet's Inception-ResNet-v1, frozen: evaluation mode, no gradients; see `load_inception_resnet_v1`.
 
-    The children stand in the order in which they are applied. No feature passes through the last three, which the
-    published files have: the identity embedding and its classifier `logits` of `num_classes` people.
+    The children stand in the order in which they are applied. No feature passes through the last three (`HEAD`), the
+    identity embedding and its classifier `logits` of `num_classes` people.
     """
 
     def __init__(self, num_classes: int = 1):
@@ -136,7 +141,7 @@ class InceptionResnetV1(nn.Module):
 
         Nothing is computed beyond the last tap. Raises ValueError for a tap that is not one of `TAPS`.
         """
-        _check_taps(taps := list(taps), TAPS)
+        check_taps(taps := list(taps), TAPS)
         modules = {TAPS[tap][0]: tap for tap in taps}
         return {modules[name]: x for name, x in _outputs_of(self.named_children(), x, modules).items()}
 
@@ -145,7 +150,7 @@ class InceptionResnetV1(nn.Module):
 
         UncNet's are those of "mixed_7a": 1,792 channels.
         """
-        x = prepare_faces(images).to(self.last_linear.weight.device)
+        x = prepare_faces(images).to(self.conv2d_1a.conv.weight.device)
         return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(x, taps).items()}
 
 
@@ -155,7 +160,8 @@ def check_images(images: Tensor | np.ndarray, fit: bool, expected: str) -> None:
         raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}: {expected}")
 
 
-def _check_taps(taps: Iterable[str], known: Mapping[str, object]) -> None:
+def check_taps(taps: Iterable[str], known: Collection[str]) -> None:
+    """Raise ``ValueError`` for a tap that is not ``known``."""
     if unknown := [tap for tap in taps if tap not in known]:
         raise ValueError(f"unknown tap {unknown[0]!r}: choose among {', '.join(known)}")
 
@@ -188,24 +194,38 @@ def prepare_faces(images: Tensor) -> Tensor:
 def load_inception_resnet_v1(path: str | Path, num_classes: int) -> InceptionResnetV1:
     """Inception-ResNet-v1 with the weights of `path`, a state dict under the public names, on the CPU.
 
-    `num_classes` is the number of identities that the file's classifier must have (`PUBLISHED_WEIGHTS`), which tells
-    the two published files apart.
+    `num_classes` is the number of identities of the corpus that the network was trained on (`PUBLISHED_WEIGHTS`). It
+    tells the two published files apart: by the classifier of identities in the file or, where no `HEAD` is, by
+    `FIRST_KERNELS`. The network then has no `HEAD` either.
 
     Raises ValueError, naming the file, the first offending keys and the cure, for a truncated file, a pickled
     module (only tensors are read) and the weights of another network: either every weight is loaded or none.
     """
+    path = Path(path)
     with torch.device("meta"):  # nothing is drawn at random, and no weight could stay at an initial value
         network = InceptionResnetV1(num_classes)
     files = " or ".join(name for name, _ in PUBLISHED_WEIGHTS.values())
-    cure = f"use {files} from {WEIGHTS_URL}, or a state dict saved from InceptionResnetV1"
-    return _load(network, Path(path), "Inception-ResNet-v1", cure)
+    fetch = "let `uncertain-affect data get facenet-casia` fetch the former"
+    cure = f"use {files} from {WEIGHTS_URL}, {fetch}, or use a state dict saved from InceptionResnetV1"
+    state = _read(path, cure)
+    headless = isinstance(state, Mapping) and not any(str(key).startswith(HEAD) for key in state)
+    if headless:
+        for name in HEAD:
+            delattr(network, name)
+    network = _load(network, state, path, "Inception-ResNet-v1", cure)
+    if headless and content_key(network.conv2d_1a.conv.weight) != FIRST_KERNELS.get(num_classes):
+        raise ValueError(
+            f"{path}: no identity classifier, and its first kernel is not that of the network trained on"
+            f" {num_classes:,} people; {cure}"
+        )
+    return network
 
 
-def _load(network: Network, path: Path, name: str, cure: str, unused: str | tuple[str, ...] = ()) -> Network:
-    """The network in evaluation mode with all weights of a file, but for those whose names start with `unused`."""
+def _read(path: Path, cure: str) -> object:
+    """What a file of tensors holds."""
     with path.open("rb") as file:
         try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise ValueError(
                 f"{path}: not a plain file of tensors, but a whole pickled module (refused: unpickling runs"
@@ -213,8 +233,10 @@ def _load(network: Network, path: Path, name: str, cure: str, unused: str | tupl
             ) from error
         except Exception as error:  # a cut file fails in any way: EOFError, OSError, struct.error, ...
             raise ValueError(f"{path}: truncated or damaged; download it again: {cure}") from error
-    if isinstance(state, Mapping):
-        state = {key: tensor for key, tensor in state.items() if not str(key).startswith(unused)}
+
+
+def _load(network: Network, state: object, path: Path, name: str, cure: str) -> Network:
+    """The network in evaluation mode with all weights of a state dict that was read from a file."""
     try:
         # a plain dict carries no version, so batch counters, which evaluation never reads, may be absent
         network.load_state_dict(state, assign=True)
@@ -324,7 +346,7 @@ class SmallResNet(nn.Module):
     @classmethod
     def check(cls, images: Tensor, taps: Iterable[str]) -> None:
         """Raise ValueError for images of another type or size, and for a tap that is not one of `SMALL_TAPS`."""
-        _check_taps(taps, SMALL_TAPS)
+        check_taps(taps, SMALL_TAPS)
         fit = images.dtype == torch.uint8 and images.shape[1:] == (cls.SIZE, cls.SIZE)
         expected = f"grey images of {cls.SIZE}x{cls.SIZE} pixels, uint8 (N, {cls.SIZE}, {cls.SIZE})"
         check_images(images, fit, f"the small network takes {expected}")
@@ -468,4 +490,7 @@ def load_resnet(path: str | Path, depth: int) -> ResNet:
                 f"{path}: damaged, or another file under this name: its SHA-256 begins with {checksum[:8]}, that of the"
                 f" published file with {published}; download it again: {cure}"
             )
-    return _load(ResNet(depth, torch.Generator()), path, f"ResNet-{depth}", cure, unused="fc.")
+    state = _read(path, cure)
+    if isinstance(state, Mapping):
+        state = {key: tensor for key, tensor in state.items() if not str(key).startswith("fc.")}
+    return _load(ResNet(depth, torch.Generator()), state, path, f"ResNet-{depth}", cure)

@@ -3,8 +3,9 @@
 Sources: sections 3 and 4 of the paper, and its published code (asmadotgh/unc-net, MIT) where the text is silent.
 """
 
+import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from uncertain_affect.compute.parallel import run_all
 from uncertain_affect.corpora.base import SPLITS, Expressions
 from uncertain_affect.losses import soft_label_cross_entropy
 from uncertain_affect.metrics import entropy_decomposition
+from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
 from uncertain_affect.models.uncnet import UncNet, mc_uncertainty
 from uncertain_affect.papers.predictions import Predictions, stack_by_name
 from uncertain_affect.training.features import frozen_features
@@ -27,16 +29,21 @@ from uncertain_affect.training.fit import History, cached_fit, fit_tensors, gene
 RECIPE = code_key(__name__)
 
 CONTROL = "UncNet, dropout off"
-ARMS = ("Baseline", "UncNet", CONTROL)
+ONE_RATE = "one rate"
+# of one network, at the rate that validation chooses: only inference differs
+OFF, ON = f"{ONE_RATE}, dropout off", f"{ONE_RATE}, dropout on"
+ARMS = ("Baseline", "UncNet", CONTROL, OFF, ON)
+PRINTED_EPOCHS = {"Baseline": 403, "UncNet": 819}  # the checkpoints in the authors' notebook
 
 
 @dataclass(frozen=True)
 class UncNetSettings:
     """Everything that decides a run.
 
-    The paper trains its two networks at different rates, Baseline at 1e-4 and UncNet at 1e-5, and stops them at
-    different epochs (403 and 819, on validation). ``lr_factor`` raises both alike: at 1e-5 a few epochs leave
-    UncNet untrained. Training ends at a validation plateau: ``patience`` epochs in which no seed improves.
+    The paper trains its two networks at different rates, Baseline at 1e-4 and UncNet at 1e-5, and keeps different
+    epochs (403 and 819). ``lr_factor`` raises both rates alike: at 1e-5 a few epochs leave UncNet untrained. Training
+    ends at a validation plateau, ``patience`` epochs in which no seed improves, or, ``as_printed``, after the printed
+    number of epochs.
     """
 
     seeds: tuple[int, ...]
@@ -49,18 +56,30 @@ class UncNetSettings:
     clip_norm: float = 5.0
     dropout: float = 0.2
     n_samples: int = 100
+    as_printed: bool = False
+    rates: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2)  # to choose among: of the paper's grid, from 5e-6 to 1e-1
+
+    def rate(self, network: str) -> float:
+        """The learning rate of ``"Baseline"`` or ``"UncNet"``."""
+        return self.lr_factor * {"Baseline": self.lr_baseline, "UncNet": self.lr_uncnet}[network]
 
 
-def settings(profile: str, seed: int = 0) -> UncNetSettings:
+def settings(profile: str, seed: int = 0, features: str = "hog") -> UncNetSettings:
     """The settings of a profile; seeds count up from ``seed``.
+
+    The printed epochs belong to the features of a published face network. These come unscaled, as in the paper, where
+    ten times the printed rate kills every seed of Baseline: quick keeps the rates. Other features are learnt to a
+    plateau.
 
     Raises:
         ValueError: no such profile.
     """
+    five, ten = tuple(range(seed, seed + 5)), tuple(range(seed, seed + 10))
+    as_printed = features in PUBLISHED_WEIGHTS
     if profile == "quick":
-        return UncNetSettings(seeds=tuple(range(seed, seed + 5)), lr_factor=10, patience=3)
+        return UncNetSettings(five, lr_factor=1 if as_printed else 10, patience=3, rates=(1e-4, 1e-3, 1e-2))
     if profile == "full":
-        return UncNetSettings(seeds=tuple(range(seed, seed + 10)), lr_factor=1, patience=10)
+        return UncNetSettings(five if as_printed else ten, lr_factor=1, patience=10, as_printed=as_printed)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
 
 
@@ -139,21 +158,27 @@ def side_by_side(worlds: list[Faces]) -> Faces:
 
 
 class Trained(NamedTuple):
-    """One network of the paper, in S copies, and how its training went."""
+    """One network of the paper, in S copies, its learning rate, and how its training went."""
 
     model: UncNet
     history: History
+    rate: float
 
 
-def train(data: Faces, settings: UncNetSettings, network: str, device: str = "cpu") -> Trained:
+def train(
+    data: Faces, settings: UncNetSettings, network: str, device: str = "cpu", rate: float | None = None
+) -> Trained:
     """Train ``"Baseline"`` or ``"UncNet"`` for all seeds side by side, or take them from the cache.
 
-    Both train with dropout, as in the published code; they differ in learning rate, and so in stopping point.
-    An interrupted training goes on where it stopped.
+    All train with dropout, as in the published code; they differ in learning rate, and so in stopping point. With a
+    ``rate`` of its own a network of any other name is trained to its plateau. An interrupted training goes on where it
+    stopped.
     """
-    stream, lr = {"Baseline": (0, settings.lr_baseline), "UncNet": (10, settings.lr_uncnet)}[network]
-    seeds = list(settings.seeds)
-    fitting = {name: value for name, value in asdict(settings).items() if name != "n_samples"}
+    stream = {"Baseline": 0, "UncNet": 10}.get(network, 40)
+    seeds, fixed = list(settings.seeds), settings.as_printed and rate is None
+    fitting = {"lr": settings.rate(network) if rate is None else rate, "batch_size": settings.batch_size}
+    fitting |= {"max_epochs": PRINTED_EPOCHS[network] if fixed else settings.max_epochs, "keep_best": not fixed}
+    fitting |= {"patience": None if fixed else settings.patience, "clip_norm": settings.clip_norm}
     n_features, n_classes = data.features["train"].shape[-1], data.targets["train"].shape[-1]
     model = UncNet(n_features, generators(seeds, stream), n_classes=n_classes, dropout=settings.dropout)
 
@@ -163,32 +188,57 @@ def train(data: Faces, settings: UncNetSettings, network: str, device: str = "cp
             soft_label_cross_entropy,
             *((data.features[s].to(device), data.targets[s].to(device)) for s in ("train", "val")),
             order=generators(seeds, stream + 1),
-            lr=lr * settings.lr_factor,
             own_data=data.features["train"].ndim == 3,
             checkpoint=checkpoint,
             label=network,
-            **{name: fitting[name] for name in ("batch_size", "max_epochs", "patience", "clip_norm")},
+            **fitting,
         )
 
-    return Trained(model, cached_fit(model, learn, RECIPE, network, fitting, *data, device=device))
+    key = (RECIPE, network, settings.seeds, settings.dropout, fitting, *data)
+    return Trained(model, cached_fit(model, learn, *key, device=device), fitting["lr"])
+
+
+def losses_by_rate(data: Faces, settings: UncNetSettings, device: str = "cpu") -> dict[float, float]:
+    """The least validation loss (nat) at each of the settings' rates of the first seed, trained to its plateau.
+
+    A training whose loss grows without bound has an infinite one.
+    """
+    first = Faces(*({s: x[0] if x.ndim == 3 else x for s, x in part.items()} for part in data))
+    one, found = replace(settings, seeds=settings.seeds[:1]), {}
+    for rate in settings.rates:
+        try:
+            found[rate] = train(first, one, f"at a rate of {rate:g}", device, rate).history.best_val[0]
+        except FloatingPointError:
+            found[rate] = math.inf
+    return found
 
 
 def predict(data: Faces, networks: dict[str, Trained], settings: UncNetSettings) -> dict[str, Predictions]:
-    """Predictions of the three arms for the test images.
+    """Predictions of the arms for the test images.
 
     ``Baseline`` is its own network with dropout off and ``UncNet`` another one with dropout on, as in the paper,
-    where the comparison also carries the difference in training. The third arm, the control that the paper lacks,
-    is the UncNet network with dropout off: against ``UncNet`` only inference differs.
+    where the comparison also carries the difference in training. In the controls that the paper lacks only inference
+    differs: the UncNet network with dropout off and on, and one network at the rate that validation chooses.
     """
-    baseline, model = (networks[name].model for name in ("Baseline", "UncNet"))
-    x = data.features["test"].to(model.weights[0].device)
+    x = data.features["test"].to(networks["UncNet"].model.weights[0].device)
+    arms = {
+        "UncNet": _dropout_on(networks["UncNet"].model, x, settings, stream=20),
+        "Baseline": _dropout_off(networks["Baseline"].model, x),
+        CONTROL: _dropout_off(networks["UncNet"].model, x),
+    }
+    if ONE_RATE in networks:
+        arms[OFF] = _dropout_off(networks[ONE_RATE].model, x)
+        arms[ON] = _dropout_on(networks[ONE_RATE].model, x, settings, stream=50)
+    return arms
+
+
+def _dropout_on(model: UncNet, x: Tensor, settings: UncNetSettings, stream: int) -> Predictions:
     sampled = []
-    for member, draws in enumerate(generators(list(settings.seeds), stream=20)):
+    for member, draws in enumerate(generators(list(settings.seeds), stream)):
         own = x[member] if x.ndim == 3 else x
         mean, uncertainties = mc_uncertainty(model, own, settings.n_samples, draws, member=member)
         sampled.append((mean.cpu(), *(u.cpu() for u in uncertainties)))
-    dropout_on = Predictions(*(torch.stack(parts) for parts in zip(*sampled, strict=True)))
-    return {"UncNet": dropout_on, "Baseline": _dropout_off(baseline, x), CONTROL: _dropout_off(model, x)}
+    return Predictions(*(torch.stack(parts) for parts in zip(*sampled, strict=True)))
 
 
 @torch.no_grad()

@@ -15,12 +15,13 @@ from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.corpora.base import Expressions
 from uncertain_affect.corpora.ferplus import proportions
 from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
-from uncertain_affect.evidence.resampling import Statistic, cluster_sums
+from uncertain_affect.evidence.resampling import Statistic, cluster_sums, pseudo_values
 from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics import entropy_decomposition
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
 from uncertain_affect.papers import uncnet
 from uncertain_affect.papers.predictions import Predictions
+from uncertain_affect.training.features import find_weights
 
 CONSTANT, LOGISTIC = "constant", "logistic regression"
 # of the logistic regression's L2 penalty; validation data choose
@@ -33,6 +34,12 @@ RECIPE = code_key(__name__)
 
 
 # --- what is compared ------------------------------------------------------------------------------------------
+
+
+def default_features(corpus: str, root: str | None = None) -> str:
+    """The paper's own face network on FER+ where its weights are in the data root, else HOG."""
+    own = "casia-webface"
+    return own if corpus == "ferplus" and own in find_weights(root) else "hog"
 
 
 def inputs(worlds: list[Expressions], features: list[np.ndarray], kind: str) -> uncnet.Faces:
@@ -98,23 +105,27 @@ def what_is_learnt(
     probs: Mapping[str, Tensor], votes: Tensor, best_epoch: Mapping[str, Sequence[int]], max_epochs: int
 ) -> pd.DataFrame:
     """Of each arm its accuracy and AUROC (one class against the rest, mean over classes) for the most frequent vote,
-    the share of seeds whose best epoch is the last possible one, and the share that are dead: one class for 99%.
+    the share of seeds whose best epoch is the last possible one, and the share that are dead: one class for 99%. If a
+    network is, ``which dead`` names its seeds, or worlds, by their places.
 
     Args:
         probs: (R, N, C) predictions by arm, of R seeds or worlds.
         votes: (S, N, C).
         best_epoch: by arm, (S,).
     """
-    rows = {}
+    rows, which = {}, {}
     for arm, p in probs.items():
         labels, guess = votes[: len(p)].argmax(-1), p.argmax(-1)
+        dead = [g.bincount().max() >= ONE_CLASS * len(g) for g in guess]
+        which[arm] = ", ".join(str(seed) for seed, one_class in enumerate(dead) if one_class and arm != CONSTANT)
         rows[arm] = {
             "accuracy": float((guess == labels).double().mean()),
             "AUROC": float(np.mean([_auroc(of_seed, label) for of_seed, label in zip(p, labels, strict=True)])),
             "last epoch": float(np.mean(np.array(best_epoch[arm]) >= max_epochs)) if arm in best_epoch else np.nan,
-            "dead": float(np.mean([g.bincount().max() >= ONE_CLASS * len(g) for g in guess])),
+            "dead": float(np.mean(dead)),
         }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.assign(**{"which dead": pd.Series(which)}) if any(which.values()) else table
 
 
 def _auroc(probs: Tensor, labels: Tensor) -> float:
@@ -156,6 +167,7 @@ class Experiment(NamedTuple):
     Attributes:
         features: which.
         arms: of the S seeds those of :func:`uncnet.predict`; of the W worlds constant and logistic regression.
+        rates: validation losses by learning rate, of which the one-rate network has the best.
     """
 
     settings: uncnet.UncNetSettings
@@ -165,6 +177,7 @@ class Experiment(NamedTuple):
     networks: dict[str, uncnet.Trained]
     arms: dict[str, Predictions]
     test: uncnet.TestImages
+    rates: dict[float, float]
 
     def about(self) -> dict:
         """What a run says of its evidence: seeds, settings, checksum of the corpus, keys of the test images."""
@@ -177,18 +190,19 @@ class Experiment(NamedTuple):
 
     def learnt(self) -> pd.DataFrame:
         """:func:`what_is_learnt` of all arms."""
-        of = {uncnet.CONTROL: "UncNet"}
-        histories = {arm: self.networks.get(of.get(arm, arm)) for arm in self.arms}
-        best_epoch = {arm: trained.history.best_epoch for arm, trained in histories.items() if trained}
+        of = {uncnet.CONTROL: "UncNet", uncnet.OFF: uncnet.ONE_RATE, uncnet.ON: uncnet.ONE_RATE}
+        trained = {arm: self.networks.get(of.get(arm, arm)) for arm in self.arms}
+        # where the number of epochs is printed, the last is not one that validation data chose
+        fixed = ("Baseline", "UncNet", uncnet.CONTROL) if self.settings.as_printed else ()
+        best_epoch = {arm: t.history.best_epoch for arm, t in trained.items() if t and arm not in fixed}
         probs = {arm: predictions.probs for arm, predictions in self.arms.items()}
         return what_is_learnt(probs, self.test.votes, best_epoch, self.settings.max_epochs)
 
     def evidence(self, kept: Mapping[str, Sequence[str]]) -> dict:
         """The tree that :class:`Tested` reads, with measures of `MEASURES` by arm."""
-        rate = {"Baseline": self.settings.lr_baseline, "UncNet": self.settings.lr_uncnet}
         training = {
             name: {
-                "learning rate": self.settings.lr_factor * rate[name],
+                "learning rate": n.rate,
                 "epochs": len(n.history.train),
                 "best epoch, median": float(np.median(n.history.best_epoch)),
                 "validation cross-entropy, mean (nat)": float(np.mean(n.history.best_val)),
@@ -205,6 +219,7 @@ class Experiment(NamedTuple):
             "clusters": Field(self.test.clusters, ("image",)),
             "subsets": {name: Field(keep, ("image",)) for name, keep in self.test.subsets.items()},
             "training": pd.DataFrame(training),
+            "rates": pd.DataFrame({"validation cross-entropy (nat)": self.rates}).rename_axis("learning rate"),
             "learnt": self.learnt(),
             "measures": {arm: {name: self._measure(arm, name) for name in names} for arm, names in kept.items()},
         }
@@ -225,15 +240,17 @@ def experiment(
         CorpusError: the corpus is not there, or not as it should be.
         ValueError: no such profile.
     """
-    settings = uncnet.settings(profile, seed)
+    settings = uncnet.settings(profile, seed, features)
     worlds = uncnet.load(corpus, profile, settings, root, **options)
     data = inputs(worlds, uncnet.features(worlds, features, root, device), features)
     networks = {name: uncnet.train(data, settings, name, device) for name in ("Baseline", "UncNet")}
+    rates = uncnet.losses_by_rate(data, settings, device)
+    networks[uncnet.ONE_RATE] = uncnet.train(data, settings, uncnet.ONE_RATE, device, min(rates, key=rates.get))
     arms = uncnet.predict(data, networks, settings)
     for name, probs in {CONSTANT: constant(data), LOGISTIC: logistic_regression(data)}.items():
         arms[name] = Predictions.from_samples(probs[None], entropy_decomposition)
     test = uncnet.test_images(worlds, len(settings.seeds))
-    return Experiment(settings, features, worlds, data, networks, arms, test)
+    return Experiment(settings, features, worlds, data, networks, arms, test, rates)
 
 
 # --- what is read ----------------------------------------------------------------------------------------------
@@ -292,9 +309,16 @@ class Tested:
         return (terms[..., None] * np.eye(10)[of["bin"]][:, :, None]).reshape(*n_votes.shape, 30)
 
     def effect(self, sums: np.ndarray, f: Statistic, subset: str = "all") -> Effect:
-        """A statistic of sums (S, N, K) over a subset of the images, with its interval over seeds and clusters."""
+        """A statistic of sums (S, N, K) over a subset of the images, with its interval over seeds and clusters.
+
+        In a seed in which it has no value, as a correlation with what a dead network says of all images alike, it
+        counts as 0.
+        """
         keep = self.subsets[subset]
-        return effect_interval(cluster_sums(sums[:, keep], self.clusters[keep]), f)
+        of_clusters = cluster_sums(sums[:, keep], self.clusters[keep])
+        values = pseudo_values(of_clusters, f)
+        values[~np.isfinite(f(of_clusters.sum(1)))] = 0.0
+        return effect_interval(values)
 
     def describe(self) -> str:
         """How many images, clusters and worlds, a line for each subset."""

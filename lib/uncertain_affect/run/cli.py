@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command("check", _data_check, "compare the files of a corpus with what was published", data)
     add("corpus", help="e.g. iemocap")
     add = command("get", _data_get, "fetch what may be fetched, and say how to get the rest", data)
-    add("corpus", help="ferplus-votes, meld or ceap360vr")
+    add("corpus", help="ferplus-votes, meld, emobank or ceap360vr; or facenet-casia, UncNet's face network")
     for action in data.choices.values():
         action.add_argument("--data-root", "--to", type=_folder, help=DATA_ROOT)
     return parser
