@@ -114,6 +114,25 @@ def test_the_banner_says_what_is_shown(checkout):
     assert show(PROFILE="quick").banner().startswith("Profile quick on simulated: everything below is trained now")
 
 
+def test_features_lie_side_by_side_and_those_by_which_claims_are_decided_first_are_shown(checkout):
+    commit("full", "ferplus", FEATURES="vggface2")
+    hog = commit("full", "ferplus", FEATURES="hog")
+    assert hog == checkout / "results" / "full" / "ferplus+hog" / NAME
+    commit("quick", "ferplus", FEATURES="casia-webface")
+    assert show().about["parameters"]["FEATURES"] == "hog"
+    commit("full", "ferplus", seeds=3, FEATURES="casia-webface")
+    for given, features in [("", "casia-webface"), ("hog", "hog"), ("vggface2", "vggface2")]:
+        assert show(FEATURES=given).about["parameters"]["FEATURES"] == features
+        assert show(CORPUS="ferplus", FEATURES=given).corpus == "ferplus"
+    with pytest.raises(
+        ValueError, match=r"no evidence of 11_one on ferplus\+sift is recorded \(there is: .* full on ferplus\+hog, "
+    ):
+        show(CORPUS="ferplus", FEATURES="sift")
+    assert verify.check_run(hog) == []
+    moved = shutil.copytree(hog, hog.parents[1] / "ferplus" / NAME)
+    assert "holds the run full/ferplus+hog/11_one: move it" in verify.check_run(moved)[0]
+
+
 def test_the_best_evidence_is_shown_full_before_quick_then_the_papers_corpus_recordings_and_simulation(
     checkout, monkeypatch
 ):
@@ -141,9 +160,9 @@ def test_the_best_evidence_is_shown_full_before_quick_then_the_papers_corpus_rec
         ({"SEED": 3}, r"has SEED = 0: `uncertain-affect reproduce 11 --profile quick --corpus simulated -p SEED 3` tr"),
         ({"DEVICE": "cpu"}, r"has DEVICE = 'auto': .* -p DEVICE cpu`"),
         ({"DATA_ROOT": "my data", "CORPUS": "simulated"}, r"--corpus simulated --data-root 'my data'`"),
-        ({"FEATURES": "vggface2"}, r"has FEATURES = 'hog': .* -p FEATURES vggface2`"),
+        ({"FEATURES": "vggface2"}, r"on any corpus\+vggface2 is recorded \(.*-p FEATURES vggface2`"),
         ({"LR": 0.1}, r"has LR = None: .* -p LR 0.1`"),
-        ({"CORPUS": "ferplus"}, r"no evidence of 11_one on ferplus is recorded \(there is: quick on simulated\): "
+        ({"CORPUS": "ferplus"}, r"no evidence of 11_one on ferplus is recorded \(there is: quick on simulated\+hog\): "
          r"`uncertain-affect reproduce 11 --profile quick --corpus ferplus` trains"),
         ({"CORPUS": "bp4d"}, "CORPUS is 'bp4d': 11_one runs on simulated, ferplus, meld"),
         ({"PROFILE": "fast"}, "PROFILE must be one of recorded, quick, full, not 'fast'"),

@@ -245,7 +245,7 @@ FULL_DISK = OSError(errno.ENOSPC, "No space left on device")
     ("problem", "line", "cure"),
     [
         (OSError("first line\nand the last"), "OSError: and the last", None),
-        (FULL_DISK, "OSError: [Errno 28] No space left on device", "a disk is full: make room for the results and"),
+        (FULL_DISK, "OSError: [Errno 28] No space left on device", "a disk is full: make room for results and"),
         (("OSError", "[Errno 28] No space left on device"), None, "a disk is full: make room"),
         (("MemoryError", "Unable to allocate 3 GiB"), None, "out of memory: close other programs or use fewer --work"),
         (("RuntimeError", "DefaultCPUAllocator: can't allocate memory: you tried to"), None, "out of memory"),

@@ -101,6 +101,17 @@ def runs(results: Path, notebook: str = "[!.]*") -> list[Path]:
     return [path for found in folders for path in sorted(found) if path.is_dir()]
 
 
+def place(profile: str, corpus: str, features: str = "") -> Path:
+    """The folder of runs: a profile, then a corpus with the features that were asked for, ``full/ferplus+hog``."""
+    return Path(profile, f"{corpus}+{features}" if features else corpus)
+
+
+def measured_in(folder: Path) -> tuple[str, str]:
+    """Corpus and features, or ``""``, of the folder of a run, see :func:`place`."""
+    corpus, _, features = folder.parts[-2].partition("+")
+    return corpus, features
+
+
 class SchemaError(ValueError):
     """Results that a later version of the project wrote."""
 

@@ -42,10 +42,10 @@ def promote_all(run_folders: list[Path] | None = None, demonstration: bool = Fal
     """
     root = layout.results_root()
     found = [folder for folder in sorted(layout.runs(root)) if (folder / "run.json").exists()]
-    whole = [f for f in found if f.parts[-2] != NO_CORPUS or not layout.about(f.name).get("corpora")]
+    whole = [f for f in found if layout.measured_in(f)[0] != NO_CORPUS or not layout.about(f.name).get("corpora")]
     there = [*layout.runs(paths.project_root() / "results"), *(f.absolute() for f in run_folders or whole)]
-    full = {_measured(*folder.parts[-2:]) for folder in there if folder.parts[-3:-2] == ("full",)}
-    extra = [f for f in whole if demonstration and _measured(*f.parts[-2:]) not in full]
+    full = {_measured(folder) for folder in there if folder.parts[-3:-2] == ("full",)}
+    extra = [folder for folder in whole if demonstration and _measured(folder) not in full]
     folders = run_folders or [folder for folder in whole if folder.parts[-3] == "full" or folder in extra]
     if not folders:
         kind, profile = ("", "") if demonstration else ("full ", " PROFILE=full")
@@ -114,9 +114,9 @@ def _check_total(sources: dict[Path, Path]) -> None:
         )
 
 
-def _measured(corpus: str, notebook: str) -> tuple[str, str]:
+def _measured(folder: Path) -> tuple[str, str]:
     """What a run is a measurement of: a corpus, and a paper, or a notebook of none."""
-    return corpus, layout.about(notebook).get("paper") or notebook
+    return layout.measured_in(folder)[0], layout.about(folder.name).get("paper") or folder.name
 
 
 def _promotion(folder: Path, full: set | None = None) -> tuple[Path, dict, nbformat.NotebookNode | None]:
@@ -142,7 +142,7 @@ def _promotion(folder: Path, full: set | None = None) -> tuple[Path, dict, nbfor
     if run["profile"] == "quick":
         if full is None:
             raise ValueError(f"{folder} is a quick run, which answers nothing: --demonstration promotes it as such")
-        if _measured(run["corpus"], name) in full:
+        if _measured(_target(run)) in full:
             raise ValueError(f"{folder} is a quick run, and its paper has a full one on {run['corpus']}, which answers")
         own, given = default_parameters(source), run["parameters"]
         other = sorted(key for key in own.keys() | given if own.get(key) != given.get(key))
@@ -185,7 +185,8 @@ def _promote(folder: Path, run: dict, refreshed: nbformat.NotebookNode | None) -
 
 
 def _target(run: dict) -> Path:
-    return paths.project_root() / "results" / run["profile"] / run["corpus"] / run["notebook"]
+    place = layout.place(run["profile"], run["corpus"], run["parameters"].get("FEATURES", ""))
+    return paths.project_root() / "results" / place / run["notebook"]
 
 
 def _with_outputs(

@@ -34,10 +34,11 @@ def default_corpus(notebook: str) -> str:
     return "simulated" if "simulated" in own else own[0] if own else layout.NO_CORPUS
 
 
-def choose(notebook: str, corpus: str = "") -> Path:
-    """The folder of the run that a notebook shows, on a corpus or (``""``) the best there is.
+def choose(notebook: str, corpus: str = "", features: str = "") -> Path:
+    """The folder of the run that a notebook shows, on a corpus and with features, or (``""``) the best there are.
 
-    Full before quick; then the paper's own corpora as its yaml lists them, other recordings, the simulated world.
+    Full before quick; then the paper's own corpora as its yaml lists them, other recordings, the simulated world; then
+    the features by which its claims are decided first.
 
     Raises:
         ValueError: there is none; the message has the command that trains.
@@ -47,29 +48,33 @@ def choose(notebook: str, corpus: str = "") -> Path:
     else:
         runs = layout.runs(paths.project_root() / "results", notebook)
         found = [folder for folder in runs if (folder / store.NAME).is_file()]
-    if fitting := [folder for folder in found if corpus in ("", folder.parts[-2])]:
-        return min(fitting, key=lambda folder: _rank(notebook, *folder.parts[-3:-1]))
+    asked = corpus, features
+    fitting = [f for f in found if all(a in ("", b) for a, b in zip(asked, layout.measured_in(f), strict=True))]
+    if fitting:
+        return min(fitting, key=lambda folder: _rank(notebook, folder))
+    on = f"on {layout.place('', corpus or 'any corpus', features)} " if corpus or features else ""
     there = ", ".join(f"{folder.parts[-3]} on {folder.parts[-2]}" for folder in found)
-    raise ValueError(
-        f"no evidence of {notebook} {f'on {corpus} ' if corpus else ''}is recorded (there is: {there or 'none'}): "
-        f"`{command(notebook, corpus)}` trains"
-    )
+    how = command(notebook, corpus, {"FEATURES": features} if features else {})
+    raise ValueError(f"no evidence of {notebook} {on}is recorded (there is: {there or 'none'}): `{how}` trains")
 
 
-def _rank(notebook: str, profile: str, corpus: str) -> tuple:
-    paper = layout.about(notebook).get("paper")
-    own = printed.load(paper).info.get("corpora", []) if paper else []
+def _rank(notebook: str, folder: Path) -> tuple:
+    key, (corpus, features) = layout.about(notebook).get("paper"), layout.measured_in(folder)
+    paper = printed.load(key) if key else None
+    own = paper.info.get("corpora", []) if paper else []
     place = own.index(corpus) if corpus in own else len(own) + (corpus == "simulated")
-    return profile != "full", place, corpus
+    decides = list(dict.fromkeys(e for c in paper.claims.values() for e in c.decides)) if paper else []
+    entry = f"{corpus}/{features}"
+    return folder.parts[-3] != "full", place, decides.index(entry) if entry in decides else len(decides), folder
 
 
-def read(notebook: str, corpus: str = "") -> Shown:
+def read(notebook: str, corpus: str = "", features: str = "") -> Shown:
     """The run to show, see :func:`choose`, with its evidence.
 
     Raises:
         ValueError: there is none, or it is not what its run.json says.
     """
-    folder = choose(notebook, corpus)
+    folder = choose(notebook, corpus, features)
     run, path = layout.check_complete(folder), folder / store.NAME
     about, tree = store.read(path)
     cure = f"restore it, or {store.AGAIN}"

@@ -89,7 +89,7 @@ class Run:
         self.profile, self.corpus = profile, corpus or reading.default_corpus(self.notebook)
         self._shown = None
         if profile == RECORDED:
-            self._shown = shown = reading.read(self.notebook, corpus)
+            self._shown = shown = reading.read(self.notebook, corpus, self.parameters.get("FEATURES", ""))
             reading.check_unchanged(self.notebook, self.parameters, shown.about)
             self.about, self.settings = shown.about, shown.about.get("settings", {})
             for name in OF_THE_EVIDENCE:
@@ -233,7 +233,8 @@ class Run:
         Raises:
             SchemaError: a later version of the project has recorded there.
         """
-        folder = layout.results_root() / (RECORDED if self.recorded else self.profile) / self.corpus / self.notebook
+        profile, features = RECORDED if self.recorded else self.profile, self.parameters.get("FEATURES", "")
+        folder = layout.results_root() / layout.place(profile, self.corpus, features) / self.notebook
         layout.check_replaceable(folder)
         with replacing(folder) as partial:
             self._write(partial)
@@ -285,7 +286,7 @@ def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFra
     """
     own = [corpus for key in printed.keys() for corpus in printed.load(key).info.get("corpora", [])]
     folders = [f for f in layout.runs(paths.project_root() / "results", notebook) if f.parts[-3] == profile]
-    found = {f.parts[-2]: path for f in folders if (path := f / "tables" / f"{table}.csv").is_file()}
+    found = {layout.measured_in(f)[0]: path for f in folders if (path := f / "tables" / f"{table}.csv").is_file()}
     tables = {}
     for corpus in sorted(found, key=lambda corpus: own.index(corpus) if corpus in own else len(own)):
         path = found[corpus]

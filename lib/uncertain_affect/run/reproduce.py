@@ -71,6 +71,10 @@ class Job:
     seconds_of: str = ""  # the profile and corpus of that run
     evidence: Path | None = None
 
+    @property
+    def place(self) -> Path:
+        return layout.place(self.parameters["PROFILE"], self.corpus, self.parameters.get("FEATURES", ""))
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -236,7 +240,7 @@ def _plan_recorded(path: Path, corpus: str | None, root: str | None, given: dict
     places = {"CORPUS": corpus, "DATA_ROOT": root}
     values = defaults | check_parameters(path, given | {k: v for k, v in places.items() if v is not None})
     try:
-        shown = reading.read(path.stem, values.get("CORPUS", ""))
+        shown = reading.read(path.stem, values.get("CORPUS", ""), values.get("FEATURES", ""))
         reading.check_unchanged(path.stem, values, shown.about)
     except ValueError as problem:
         raise SelectionError(str(problem)) from None
@@ -246,7 +250,7 @@ def _plan_recorded(path: Path, corpus: str | None, root: str | None, given: dict
 def _recorded_seconds(notebook: str, profile: str, corpus: str) -> tuple[float | None, str]:
     """The seconds of a committed run of this profile, on this corpus if there is one, and which run it is."""
     found = [run for run in layout.runs(paths.project_root() / "results", notebook) if run.parts[-3] == profile]
-    for run in sorted(found, key=lambda run: run.parts[-2] != corpus):
+    for run in sorted(found, key=lambda run: layout.measured_in(run)[0] != corpus):
         with contextlib.suppress(ValueError):  # of verify to report
             return layout.read_run(run)["seconds"], f"{profile} on {run.parts[-2]}"
     return None, ""
@@ -300,7 +304,7 @@ def reproduce(
     options = options or RunOptions()
     _check_machine(options)
     for job in jobs:
-        layout.check_replaceable(options.results / job.parameters["PROFILE"] / job.corpus / job.path.stem)
+        layout.check_replaceable(options.results / job.place / job.path.stem)
     recover(options.results)
     _clear_staging(options.results)
     outcomes = {}
@@ -331,7 +335,7 @@ def shown(path: Path, parameters: Mapping = {}) -> Iterator[tuple[Outcome, Path]
     with tempfile.TemporaryDirectory() as place:
         options = RunOptions(results=Path(place), failed=Path(place) / "failed")
         (outcome,) = reproduce([path], parameters={**parameters, "PROFILE": layout.RECORDED}, options=options)
-        yield outcome, Path(place) / layout.RECORDED / outcome.corpus / path.stem
+        yield outcome, next(Path(place).glob(f"{layout.RECORDED}/*/{path.stem}"), Path(place))
 
 
 def _check_machine(options: RunOptions) -> None:
@@ -392,8 +396,7 @@ def _run(job: Job, options: RunOptions) -> Outcome:
     from distributed import get_worker  # a second, which a plan need not take
 
     path, clock = job.path, time.perf_counter()
-    place = options.results / job.parameters["PROFILE"] / job.corpus
-    failed = options.failed / job.parameters["PROFILE"] / job.corpus / path.name
+    place, failed = options.results / job.place, options.failed / job.place / path.name
     failed.unlink(missing_ok=True)
     outcome = Outcome(path.stem, job.corpus, 0.0)
     place.mkdir(parents=True, exist_ok=True)
@@ -506,10 +509,7 @@ def _cure(problem: Exception, line: str) -> str | None:
     """What to do where the machine has no more disk or memory to give; None where that is not it."""
     full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left on device" in line:
-        return (
-            "a disk is full: make room for the results and the cache, then run the same command: all that was "
-            "recorded is intact"
-        )
+        return "a disk is full: make room for results and cache, then run the same command: what was recorded is whole"
     # of papermill, the name of what the cell raised; PyTorch raises a RuntimeError
     if getattr(problem, "ename", None) == "MemoryError" or "DefaultCPUAllocator: can't allocate memory" in line:
         return "out of memory: close other programs or use fewer --workers, then run the same command"

@@ -262,10 +262,10 @@ def _found(folder: Path) -> Iterator[tuple[str, Found]]:
     path = folder / "claims.json"
     answers = record.read_answers(path) if path.exists() else {}
     run = layout.read_run(folder) if answers else {}
-    profile, corpus, notebook = folder.parts[-3:]
+    (corpus, _), profile = layout.measured_in(folder), folder.parts[-3]
     for id_, answer in answers.items():
         about = {"parameters": run["parameters"], "n_seeds": len(run["seeds"])}
-        yield id_, Found(answer, notebook, profile, corpus, **about, exploratory=layout.is_exploratory(run))
+        yield id_, Found(answer, folder.name, profile, corpus, **about, exploratory=layout.is_exploratory(run))
 
 
 def _owners() -> dict[str, tuple[str, dict]]:

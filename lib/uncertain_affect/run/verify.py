@@ -136,9 +136,9 @@ def check_run(folder: Path) -> list[str]:
     problems = []
     if run["checksum"] != layout.checksum_of_run(run):
         problems.append(f"{folder / 'run.json'} has changed since it was recorded: restore it, or {AGAIN}")
-    place = run["profile"], run["corpus"], run["notebook"]
-    if folder.absolute().parts[-3:] != place:
-        problems.append(f"{folder} holds the run {'/'.join(place)}: move it to a folder of that name")
+    place = layout.place(run["profile"], run["corpus"], run["parameters"].get("FEATURES", "")) / run["notebook"]
+    if folder.absolute().parts[-3:] != place.parts:
+        problems.append(f"{folder} holds the run {place.as_posix()}: move it to a folder of that name")
     return [*problems, *_check_files(folder, run), *_check_claims(folder, run)]
 
 
