@@ -19,6 +19,7 @@ from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import SmallResNet
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.across.methods import probabilities
+from uncertain_affect.papers.rock import search
 from uncertain_affect.training.finetune import FineTuningSettings, finetune, starting_network
 from uncertain_affect.training.fit import generators
 
@@ -234,7 +235,7 @@ def of_rock():
             name = f"{form} {cell.architecture}"
             yield f"{name} test", found.test
             yield f"{name} curves", np.concatenate(found.curves)
-            yield f"{name} again", rock.retrain(problem, found, settings)
+            yield f"{name} again", search.retrain(problem, found, settings)
         net = rock.best_network(problem, dataclasses.replace(found, cell=rock.Cell("rock", 256, "aphf")), settings)
         best = found.trials[found.best]
         yield f"{form} attention", rock.attention_weights(net, problem, best, problem.rows["test"]).turns

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from uncertain_affect.papers.rock.auxiliary import neighbouring_labels, percentile_ranks
+from uncertain_affect.papers.rock.tasks import neighbouring_labels, percentile_ranks
 
 N = np.nan
 

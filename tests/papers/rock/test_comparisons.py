@@ -9,7 +9,7 @@ from sklearn import metrics
 from uncertain_affect.evidence import store
 from uncertain_affect.models.rock import HanRock, seventeen_tasks
 from uncertain_affect.papers import rock
-from uncertain_affect.papers.rock.comparisons import tuning_bootstrap
+from uncertain_affect.papers.rock import evidence, search
 
 from .conftest import NONE, ROCK
 
@@ -20,9 +20,9 @@ def stub(problem, cell, seed, predictions, dev, epochs=None):
     """A search whose trials have these test predictions (K, n[, C]) and development scores (K,)."""
     table = {"dev": dev, "test": [rock.score(problem, p, "test") for p in predictions]}
     table |= {"epoch": epochs or [1] * len(dev), "epochs": 2}
-    trials = [rock.Trial(0.01, 32, 0.0, 2, 0.1, 0.1, "random", (1.0,)) for _ in dev]
+    trials = [search.Trial(0.01, 32, 0.0, 2, 0.1, 0.1, "random", (1.0,)) for _ in dev]
     curves = [np.arange(2.0) for _ in dev]
-    return rock.Search(cell, seed, pd.DataFrame(table).rename_axis("trial"), trials, curves, np.array(predictions))
+    return search.Search(cell, seed, pd.DataFrame(table).rename_axis("trial"), trials, curves, np.array(predictions))
 
 
 def kept(problem, of_cell, seeds=(0, 1), max_epochs=2):
@@ -112,8 +112,8 @@ def test_what_an_arm_has_learnt_is_that_of_its_worst_task(emotion, valence):
 
 def test_plain_baselines_know_the_training_set_alone(emotion, valence):
     for problem in (emotion, valence):
-        found = rock.plain_predictions(problem)
-        assert list(found) == [rock.CONSTANT, rock.PLAIN, rock.WORDS]
+        found = evidence.plain_predictions(problem)
+        assert list(found) == [rock.CONSTANT, rock.PLAIN, evidence.WORDS]
         train, test = problem.truth("train"), problem.rows["test"]
         if problem.classes:
             rates = np.bincount(train.astype(int), minlength=4) / len(train)
@@ -124,20 +124,20 @@ def test_plain_baselines_know_the_training_set_alone(emotion, valence):
         # a talkturn without words has the mean of no vector
         tokens = problem.tokens.clone()
         tokens[test[0]] = 0
-        empty = rock.plain_predictions(type(problem)(**vars(problem) | {"tokens": tokens}))
-        assert np.isfinite(empty[rock.PLAIN]).all() and np.isfinite(empty[rock.WORDS]).all()
+        empty = evidence.plain_predictions(type(problem)(**vars(problem) | {"tokens": tokens}))
+        assert np.isfinite(empty[rock.PLAIN]).all() and np.isfinite(empty[evidence.WORDS]).all()
         np.testing.assert_allclose(empty[rock.PLAIN][1:], found[rock.PLAIN][1:])
 
 
 def test_the_papers_bootstrap_by_hand_and_as_a_plain_loop():
     rng = np.random.default_rng(0)
-    assert set(tuning_bootstrap([0.5], [0.2], 10, rng)) == {0.2}
+    assert set(evidence.tuning_bootstrap([0.5], [0.2], 10, rng)) == {0.2}
     # of two trials the better is among two draws in three of four cases
-    drawn = tuning_bootstrap([0.1, 0.9], [7.0, 3.0], 40_000, rng)
+    drawn = evidence.tuning_bootstrap([0.1, 0.9], [7.0, 3.0], 40_000, rng)
     assert set(drawn) == {3.0, 7.0}
     assert (drawn == 3.0).mean() == pytest.approx(0.75, abs=0.01)
     dev, test = np.array([0.2, 0.7, 0.7, 0.1, 0.5]), np.arange(5.0)
-    fast = tuning_bootstrap(dev, test, 300, np.random.default_rng(3))
+    fast = evidence.tuning_bootstrap(dev, test, 300, np.random.default_rng(3))
     draws = np.random.default_rng(3).integers(5, size=(300, 5))
     slow = [test[min(row, key=lambda i: (-dev[i], i))] for row in draws]
     assert fast.tolist() == slow

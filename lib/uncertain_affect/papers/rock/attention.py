@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from uncertain_affect.models.rock import contexts
+from uncertain_affect.papers.rock.search import EVALUATED, Trial
 from uncertain_affect.papers.rock.tasks import Problem
-from uncertain_affect.papers.rock.trials import EVALUATED, Trial
 
 LEVELS = ("none", "low", "medium", "high")
 

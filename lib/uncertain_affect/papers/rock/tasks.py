@@ -1,12 +1,16 @@
-"""The primary tasks of each corpus, their auxiliary targets, and both made ready for networks."""
+"""The primary tasks of each corpus, their auxiliary targets, and both made ready for networks.
+
+Source of the auxiliary targets: section 4.3 and appendix A.2.
+"""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from uncertain_affect import corpora
@@ -15,12 +19,12 @@ from uncertain_affect.corpora.base import SPLITS, Dialogues
 from uncertain_affect.corpora.simulated import conversation
 from uncertain_affect.losses.rock import mutual_information
 from uncertain_affect.models.rock import FAMILIES, Task
-from uncertain_affect.papers.rock.auxiliary import neighbouring_labels, percentile_ranks
 from uncertain_affect.papers.rock.monah import narrate
-from uncertain_affect.papers.rock.protocol import RockSettings
+from uncertain_affect.papers.rock.protocol import RockSettings, embeddings, settings
 from uncertain_affect.papers.rock.text import build_vocabulary, encode, load_glove, random_vectors
 from uncertain_affect.training.fit import generators
 
+Floats = NDArray[np.float64]
 # The primary tasks by form, in the order of the paper's tables, and the range of those that are numbers.
 PRIMARY = {
     "iemocap": ("emotion", "valence", "activation", "dominance"),
@@ -54,10 +58,66 @@ def narratives(corpus: Dialogues, form: str, **options) -> list[str]:
     return sentences.tolist()
 
 
-def problems(corpora_: Mapping[str, Dialogues], only: Iterable[str] | None = None) -> list[tuple[str, str, str]]:
-    """Form, target and name of the primary tasks of some corpora, in the order of the tables."""
-    every = [(form, target, f"{form.upper()} {target}") for form in corpora_ for target in PRIMARY[form]]
-    return [entry for entry in every if only is None or entry[2] in only]
+# --- auxiliary targets ------------------------------------------------------------------------------------------
+
+
+def percentile_ranks(values: ArrayLike, training: ArrayLike) -> Floats:
+    """Percentile ranks (N,) in [0, 1] of values (N,) among those of the training set (M,).
+
+    The rank of a value is the share of training values below it plus half the share of those equal to it, so that ties
+    get the middle of their ranks. Values outside the training range get 0 or 1, and missing ones (NaN) stay missing.
+    Missing training values do not count; at least one must be known.
+
+    >>> percentile_ranks([1, 2, 9], [1, 2, 2, 3]).tolist()
+    [0.125, 0.5, 1.0]
+    """
+    values, training = np.asarray(values, np.float64), np.asarray(training, np.float64)
+    known = np.sort(training[~np.isnan(training)])
+    # (number below + number at or below) / 2 n
+    below = np.searchsorted(known, values, side="left") + np.searchsorted(known, values, side="right")
+    return np.where(np.isnan(values), np.nan, below / (2 * len(known)))
+
+
+def neighbouring_labels(
+    labels: ArrayLike, dialogue: Sequence | np.ndarray, reach: int = 4, *, leak: bool = True
+) -> tuple[Floats, Floats]:
+    """Labels of 1 to `reach` turns ago, and of 1 to `reach` turns later, (N, reach) each.
+
+    If the wanted turn has no label, or lies beyond the end of the dialogue, the label of the nearest labelled turn on
+    that side is taken; of two equally near ones, that nearer to the present. If no turn on that side has a label, it is
+    the label of the present turn, as the paper's "next nearest non-missing label" has it at the first and last turn.
+    That puts the primary target among the auxiliary ones: harmless at test, but it counts twice in training.
+
+    >>> past, future = neighbouring_labels([1, 2, 3], ["a", "a", "a"], reach=2)
+    >>> past.tolist(), future.tolist()
+    ([[1.0, 1.0], [1.0, 1.0], [2.0, 1.0]], [[2.0, 3.0], [3.0, 3.0], [3.0, 3.0]])
+
+    Args:
+        labels: (N,), NaN where missing.
+        dialogue: (N,), the dialogue of each turn; the turns of a dialogue are contiguous and in order of time.
+        leak: take the label of the present turn where a side has none; else NaN.
+    """
+    labels, dialogue = np.asarray(labels, np.float64), np.asarray(dialogue)
+    past = _nearest_before(labels, dialogue, reach)
+    future = _nearest_before(labels[::-1], dialogue[::-1], reach)[::-1]
+    if leak:
+        past, future = (np.where(np.isnan(side), labels[:, None], side) for side in (past, future))
+    return past, future
+
+
+def _nearest_before(labels: Floats, dialogue: np.ndarray, reach: int) -> Floats:
+    """Labels (N, reach) of 1 to `reach` turns ago, or of the nearest turn before the present one; NaN without any."""
+    found = np.full((len(labels), reach), np.nan)
+    for rows in np.split(np.arange(len(labels)), np.flatnonzero(dialogue[1:] != dialogue[:-1]) + 1):
+        labelled = rows[~np.isnan(labels[rows])][::-1]  # of two equally near ones the later comes first
+        for row in rows:
+            if len(earlier := labelled[labelled < row]):
+                wanted = np.maximum(row - np.arange(1, reach + 1), rows[0])
+                found[row] = labels[earlier[np.abs(earlier - wanted[:, None]).argmin(1)]]
+    return found
+
+
+# --- targets and inputs -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,3 +260,46 @@ def problem(
         information=wanted.estimate_information(np.random.default_rng([settings.seeds[0], 61])),
         without_vector=missing,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Corpora by form, primary tasks by name, and how they are learnt.
+
+    Attributes:
+        targets: form and target of each task, by its name.
+    """
+
+    settings: RockSettings
+    glove: Path | None
+    forms: Mapping[str, Dialogues]
+    targets: Mapping[str, tuple[str, str]]
+    problems: Mapping[str, Problem]
+
+    @property
+    def checksum(self) -> str:
+        return "-".join(corpus.checksum() for corpus in self.forms.values())
+
+    def described(self) -> dict:
+        """The settings, with the number of seeds planned, as JSON holds them."""
+        values = asdict(self.settings) | {"glove": self.glove is not None}
+        values["n_seeds"] = len(values.pop("seeds"))
+        values["pri_gru"] = {str(printed): size for printed, size in self.settings.pri_gru.items()}
+        return values
+
+
+def prepare(
+    profile: str, corpus: str, seed: int, device: str, n_trials: int = 0, root: str | os.PathLike = ""
+) -> Experiment:
+    """Load a corpus and make its primary tasks ready; quick takes one of each form.
+
+    Args:
+        n_trials: of each list; 0 for those of the profile.
+        root: of the data; "" for the default.
+    """
+    chosen, glove = embeddings(settings(profile, seed, device, n_trials or None), root or None)
+    forms = load(corpus, profile, seed, root or None)
+    named = {f"{form.upper()} {target}": (form, target) for form in forms for target in PRIMARY[form]}
+    targets = {name: of for name, of in named.items() if profile != "quick" or name in QUICK}
+    ready = {name: problem(forms[form], form, what, chosen, glove=glove) for name, (form, what) in targets.items()}
+    return Experiment(chosen, glove, forms, targets, ready)
