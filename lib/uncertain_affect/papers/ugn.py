@@ -23,7 +23,7 @@ from uncertain_affect import corpora
 from uncertain_affect.compute.cache import code_key
 from uncertain_affect.compute.parallel import run_all
 from uncertain_affect.corpora.base import ActionUnits, Expressions
-from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums
+from uncertain_affect.evidence.resampling import Floats, Statistic
 from uncertain_affect.losses import action_unit_cross_entropy, occurrence_weights
 from uncertain_affect.metrics import bernoulli_entropy_decomposition
 from uncertain_affect.metrics.sums import f1_from_counts
@@ -279,7 +279,7 @@ def train_graphs(
 
 
 def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, device):
-    """The model, trained or from the cache; its attribute ``history`` says how that went, ``seconds`` how long."""
+    """The model, trained or from the cache; its attribute ``history`` says how that went."""
     fitting |= {"max_epochs": settings.max_epochs, "patience": settings.patience}
     # an epoch passes several times over a small training set
     passes = max(1, -(-settings.least_frames // len(fold.split.train)))
@@ -291,7 +291,6 @@ def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, devi
 
     decides = (label, settings.seeds, settings.branch_width, fitting, depends_on, parts)
     model.history = cached_fit(model, learn, RECIPE, *decides, device=device)
-    model.seconds = model.history.seconds
     return model
 
 
@@ -369,8 +368,6 @@ def test(
     Raises:
         ValueError: an unknown method, or as :func:`splits`, :func:`part_of` and :func:`prepare`.
     """
-    if unknown := set(methods) - {*METHODS, CONSTANT}:
-        raise ValueError(f"unknown method {sorted(unknown)[0]!r}: choose among {', '.join((*METHODS, CONSTANT))}")
     all_splits, tuning = splits(data), {"labels": labels, "start": start, "device": device}
     chosen = list(range(len(all_splits)) if folds is None else folds)
     calls = {k: (data, part_of(all_splits[k], fraction, k), settings, methods, k, tuning, options) for k in chosen}
@@ -401,21 +398,12 @@ def _test_fold(data, split, settings, methods, k, tuning, options) -> dict[str, 
 # --- F1 and accuracy -----------------------------------------------------------------------------------------
 
 
-def unit_sums(tested: Tested, method: str) -> Floats:
-    """Sums (S, C, F * A * 4) over subjects, for :func:`f1` and :func:`accuracy`: of each fold and unit the true and
-    false positives, false negatives and true negatives at the threshold .5. Unknown labels count nowhere.
-    """
-    present, positive, negative = tested.predictions[method].probs >= 0.5, tested.labels == 1, tested.labels == 0
-    counts = torch.stack([positive & present, negative & present, positive & ~present, negative & ~present], -1)
-    by_subject = cluster_sums(counts.flatten(2).numpy(), tested.subject)
-    sums = np.zeros((*by_subject.shape[:2], tested.n_folds, by_subject.shape[2]))
-    fold_of_subject = tested.fold.numpy()[np.unique(tested.subject, return_index=True)[1]]
-    sums[:, np.arange(by_subject.shape[1]), fold_of_subject] = by_subject
-    return sums.reshape(*sums.shape[:2], -1)
+# All take sums (..., F * A * 4) of each fold and unit: true and false positives, false negatives and true negatives at
+# the threshold .5; and what was tested, which knows how many folds there are.
 
 
 def f1_of_units(sums: Floats, tested: Tested, pooled: bool = False) -> Floats:
-    """F1 (%) of each unit, ``(..., F * A * 4) -> (..., A)`` from :func:`unit_sums`: of each fold, then their mean.
+    """F1 (%) of each unit, ``(..., F * A * 4) -> (..., A)``: of each fold, then their mean.
 
     A unit without a positive in a fold has no F1 there, and in no fold, NaN.
 
@@ -434,7 +422,7 @@ def accuracy_of_units(sums: Floats, tested: Tested, pooled: bool = False) -> Flo
 
 
 def _statistic(score_units: Callable, tested: Tested, unit: int | None = None, pooled: bool = False) -> Statistic:
-    """Statistic of :func:`unit_sums`: a score (%) of one unit, or averaged over those that have one."""
+    """Statistic of such sums: a score (%) of one unit, or averaged over those that have one."""
 
     def statistic(sums: Floats) -> Floats:
         scores = score_units(sums, tested, pooled)

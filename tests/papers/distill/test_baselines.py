@@ -45,7 +45,7 @@ def test_the_plain_baseline_finds_what_features_say_and_gives_distributions(data
 
 
 def test_without_frozen_features_the_plain_baseline_reads_pictures(data, start):
-    own = distill.OwnTrunks(corpus(), start)
+    own = distill.trunks.OwnTrunks(corpus(), start)
     p = baselines.plain_baseline(corpus(), data, own, data.rows("test"), 3)
     assert [len(of) for of in p.values()] == [3, 3, 3]
     assert torch.equal(p["AU"][0], p["AU"][2])

@@ -71,7 +71,7 @@ def test_pictures_are_clips_of_one_frame(teachers):
 def test_soft_labels_are_means_over_members_and_a_killed_pass_goes_on_to_them(teachers, every, tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "VIDEOS_A_SHARD", 3)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "whole"))
-    whole, p = distill.soft_labels(teachers), distill.predict(teachers, every)
+    whole, p = distill.networks.soft_labels(teachers), distill.predict(teachers, every)
     for task in TASKS:
         torch.testing.assert_close(whole[task], p[task].mean(1), atol=1e-6, rtol=1e-5)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "killed"))
@@ -85,8 +85,8 @@ def test_soft_labels_are_means_over_members_and_a_killed_pass_goes_on_to_them(te
 
     monkeypatch.setattr(networks.Group, "logits", dies_in_the_third)
     with pytest.raises(KeyboardInterrupt):
-        distill.soft_labels(teachers)
-    resumed = distill.soft_labels(teachers)
+        distill.networks.soft_labels(teachers)
+    resumed = distill.networks.soft_labels(teachers)
     assert len(calls) == 3 + 2  # ten videos in shards of three: the first two were there
     assert all(torch.equal(resumed[task], whole[task]) for task in TASKS)
 

@@ -27,12 +27,10 @@ from uncertain_affect.papers.distill.networks import (
     on_pictures,
     predict,
     scaled,
-    soft_labels,
     temperature_scaling,
     temperatures,
     uncertainty,
 )
-from uncertain_affect.papers.distill.profiles import DistillSettings, Tuning, settings
 from uncertain_affect.papers.distill.training import train
-from uncertain_affect.papers.distill.trunks import OwnTrunks, Trunks, encoders, hog_trunk, starting_trunk, tune_trunks
-from uncertain_affect.papers.distill.videos import EXPRESSIONS, READING, images_as_videos, load, split_videos
+from uncertain_affect.papers.distill.trunks import encoders
+from uncertain_affect.papers.distill.videos import EXPRESSIONS, load, settings, split_videos

@@ -16,6 +16,7 @@ from uncertain_affect.corpora.base import AffectVideos
 from uncertain_affect.evidence.claims import Arm
 from uncertain_affect.metrics import auroc
 from uncertain_affect.models.distill import N_BINS, bin_values
+from uncertain_affect.papers.baselines import class_probabilities
 from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics
 from uncertain_affect.papers.distill.networks import Generation, Probabilities
 from uncertain_affect.papers.distill.trunks import Encoders, Trunks, hog_trunk
@@ -34,14 +35,11 @@ ALL_BUT = 0.99
 
 def constant(videos: Videos, rows: Tensor, n_seeds: int) -> Probabilities:
     """Rates of units and of expressions, and mean valence and arousal, over the frames that train: (S, 1, n, ...)."""
-    found, shape = {}, (n_seeds, 1, len(rows))
-    for task in videos.tasks:
-        y = videos.labels[task][videos.train[task]]
-        rates = _one_hot(y, len(videos.names["EXPR"])) if task == "EXPR" else y.double()
-        of_task = rates.mean(0)
-        of_task = _in_bins(of_task) if task == "VA" else of_task
-        found[task] = of_task.expand(*shape, *of_task.shape)
-    return found
+    known = {task: y[videos.train[task]].double() for task, y in videos.labels.items()}
+    if "EXPR" in known:
+        known["EXPR"] = _one_hot(known["EXPR"], len(videos.names["EXPR"]))
+    means = {task: _in_bins(y.mean(0)) if task == "VA" else y.mean(0) for task, y in known.items()}
+    return {task: mean.expand(n_seeds, 1, len(rows), *mean.shape) for task, mean in means.items()}
 
 
 @one_thread()
@@ -79,14 +77,8 @@ def _regressed(task: str, videos: Videos, x: Tensor, rows: Tensor) -> np.ndarray
 
 def _chosen(x: Tensor, y: Tensor, n_classes: int, train: Tensor, tune: Tensor, places: Tensor) -> Tensor:
     """Probabilities (n, C) of logistic regression at some places, the first of which tune."""
-    tried, present = [], y[train].unique()
-    if len(present) == 1:  # nothing to separate
-        return _one_hot(present.expand(len(places)), n_classes)
-    for strength in PENALTIES:
-        model = LogisticRegression(C=1 / strength, max_iter=300).fit(x[train], y[train])
-        p = torch.zeros(len(places), n_classes, dtype=torch.float64)
-        p[:, present] = torch.from_numpy(model.predict_proba(x[places]))
-        tried.append(p)
+    models = (LogisticRegression(C=1 / strength, max_iter=300) for strength in PENALTIES)
+    tried = [torch.from_numpy(class_probabilities(m, x[train], y[train], x[places], n_classes)) for m in models]
     return min(tried, key=lambda p: float(-p[: len(tune)].gather(1, y[tune, None]).clamp(min=EPS).log().mean()))
 
 
@@ -130,9 +122,8 @@ def learnt(p: Probabilities, videos: Videos, generation: Generation | None = Non
             score = np.mean([scores.ccc(sums, d) for d in range(len(DIMENSIONS))])
             dead = ((values @ bin_values(values)).std(2) < EPS).any(-1)
         found[task] = {"score": float(score), "dead": float(dead.double().mean())}
-    epochs = [] if generation is None else generation.best_epoch
-    last = float((generation.best_epoch == generation.settings.epochs).double().mean()) if len(epochs) else 0.0
-    return {"tasks": found, "last epoch": last}
+    last = 0.0 if generation is None else (generation.best_epoch == generation.settings.epochs).double().mean()
+    return {"tasks": found, "last epoch": float(last)}
 
 
 def arm(found: Mapping[str, Mapping], method: str, tasks: Iterable[str], beside: str = "") -> Arm:
@@ -144,21 +135,21 @@ def arm(found: Mapping[str, Mapping], method: str, tasks: Iterable[str], beside:
     """
     arms = []
     for task in tasks:
-        score, constant, baseline = (
-            found[name]["tasks"][task]["score"] for name in (method, f"{beside}constant", f"{beside}plain baseline")
-        )
-        last, dead = found[method]["last epoch"], found[method]["tasks"][task]["dead"]
-        arms.append(Arm(METRICS[task], score, constant, baseline, last, dead))
+        rows = (method, f"{beside}constant", f"{beside}plain baseline")
+        of, *others = (found[name]["tasks"][task] for name in rows)
+        scores = of["score"], *(other["score"] for other in others)
+        arms.append(Arm(METRICS[task], *scores, found[method]["last epoch"], of["dead"]))
     return min(arms, key=lambda a: (not a.problem(), a.score - a.baseline))
 
 
 def table(found: Mapping[str, Mapping]) -> pd.DataFrame:
     """A row for each method, a column for each task, of what :func:`learnt` gives."""
-    rows = {}
-    for name, of in found.items():
-        rows[name] = {METRICS[task]: scores["score"] for task, scores in of["tasks"].items()}
-        rows[name] |= {"best epoch is the last": of["last epoch"]}
-        rows[name] |= {f"dead, {task}": scores["dead"] for task, scores in of["tasks"].items()}
+    rows = {
+        name: {METRICS[task]: scores["score"] for task, scores in of["tasks"].items()}
+        | {"best epoch is the last": of["last epoch"]}
+        | {f"dead, {task}": scores["dead"] for task, scores in of["tasks"].items()}
+        for name, of in found.items()
+    }
     return pd.DataFrame(rows).T
 
 

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +14,14 @@ from uncertain_affect.compute.cache import cached_arrays, content_key
 from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.metrics import EntropyDecomposition, bernoulli_entropy_decomposition, entropy_decomposition
 from uncertain_affect.models.distill import AUXILIARY, N_BINS, TASKS, EMENet, TaskHeads
-from uncertain_affect.papers.distill.profiles import DistillSettings
 from uncertain_affect.papers.distill.trunks import TEACHER_LOSSES, Encoders, augmented, auxiliary_labels, in_batches
-from uncertain_affect.papers.distill.videos import Videos
+from uncertain_affect.papers.distill.videos import DistillSettings, Videos
 from uncertain_affect.training.fit import generators
 from uncertain_affect.training.temperature import fit_temperature
 
 # By task: AU (S, M, n, A) of presence, EXPR (S, M, n, C), VA (S, M, n, 2, 20), of M networks of each of S seeds.
 Probabilities = dict[str, Tensor]
+Copies = Sequence[tuple[bool, int, int]]
 # Where the release cuts a video into chunks in validation.
 CHUNK = 64
 VIDEOS_A_SHARD, IMAGES_A_SHARD = 16, 8192
@@ -31,19 +30,12 @@ VIDEOS_A_SHARD, IMAGES_A_SHARD = 16, 8192
 # --- networks -------------------------------------------------------------------------------------------------
 
 
-class Copy(NamedTuple):
-    """One network: place of its seed among the seeds, number among the members, balanced by Algorithm 1 or not."""
-
-    seed: int
-    member: int
-    balanced: bool
-
-
 class Group(nn.Module):
     """K networks that train side by side, on frozen features or end to end.
 
     Args:
-        copies: the K networks.
+        copies: of each network whether Algorithm 1 balances it, the place of its seed among the seeds of the run, and
+            its number among the members.
         number: of the generation, 0 for teachers.
         videos, trunks: what they learn from.
         settings: of the run.
@@ -57,13 +49,13 @@ class Group(nn.Module):
     """
 
     def __init__(
-        self, copies: list[Copy], number: int, videos: Videos, trunks: Encoders, settings: DistillSettings, device: str
+        self, copies: Copies, number: int, videos: Videos, trunks: Encoders, settings: DistillSettings, device: str
     ):
         super().__init__()
         self.number, self.videos, self.trunks = number, videos, trunks
         self.settings, self.device = settings, device
-        self.seeds = [1000 * settings.seeds[copy.seed] + copy.member for copy in copies]
-        self.place, _, balanced = torch.tensor(copies).T
+        self.seeds = [1000 * settings.seeds[place] + member for _, place, member in copies]
+        balanced, self.place, _ = torch.tensor(copies).T
         self.balanced = balanced.bool()
         self.draws = generators(self.seeds, 10 * number)
         self.options = dict(hidden=settings.hidden, dropout=settings.dropout, across_clips=settings.faithful_to_release)
@@ -361,11 +353,10 @@ def temperatures(
     for task in sorted({"AU", "EXPR"} & logits.keys()):
         known = labelled[task][rows]
         z, y = logits[task][:, :, known].double(), videos.labels[task][rows[known]]
+        of_networks = [(m, y) for m in z.flatten(0, 1)]
         if task == "AU":
-            t = [[[_fitted(*unit) for unit in zip(m.T, y.T, strict=True)] for m in members] for members in z]
-            fitted[task] = torch.tensor(t).unsqueeze(2)
-        else:
-            fitted[task] = torch.tensor([[_fitted(m, y) for m in members] for members in z])[:, :, None, None]
+            of_networks = [unit for m, y in of_networks for unit in zip(m.T, y.T, strict=True)]
+        fitted[task] = torch.tensor([_fitted(*of) for of in of_networks]).view(*z.shape[:2], 1, -1)
     return fitted
 
 

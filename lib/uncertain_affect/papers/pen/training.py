@@ -17,8 +17,7 @@ from torch.optim import Adadelta
 from uncertain_affect.compute.cache import code_key
 from uncertain_affect.losses import affect_squared_error, pen_adaptation_loss, pen_gate_loss, pen_source_loss
 from uncertain_affect.models.pen import Mixture, PersonalizedExpertNetwork, SharedNetwork, select_copies
-from uncertain_affect.papers.pen.data import Frames, PenSettings
-from uncertain_affect.papers.pen.splits import SourceSplit, TargetSplit
+from uncertain_affect.papers.pen.data import Frames, PenSettings, SourceSplit, TargetSplit
 from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
 
 # Part of every cache key: what other code has made is not taken.

@@ -29,6 +29,7 @@ from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics.concordance import ccc
 from uncertain_affect.metrics.ranking import auroc
 from uncertain_affect.metrics.sums import f1_from_sums, f1_sums, ratio
+from uncertain_affect.papers.baselines import class_probabilities
 from uncertain_affect.papers.rock.search import Cell, Search, errors
 from uncertain_affect.papers.rock.tasks import Problem
 from uncertain_affect.papers.rock.text import PADDING
@@ -124,21 +125,19 @@ def plain_predictions(problem: Problem) -> dict[str, np.ndarray]:
     network's own word vectors, standardised, and on the TF-IDF of its words.
     """
     rows, train = problem.rows, problem.truth("train")
-    n_test, n_classes = len(rows["test"]), len(problem.classes)
-    words = problem.tokens.numpy()
+    n_classes, words = len(problem.classes), problem.tokens.numpy()
     present = (words != PADDING)[..., None]
     mean = (problem.embedding.numpy()[words] * present).sum(1) / np.maximum(present.sum(1), 1)
     n_words = np.zeros((len(words), len(problem.embedding)))
     np.add.at(n_words, (np.arange(len(words))[:, None], words), present[..., 0])
     found = {CONSTANT: _constant(problem)}
     for name, inputs, scaler in ((PLAIN, mean, StandardScaler()), (WORDS, n_words, TfidfTransformer())):
-        fit = LogisticRegression(max_iter=1000) if n_classes else RidgeCV(np.logspace(-3, 5, 17))
-        model = make_pipeline(scaler, fit).fit(inputs[rows["train"]], train)
-        if n_classes:  # a class that training lacks has no probability
-            found[name] = np.zeros((n_test, n_classes))
-            found[name][:, fit.classes_.astype(int)] = model.predict_proba(inputs[rows["test"]])
+        x, at = inputs[rows["train"]], inputs[rows["test"]]
+        if n_classes:
+            model = make_pipeline(scaler, LogisticRegression(max_iter=1000))
+            found[name] = class_probabilities(model, x, train, at, n_classes)
         else:
-            found[name] = model.predict(inputs[rows["test"]])
+            found[name] = make_pipeline(scaler, RidgeCV(np.logspace(-3, 5, 17))).fit(x, train).predict(at)
     return found
 
 
