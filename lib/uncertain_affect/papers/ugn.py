@@ -8,7 +8,7 @@ balanced one (ResNet-BL), and then left alone. On its pooled features all seeds 
 of the action units, then the graph networks (GN-D, UGN, UGN-B) on the frozen branches of the same seed's ResNet-BL.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -160,9 +160,8 @@ def splits(data: ActionUnits) -> list[Split]:
             rows = (~held_out & ~val, ~held_out & val, held_out)
             parts.append(Split(*(torch.from_numpy(part.nonzero()[0]) for part in rows)))
     for i, part in enumerate(parts):
-        for purpose, rows in part._asdict().items():
-            if not len(rows):
-                raise ValueError(f"fold {i}, counted from 0, has no {purpose} frame: it takes more subjects, or folds")
+        if empty := [purpose for purpose, rows in part._asdict().items() if not len(rows)]:
+            raise ValueError(f"fold {i}, counted from 0, has no {empty[0]} frame: it takes more subjects, or folds")
     return parts
 
 
@@ -347,7 +346,7 @@ def test(
     *,
     fraction: float = 1.0,
     labels: Tensor | None = None,
-    folds: Iterable[int] | None = None,
+    folds: Collection[int] | None = None,
     start: ResNet | None = None,
     device: str = "cpu",
     **options,
@@ -361,19 +360,19 @@ def test(
         methods: of ``METHODS`` and ``CONSTANT``.
         fraction: of the training frames.
         labels: (N, A), to train on instead of the corpus's own; testing is always on its own.
-        folds: which, counting from 0; default all.
+        folds: which, counting from 0, in their order; default all.
         start: the residual network to start from, random weights if None.
         options: of :class:`UncertainGraphNetwork`.
 
     Raises:
         ValueError: an unknown method, or as :func:`splits`, :func:`part_of` and :func:`prepare`.
     """
-    all_splits, tuning = splits(data), {"labels": labels, "start": start, "device": device}
-    chosen = list(range(len(all_splits)) if folds is None else folds)
-    calls = {k: (data, part_of(all_splits[k], fraction, k), settings, methods, k, tuning, options) for k in chosen}
+    chosen = {k: split for k, split in enumerate(splits(data)) if folds is None or k in folds}
+    tuning = {"labels": labels, "start": start, "device": device}
+    calls = {k: (data, part_of(of, fraction, k), settings, methods, k, tuning, options) for k, of in chosen.items()}
     parts = list(run_all(_test_fold, calls, device, label="folds").values())
-    rows = torch.cat([all_splits[k].test for k in chosen])
-    fold = torch.cat([torch.full_like(all_splits[k].test, i) for i, k in enumerate(chosen)])
+    rows = torch.cat([split.test for split in chosen.values()])
+    fold = torch.cat([torch.full_like(split.test, i) for i, split in enumerate(chosen.values())])
     predictions = {method: Predictions.concatenate([part[method] for part in parts]) for method in methods}
     return Tested(rows, data.labels[rows], data.subject[rows.numpy()], fold, predictions)
 

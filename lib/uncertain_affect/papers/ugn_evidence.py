@@ -4,7 +4,7 @@ Training and testing is :mod:`uncertain_affect.papers.ugn`'s; here its results b
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import NamedTuple
@@ -77,13 +77,13 @@ def experiment(corpus: str, profile: str, seed: int, device: str, root: str) -> 
 # --- baselines -------------------------------------------------------------------------------------------------
 
 
-def with_baselines(e: Experiment, name: str, tested: ugn.Tested, folds: Iterable[int] | None = None, **options):
+def with_baselines(e: Experiment, name: str, tested: ugn.Tested, folds: Collection[int] | None = None, **options):
     """Tested methods and beside them ``CONSTANT`` and ``LINEAR``, of one fit each, on the same folds.
 
     Args:
         options: of :meth:`Experiment.frozen`, as the methods were tested with.
     """
-    chosen = range(len(ugn.splits(e.data[name]))) if folds is None else folds
+    chosen = [k for k in range(len(ugn.splits(e.data[name]))) if folds is None or k in folds]
     parts = [baselines(e.frozen(name, k, **options)) for k in chosen]
     joined = {row: torch.cat([part[row] for part in parts])[None] for row in (CONSTANT, LINEAR)}
     plain = {
@@ -167,10 +167,8 @@ def noise_checks(e: Experiment, name: str, tested: ugn.Tested) -> dict[str, floa
     """The two numbers that tell whether there is any uncertainty, the smaller of UGN's and UGN-B's."""
     methods, sds = ("UGN", "UGN-B"), []
     for fold, branches, graphs in e.networks(name):
-        noise = (
-            mask_noise(graphs, branches, fold.features[fold.split.test], copies_of(m, e.settings)) for m in methods
-        )
-        sds.append([of_method["sd of the mask"] for of_method in noise])
+        given = graphs, branches, fold.features[fold.split.test]
+        sds.append([mask_noise(*given, copies_of(method, e.settings))["sd of the mask"] for method in methods])
     nats = [float(tested.predictions[method].epistemic.mean()) for method in methods]
     return {"mask sd": float(np.mean(sds, 0).min()), "mutual information": min(nats)}
 
@@ -179,12 +177,11 @@ def unit_rates(e: Experiment, name: str) -> pd.DataFrame:
     """Of each unit, mean over folds: how often it occurs in training, and ResNet-BL's F1 on the validation people."""
     rates, scores = [], []
     for fold, branches, _ in e.networks(name):
-        labels = fold.labels[fold.split.train]
+        labels, tested = (fold.labels[rows] for rows in (fold.split.train, fold.split.val))
         rates.append((labels == 1).sum(0) / (labels >= 0).sum(0))
-        x, labels = fold.features[fold.split.val], fold.labels[fold.split.val]
         with torch.no_grad():
-            present = branches(x.to(branches.weight.device)).cpu() >= 0
-        counts = [(present & (labels == 1)), (present & (labels == 0)), (~present & (labels == 1))]
+            present = branches(fold.features[fold.split.val].to(branches.weight.device)).cpu() >= 0
+        counts = present & (tested == 1), present & (tested == 0), ~present & (tested == 1)
         scores.append(f1_from_counts(*(c.sum(1).double().numpy() for c in counts)).mean(0))
     columns = {"occurs in training, %": torch.stack(rates).mean(0).numpy(), "F1 in validation, %": np.mean(scores, 0)}
     return 100 * pd.DataFrame(columns, index=list(e.data[name].au_names), dtype=float)

@@ -114,10 +114,8 @@ def _fit(group: networks.Group, soft: dict[str, Tensor] | None) -> History:
             terms = [STUDENT_LOSSES[task](z[task], soft[task][seed, rows[0]].to(device)) for task in tasks]
         else:
             z, auxiliary = group(torch.stack(rows, 1))
-            terms = [
-                TEACHER_LOSSES[task](z[task], labels[task][r.to(device)], *class_weights.get(task, []))
-                for task, r in zip(tasks, rows, strict=True)
-            ]
+            given = {task: labels[task][r.to(device)] for task, r in zip(tasks, rows, strict=True)}
+            terms = [TEACHER_LOSSES[task](z[task], y, *class_weights.get(task, [])) for task, y in given.items()]
         return losses.multitask_loss([*terms, *auxiliary], balancer.weights.to(device))
 
     def validate() -> Tensor:

@@ -267,11 +267,8 @@ def score_all(of: Experiment, names: Collection[str] = ()) -> dict[str, dict[str
         predicted["ridge"] = torch.stack([torch.stack([*map(fitted, of_seed)]) for of_seed in sets])
         if "video" not in of.splits:
             del predicted["video mean"]
-        found[kind] = {
-            name: score(person_sums(p, of.frames, splits))
-            for name, p in predicted.items()
-            if not names or name in names
-        }
+        wanted = [name for name in predicted if not names or name in names]
+        found[kind] = {name: score(person_sums(predicted[name], of.frames, splits)) for name in wanted}
     return found
 
 
@@ -293,11 +290,8 @@ def progress(source: Source, adapted: Adapted) -> pd.DataFrame:
     rows = {}
     for stage, history in source.histories.items():
         epochs, best = len(history.train), np.array(history.best_epoch)
-        rows[f"{stage if stage == 'gate' else stage.upper()} on source people"] = (
-            epochs,
-            (best == epochs).mean(),
-            last_fall(history).mean(),
-        )
+        name = f"{stage if stage == 'gate' else stage.upper()} on source people"
+        rows[name] = epochs, (best == epochs).mean(), last_fall(history).mean()
     for start, (model, history), share in itertools.product("st", adapted.histories.items(), adapted.shares):
         copies = adapted.copies(start, "random", share)
         epochs, fall = max(history.best_epoch[copy] for copy in copies), last_fall(history)[copies].mean()

@@ -26,6 +26,7 @@ RECIPE = code_key(__name__)
 MODELS = ("s-SN", "s-PEN", "t-SN", "t-PEN")
 
 Network = SharedNetwork | PersonalizedExpertNetwork
+TargetSplits = Mapping[str, Sequence[TargetSplit]]
 # Of features (C, B, D), labels (C, B, 2) and people (C, B): a value for each of the C copies of a network.
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -146,13 +147,7 @@ class Adapted(NamedTuple):
         return number["st".index(start), self.kinds.index(kind), :, self.shares.index(share)].tolist()
 
 
-def adapt(
-    frames: Frames,
-    source: Source,
-    splits: Mapping[str, Sequence[TargetSplit]],
-    settings: PenSettings,
-    device: str = "cpu",
-) -> Adapted:
+def adapt(frames: Frames, source: Source, splits: TargetSplits, settings: PenSettings, device: str = "cpu") -> Adapted:
     """Adapt SN and PEN to the target people without their identities (equation 8), or take them from the cache.
 
     The source networks and random ones (t-SN, t-PEN), all seeds, kinds of split and shares train side by side, all

@@ -37,6 +37,7 @@ from uncertain_affect.papers.rock.text import PADDING
 # rows of tables: majority or median of training; logistic or ridge regression on the mean word vector, and on TF-IDF
 CONSTANT, PLAIN, WORDS = "constant", "regression on mean vectors", "regression on TF-IDF"
 DEAD_SHARE, DEAD_SD = 0.99, 1e-3
+RARE = ["sad", "angry"]  # section 5.1
 
 
 def task(
@@ -97,17 +98,14 @@ def _tested(problem: Problem, predictions: np.ndarray) -> dict[str, np.ndarray]:
     truth = problem.truth("test")
     found = {"errors": _by_dialogue(problem, errors(problem, predictions, "test")[:, None])[:, 0]}
     if not problem.classes:
-        return found | {
-            "learnt": np.array(ccc(predictions, truth)),
-            "dead": np.array(predictions.std() < DEAD_SD * truth.std()),
-        }
+        dead = np.array(predictions.std() < DEAD_SD * truth.std())
+        return found | {"learnt": np.array(ccc(predictions, truth)), "dead": dead}
     labels, classes = predictions.argmax(-1), range(len(problem.classes))
     counts = np.concatenate([f1_sums(truth == k, labels == k) for k in classes], -1)
-    return found | {
-        "counts": _by_dialogue(problem, counts).reshape(-1, len(classes), 3),
-        "learnt": np.array(np.nanmean([auroc(predictions[:, k], truth == k) for k in classes])),
-        "dead": np.array(np.bincount(labels).max() >= DEAD_SHARE * len(labels)),
-    }
+    area = np.array(np.nanmean([auroc(predictions[:, k], truth == k) for k in classes]))
+    dead = np.array(np.bincount(labels).max() >= DEAD_SHARE * len(labels))
+    counts = _by_dialogue(problem, counts).reshape(-1, len(classes), 3)
+    return found | {"counts": counts, "learnt": area, "dead": dead}
 
 
 def _constant(problem: Problem) -> np.ndarray:
@@ -148,20 +146,12 @@ def learnt(tasks: Iterable[tuple[str, Mapping, Mapping]]) -> Arm:
         there = np.isfinite(cell["dev"])
         if not there.any():
             continue
-        arms.append(
-            Arm(
-                metric=f"{'AUROC' if kept['classes'] else 'CCC'} of {name}",
-                score=float(cell["learnt"][there].mean()),
-                constant=0.5 if kept["classes"] else 0.0,
-                baseline=float(kept["plain"][PLAIN]["learnt"]),
-                last_epoch=float(cell["last"][there].mean()),
-                dead=float(cell["dead"][there].mean()),
-            )
-        )
+        score, last, dead = (float(cell[of][there].mean()) for of in ("learnt", "last", "dead"))
+        measured, constant = ("AUROC", 0.5) if kept["classes"] else ("CCC", 0.0)
+        arms.append(Arm(f"{measured} of {name}", score, constant, float(kept["plain"][PLAIN]["learnt"]), last, dead))
     nothing = Arm("score of no seed", math.nan, 0.0, 0.0)
-    return min(
-        arms, key=lambda a: (not a.problem(), (a.score - a.constant) / (a.baseline - a.constant)), default=nothing
-    )
+    share = {arm: (arm.score - arm.constant) / (arm.baseline - arm.constant) for arm in arms}
+    return min(arms, key=lambda arm: (not arm.problem(), share[arm]), default=nothing)
 
 
 # --- comparisons of cells ---------------------------------------------------------------------------------------
@@ -225,15 +215,13 @@ def class_gains(task: Mapping, challenger: Mapping, baseline: Mapping) -> dict[s
     return {name: effect_interval(sums, difference(f1_from_sums)) for name, sums in names}
 
 
-def low_resource_gain(
-    task: Mapping, challenger: Mapping, baseline: Mapping, rare: Sequence[str] = ("sad", "angry")
-) -> Effect | None:
-    """Mean improvement of F1 over some classes, minus that over the others (section 5.1)."""
+def low_resource_gain(task: Mapping, challenger: Mapping, baseline: Mapping) -> Effect | None:
+    """Mean improvement of F1 over the classes that are said to be rare, minus that over the others (section 5.1)."""
     sums = _counts(challenger, baseline)
     if len(sums) < 2:
         return None
     n_classes = len(task["classes"])
-    sign = np.array([1 / len(rare) if name in rare else -1 / (n_classes - len(rare)) for name in task["classes"]])
+    sign = np.array([1 / len(RARE) if name in RARE else -1 / (n_classes - len(RARE)) for name in task["classes"]])
 
     def contrast(sums: np.ndarray) -> np.ndarray:
         return difference(f1_from_sums)(sums.reshape(*sums.shape[:-1], n_classes, 6)) @ sign
@@ -241,10 +229,10 @@ def low_resource_gain(
     return effect_interval(sums.reshape(*sums.shape[:2], -1), contrast)
 
 
-def class_ratio(task: Mapping, rare: Sequence[str] = ("sad", "angry")) -> float:
+def class_ratio(task: Mapping) -> float:
     """The rarest of the other classes over the commonest of those that are said to be rare, in training."""
     counts = task["class counts"]["train"]
-    return float(counts.drop(list(rare)).min() / counts[list(rare)].max())
+    return float(counts.drop(RARE).min() / counts[RARE].max())
 
 
 def tuning_bootstrap(dev: np.ndarray, test: np.ndarray, n_resamples: int, generator: np.random.Generator) -> np.ndarray:

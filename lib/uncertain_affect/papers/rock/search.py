@@ -311,7 +311,7 @@ def search(
         return drawn, arrays
 
     try:
-        trials, found = zip(*(run(index) for index in range(settings.n_trials)), strict=True)
+        trials, found = zip(*map(run, range(settings.n_trials)), strict=True)
     except _DeadlinePassed:
         return None
     rows = [
@@ -387,12 +387,5 @@ def _train_best(problem: Problem, found: Search, settings: RockSettings, device:
 def _key(problem: Problem, cell: Cell, settings: RockSettings, seed: int, device: str) -> str:
     """Everything that the trials of one seed depend on."""
     decides = {k: v for k, v in asdict(settings).items() if k not in ("seeds", "pri_gru", "n_trials")}
-    return content_key(
-        RECIPE,
-        asdict(problem),
-        (cell.architecture, settings.pri_gru[cell.pri_gru], cell.families),
-        decides,
-        seed,
-        torch.device(device).type,
-        torch.__version__,
-    )
+    of_cell = cell.architecture, settings.pri_gru[cell.pri_gru], cell.families
+    return content_key(RECIPE, asdict(problem), of_cell, decides, seed, torch.device(device).type, torch.__version__)

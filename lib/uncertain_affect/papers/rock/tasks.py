@@ -78,9 +78,7 @@ def percentile_ranks(values: ArrayLike, training: ArrayLike) -> Floats:
     return np.where(np.isnan(values), np.nan, below / (2 * len(known)))
 
 
-def neighbouring_labels(
-    labels: ArrayLike, dialogue: Sequence | np.ndarray, reach: int = 4, *, leak: bool = True
-) -> tuple[Floats, Floats]:
+def neighbouring_labels(labels: ArrayLike, dialogue: Sequence | np.ndarray, reach: int = 4) -> tuple[Floats, Floats]:
     """Labels of 1 to `reach` turns ago, and of 1 to `reach` turns later, (N, reach) each.
 
     If the wanted turn has no label, or lies beyond the end of the dialogue, the label of the nearest labelled turn on
@@ -95,14 +93,11 @@ def neighbouring_labels(
     Args:
         labels: (N,), NaN where missing.
         dialogue: (N,), the dialogue of each turn; the turns of a dialogue are contiguous and in order of time.
-        leak: take the label of the present turn where a side has none; else NaN.
     """
     labels, dialogue = np.asarray(labels, np.float64), np.asarray(dialogue)
     past = _nearest_before(labels, dialogue, reach)
     future = _nearest_before(labels[::-1], dialogue[::-1], reach)[::-1]
-    if leak:
-        past, future = (np.where(np.isnan(side), labels[:, None], side) for side in (past, future))
-    return past, future
+    return tuple(np.where(np.isnan(side), labels[:, None], side) for side in (past, future))
 
 
 def _nearest_before(labels: Floats, dialogue: np.ndarray, reach: int) -> Floats:
@@ -146,7 +141,7 @@ class Targets:
         )
 
 
-def targets(corpus: Dialogues, form: str, target: str, *, leak: bool = True) -> Targets:
+def targets(corpus: Dialogues, form: str, target: str) -> Targets:
     """A primary target with all families of auxiliary targets that a corpus has.
 
     Actions and tones are percentile ranks among training values, scaled to the range of the primary task (appendix
@@ -155,7 +150,6 @@ def targets(corpus: Dialogues, form: str, target: str, *, leak: bool = True) -> 
     Args:
         form: "iemocap", "semaine" or "meld".
         target: name of the primary target.
-        leak: see :func:`neighbouring_labels`.
 
     Raises:
         ValueError: the corpus lacks the target, a split has none, or an auxiliary target has no training values.
@@ -183,7 +177,7 @@ def targets(corpus: Dialogues, form: str, target: str, *, leak: bool = True) -> 
                 raise ValueError(f"{name}: all training values are missing; leave this auxiliary target out")
             columns.append(low + (high - low) * percentile_ranks(values, training))
             tasks.append(Task(name, family))
-    for family, labels in zip("hf", neighbouring_labels(primary, corpus.dialogue, leak=leak), strict=True):
+    for family, labels in zip("hf", neighbouring_labels(primary, corpus.dialogue), strict=True):
         columns += list(labels.T)
         tasks += [Task(name, family, len(classes) or None) for name in FAMILIES[family]]
     return Targets(tuple(tasks), np.stack(columns, axis=1), classes, rows)
@@ -230,19 +224,16 @@ def problem(
     form: str,
     target: str,
     settings: RockSettings,
-    *,
     stories: Sequence[str] | None = None,
     glove: Path | None = None,
-    leak: bool = True,
 ) -> Problem:
     """A primary task of a corpus with its auxiliary ones, see :func:`targets`.
 
     Args:
         stories: narratives, if not those of :func:`narratives`.
         glove: file of word vectors; else vectors are drawn.
-        leak: see :func:`neighbouring_labels`.
     """
-    wanted = targets(corpus, form, target, leak=leak)
+    wanted = targets(corpus, form, target)
     stories = narratives(corpus, form) if stories is None else stories
     in_training = (stories[row] for row in np.flatnonzero(corpus.split == "train"))
     vocabulary = build_vocabulary(in_training, settings.min_count)
@@ -251,15 +242,9 @@ def problem(
         vectors, missing = random_vectors(vocabulary, settings.embedding_size, generator), tuple(vocabulary)
     else:
         vectors, missing = load_glove(glove, vocabulary, generator)
-    return Problem(
-        **vars(wanted),
-        name=f"{form.upper()} {target}",
-        tokens=encode(stories, vocabulary, settings.max_words),
-        embedding=vectors,
-        dialogue=corpus.dialogue,
-        information=wanted.estimate_information(np.random.default_rng([settings.seeds[0], 61])),
-        without_vector=missing,
-    )
+    name, tokens = f"{form.upper()} {target}", encode(stories, vocabulary, settings.max_words)
+    information = wanted.estimate_information(np.random.default_rng([settings.seeds[0], 61]))
+    return Problem(*vars(wanted).values(), name, tokens, vectors, corpus.dialogue, information, missing)
 
 
 @dataclass(frozen=True, eq=False)
