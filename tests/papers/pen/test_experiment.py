@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from uncertain_affect.evidence import store
 from uncertain_affect.papers import pen
 from uncertain_affect.papers.pen import evidence
 from uncertain_affect.training.fit import History
@@ -15,7 +16,7 @@ def test_everything_is_trained_and_scored(n_videos, kinds, monkeypatch, empty_ca
     monkeypatch.setattr(evidence.data, "load", lambda *_: corpus(n_videos, people=("P1", "P3", "P2", "P4")))
     e = pen.train("ceap360vr", "quick")
     assert list(e.splits) == list(e.source_splits) == list(e.predictions) == kinds
-    scores = pen.score_all(e)
+    scores = store.rounded(pen.score_all(e))
     rules = [name for name in evidence.BASELINES if n_videos > 1 or name != "video mean"]
     assert all(list(of_kind) == [*pen.MODELS, *rules, "ridge"] for of_kind in scores.values())
     assert list(pen.score_all(e, ["ridge", "s-SN"])["blocked"]) == ["s-SN", "ridge"]

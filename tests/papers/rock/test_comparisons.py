@@ -162,7 +162,7 @@ def test_a_step_is_timed_at_any_size_and_parameters_are_counted():
     assert rock.n_parameters(nets["small"]) == sum(p.numel() for p in nets["small"].parameters()) - words.numel()
     before = [p.clone() for p in nets["small"].parameters()]
     seconds = rock.step_seconds(nets, batch_size=4, content_size=3, repeats=2)
-    assert all(of.shape == (2,) and (of > 0).all() for of in seconds.values())
+    assert all(of.values.shape == (2,) and (of.values > 0).all() and of.unit == "s" for of in seconds.values())
     assert any((a != b).any() for a, b in zip(before, nets["small"].parameters(), strict=True))
 
 

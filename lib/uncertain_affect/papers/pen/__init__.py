@@ -9,6 +9,7 @@ from uncertain_affect.papers.pen.data import DIMENSIONS, draw_splits, frames, lo
 from uncertain_affect.papers.pen.evidence import (
     arm,
     identity_skill,
+    kept,
     person_sums,
     progress,
     ridge,

@@ -17,6 +17,7 @@ from torch import Tensor
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.evidence.claims import Arm
 from uncertain_affect.evidence.resampling import cluster_sums, pseudo_values
+from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums, rmse_from_sums
 from uncertain_affect.papers.pen import data
 from uncertain_affect.papers.pen.data import DIMENSIONS, Frames, PenSettings, SourceSplit, TargetSplit
@@ -226,6 +227,12 @@ def score(sums: np.ndarray) -> dict[str, np.ndarray]:
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
+def kept(scores: Mapping[str, np.ndarray]) -> dict[str, Field]:
+    """A :func:`score` as evidence keeps it."""
+    axes = {3: ("seed", "share", "dimension"), 4: ("seed", "share", "person", "dimension")}
+    return {name: Field(v, axes[v.ndim], "label" if name == "rmse" else "") for name, v in scores.items()}
+
+
 def table(scores: Mapping[str, Mapping], shares: Sequence[int], what: str = "ccc") -> pd.DataFrame:
     """Table 1: CCC or RMSE pooled over people, mean over seeds, by dimension and model down and n across.
 
@@ -253,8 +260,8 @@ def arm(scores: Mapping[str, Mapping], name: str, shares: slice, last_epoch: flo
     return Arm("CCC", *ccc, last_epoch, float(dead))
 
 
-def score_all(of: Experiment, names: Collection[str] = ()) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """The :func:`score` of each model and baseline, or of those named, by kind of split.
+def score_all(of: Experiment, names: Collection[str] = ()) -> dict[str, dict[str, dict[str, Field]]]:
+    """The :func:`score`, as evidence keeps it, of each model and baseline, or of those named, by kind of split.
 
     Without shared videos nobody's video is anybody else's, and ``video mean`` is left out.
     """
@@ -268,7 +275,7 @@ def score_all(of: Experiment, names: Collection[str] = ()) -> dict[str, dict[str
         if "video" not in of.splits:
             del predicted["video mean"]
         wanted = [name for name in predicted if not names or name in names]
-        found[kind] = {name: score(person_sums(predicted[name], of.frames, splits)) for name in wanted}
+        found[kind] = {name: kept(score(person_sums(predicted[name], of.frames, splits))) for name in wanted}
     return found
 
 

@@ -56,36 +56,44 @@ def task(
     tables = [s.table.reset_index().assign(cell=name, seed=seed) for name, seed, s in named if s is not None]
     splits = {split: problem.truth(split) for split in problem.rows}
     counts = {split: [int((y == k).sum()) for k in range(len(problem.classes))] for split, y in splits.items()}
+    curves = [curve.tolist() for search in lists for curve in search.curves]
+    turns = _by_dialogue(problem, np.ones((len(problem.rows["test"]), 1)))[:, 0]
     return {
         "classes": list(problem.classes),
         "families": problem.families,
         "auxiliary": [task.name for task in problem.tasks[1:]],
-        "turns": _by_dialogue(problem, np.ones((len(problem.rows["test"]), 1)))[:, 0],
+        "turns": Field(turns, ("dialogue",), "turns"),
         "class counts": pd.DataFrame(counts, index=list(problem.classes)),
         "cells": {
             name: _of_seeds(problem, [found.get((problem.name, cell, seed)) for seed in seeds], max_epochs)
             for name, cell in cells.items()
         },
-        "plain": {name: _tested(problem, predictions) for name, predictions in plain_predictions(problem).items()},
+        "plain": {name: _named(problem, _tested(problem, p)) for name, p in plain_predictions(problem).items()},
         # a row for each trial: `cell`, `seed`, `trial` from 0, and the columns of `Search.table`
         "trials": pd.concat(tables, ignore_index=True),
-        "weights": np.array([t.weights for search in lists for t in search.trials]),
-        # NaN after the last epoch
-        "curves": pd.DataFrame([curve.tolist() for search in lists for curve in search.curves]).to_numpy(float),
+        "weights": Field(np.array([t.weights for search in lists for t in search.trials]), ("trial", "task")),
+        # development scores, NaN after the last epoch
+        "curves": Field(pd.DataFrame(curves).to_numpy(float), ("trial", "epoch")),
     }
 
 
 def _of_seeds(problem: Problem, searches: Sequence[Search | None], max_epochs: int) -> dict[str, Field]:
     """A cell: what the chosen trial of each seed did."""
     blank = _tested(problem, _constant(problem)) | {"dev": 0.0, "last": False}
-    axes = ("seed", "dialogue", "class", "kind")
     cell = {key: np.full((len(searches), *np.shape(value)), np.nan) for key, value in blank.items()}
     for i, s in enumerate(searches):
         if s is not None:
             chosen = {"dev": s.table["dev"].max(), "last": s.best_epoch == max_epochs}
             for key, value in (_tested(problem, s.test[s.best]) | chosen).items():
                 cell[key][i] = value
-    return {key: Field(values, dims=axes[: values.ndim]) for key, values in cell.items()}
+    return _named(problem, cell, "seed")
+
+
+def _named(problem: Problem, values: Mapping[str, np.ndarray], *first: str) -> dict[str, Field]:
+    """Sums and what was learnt with their axes and units, the first axes before those of :func:`_tested`."""
+    axes, units = (*first, "dialogue", "class", "kind"), {"errors": "label", "counts": "turns"}
+    units |= {"errors": "turns"} if problem.classes else {}
+    return {key: Field(of, axes[: of.ndim], units.get(key, "")) for key, of in values.items()}
 
 
 def _by_dialogue(problem: Problem, values: np.ndarray) -> np.ndarray:

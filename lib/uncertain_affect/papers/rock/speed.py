@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from uncertain_affect.compute.devices import one_thread
+from uncertain_affect.evidence.store import Field
 from uncertain_affect.losses.rock import multi_task_loss
 from uncertain_affect.models.rock import HanRock, contexts
 
@@ -21,7 +22,7 @@ def n_parameters(net: nn.Module) -> int:
 
 def step_seconds(
     nets: Mapping[str, HanRock], *, batch_size: int, content_size: int, repeats: int = 5
-) -> dict[str, np.ndarray]:
+) -> dict[str, Field]:
     """Seconds (R,) of one core for a step of training, networks by turns: loss, gradients and Adam.
 
     Args:
@@ -48,4 +49,4 @@ def step_seconds(
                 optimisers[name].step()
                 if i >= 0:
                     seconds[name][i] = time.process_time() - started
-    return seconds
+    return {name: Field(of_net, ("round",), "s") for name, of_net in seconds.items()}
