@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from uncertain_affect import metrics
+from uncertain_affect.compute.paths import project_root
 from uncertain_affect.evidence import store
 from uncertain_affect.evidence.store import EvidenceError, Field
+
+COMMITTED = sorted((project_root() / "results").glob(f"*/*/*/{store.NAME}"))
 
 ABOUT = {
     "notebook": "11_one", "profile": "full", "corpus": "ferplus", "corpus_checksum": "ab", "parameters": {"SEED": 0},
@@ -254,6 +257,12 @@ def test_examples_of_another_corpus_or_in_another_order_are_refused():
             EvidenceError, match=r"11_one, full on ferplus, keys: is of other examples than the . of this"
         ):
             store.check_keys(recorded, keys)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: "/".join(path.parts[-4:-1]))
+def test_every_array_of_committed_evidence_names_its_axes(path):
+    arrays = store.read(path)[0]["arrays"]
+    assert [name for name, array in arrays.items() if array["dims"] is None] == []
 
 
 def test_what_may_not_be_committed_can_still_be_read(tmp_path):
