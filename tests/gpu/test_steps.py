@@ -16,7 +16,7 @@ from gpu.pretended import pretended_gpu
 from gpu.steps import CASES, Case, Work, _fitting, compute
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
-from uncertain_affect.papers.rock import attention, search
+from uncertain_affect.papers.rock import search
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +161,7 @@ def test_rock(form, cell):
 
     def work(device):
         net, found = search.train(problem, cell, small, trial, [1, 2], device=device)
-        attended = attention.attention_weights(net, problem, trial, problem.rows["test"])
+        attended = rock.attention_weights(net, problem, trial, problem.rows["test"])
         return {name: found[name] for name in found if name != "seconds"}, attended
 
     on_both(work)

@@ -9,7 +9,7 @@ import torch
 
 from uncertain_affect.models.rock import FlatHan, HanRock, contexts
 from uncertain_affect.papers import rock
-from uncertain_affect.papers.rock import search
+from uncertain_affect.papers.rock import evidence, search
 
 from .conftest import FLAT, NONE, ROCK
 
@@ -134,7 +134,7 @@ def test_levels_by_hand():
 
 
 def test_history_and_second_words_by_hand():
-    attention = rock.Attention(
+    attention = evidence.Attention(
         context=np.array([[3, 4, 5], [7, -1, -1]]),
         words=np.array([[[0.2, 0.5, 0.3], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0]], [[0.1, 0.8, 0.1], [0, 0, 0], [0, 0, 0]]]),
         turns=np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]]),

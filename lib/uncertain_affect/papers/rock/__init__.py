@@ -12,10 +12,12 @@ Source: sections 4.2 to 4.4 and appendices A.2 to A.6 of the paper. Where it is 
 """
 
 # ruff: noqa: F401 - the names of the package, from its modules
-from uncertain_affect.papers.rock.attention import LEVELS, Attention, attention_levels, attention_weights
 from uncertain_affect.papers.rock.evidence import (
     CONSTANT,
+    LEVELS,
     PLAIN,
+    attention_levels,
+    attention_weights,
     better_of,
     class_f1,
     class_gains,
@@ -25,7 +27,9 @@ from uncertain_affect.papers.rock.evidence import (
     low_resource_gain,
     mean_of,
     metric,
+    n_parameters,
     reached,
+    step_seconds,
     task,
     tuning_intervals,
 )
@@ -40,5 +44,4 @@ from uncertain_affect.papers.rock.search import (
     score,
     search_all,
 )
-from uncertain_affect.papers.rock.speed import n_parameters, step_seconds
 from uncertain_affect.papers.rock.tasks import load, narratives, prepare, problem, targets

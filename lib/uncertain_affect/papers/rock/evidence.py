@@ -10,34 +10,42 @@ their loss `weights` and `curves`. A *cell* holds for S seeds, NaN where a seed 
 - `dead` (S,), one class for 99% of the turns or no variance; `last` (S,), the best epoch was the last possible one;
 - `dev` (S,), the development score of the trial that was chosen and tested.
 
-A plain baseline has the first four without S.
+A plain baseline has the first four without S. Beside that, what trained networks attend to (section A.6), and how large
+and fast they are.
 """
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
 from uncertain_affect.evidence.resampling import cluster_sums, difference
 from uncertain_affect.evidence.store import Field
+from uncertain_affect.losses.rock import multi_task_loss
 from uncertain_affect.metrics.concordance import ccc
 from uncertain_affect.metrics.ranking import auroc
 from uncertain_affect.metrics.sums import f1_from_sums, f1_sums, ratio
+from uncertain_affect.models.rock import HanRock, contexts
 from uncertain_affect.papers.baselines import class_probabilities
-from uncertain_affect.papers.rock.search import Cell, Search, errors
-from uncertain_affect.papers.rock.tasks import Problem
-from uncertain_affect.papers.rock.text import PADDING
+from uncertain_affect.papers.rock.search import EVALUATED, Cell, Search, Trial, errors
+from uncertain_affect.papers.rock.tasks import PADDING, Problem
 
 # rows of tables: majority or median of training; logistic or ridge regression on the mean word vector, and on TF-IDF
 CONSTANT, PLAIN, WORDS = "constant", "regression on mean vectors", "regression on TF-IDF"
 DEAD_SHARE, DEAD_SD = 0.99, 1e-3
 RARE = ["sad", "angry"]  # section 5.1
+LEVELS = ("none", "low", "medium", "high")  # of attention
+N_WORDS = 12  # of a talkturn, when steps of training are timed
 
 
 def task(
@@ -274,3 +282,115 @@ def tuning_intervals(
             )
             rows[seed] = (better - other).mean(), *np.quantile(better - other, [0.025, 0.975])
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
+
+
+# --- attention --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Attention in n examples, averaged over tasks with the weights of the fusion.
+
+    Attributes:
+        context: int (n, L), rows of the talkturns read, the current one last among them, -1 after it.
+        words: (n, L, W), weights within each talkturn; zero after its last word.
+        turns: (n, L), weights of the talkturns.
+        n_words: int (n, L).
+    """
+
+    context: np.ndarray
+    words: np.ndarray
+    turns: np.ndarray
+    n_words: np.ndarray
+
+    def history_share(self) -> np.ndarray:
+        """Weight of all talkturns of history together (n,); NaN where there is no history."""
+        last = (self.context >= 0).sum(1) - 1
+        return np.where(last > 0, 1 - np.take_along_axis(self.turns, last[:, None], 1)[:, 0], np.nan)
+
+    def history_minus_current(self) -> np.ndarray:
+        """Mean weight of a talkturn of history minus that of the current one (n,), in units of equal weights.
+
+        NaN where there is no history.
+        """
+        last = (self.context >= 0).sum(1) - 1
+        history = self.history_share()
+        return (history / np.maximum(last, 1) - (1 - history)) * (last + 1)
+
+    def second_word_minus_others(self) -> np.ndarray:
+        """Weight of the second word minus the mean of the others (n,), in units of equal weights.
+
+        The mean over talkturns of at least two words; NaN without one.
+        """
+        enough = self.n_words >= 2
+        second = self.words[:, :, 1]
+        others = (self.words.sum(2) - second) / np.where(enough, self.n_words - 1, 1)
+        with np.errstate(invalid="ignore"):
+            return ((second - others) * self.n_words * enough).sum(1) / np.where(enough.any(1), enough.sum(1), np.nan)
+
+
+@torch.no_grad()
+def attention_weights(net: torch.nn.Module, problem: Problem, trial: Trial, rows: np.ndarray) -> Attention:
+    """What a trained network attends to in some rows of its problem."""
+    device = next(net.parameters()).device
+    tokens, context = problem.tokens, contexts(problem.dialogue, trial.content_size)[torch.from_numpy(rows)]
+    net.eval()
+    parts = [net(tokens.to(device), part.to(device)).overall_attention() for part in context.split(EVALUATED)]
+    words, turns = (torch.cat(kind).cpu().numpy() for kind in zip(*parts, strict=True))
+    n_words = ((tokens != 0).sum(1)[context.clamp(min=0)] * (context >= 0)).numpy()
+    return Attention(context.numpy(), words, turns, n_words)
+
+
+def attention_levels(weights: np.ndarray) -> np.ndarray:
+    """Index in `LEVELS` of each of n weights by its z-score among them: below 0, from 0, from 1 and from 2 on.
+
+    Equal weights have no z-score and are "none".
+
+    >>> attention_levels([0.1, 0.1, 0.1, 0.7]).tolist()
+    [0, 0, 0, 2]
+    """
+    weights = np.asarray(weights, float)
+    sd = weights.std()
+    # equal weights differ by rounding alone
+    z = (weights - weights.mean()) / sd if sd > 1e-9 else np.full(len(weights), -1.0)
+    return np.digitize(z, [0, 1, 2])
+
+
+# --- size and speed ---------------------------------------------------------------------------------------------
+
+
+def n_parameters(net: torch.nn.Module) -> int:
+    """Parameters without embeddings."""
+    return sum(p.numel() for name, p in net.named_parameters() if "embedding" not in name)
+
+
+def step_seconds(
+    nets: Mapping[str, HanRock], *, batch_size: int, content_size: int, repeats: int = 5
+) -> dict[str, Field]:
+    """Seconds (R,) of one core for a step of training, networks by turns: loss, gradients and Adam.
+
+    Args:
+        nets: emotion of four classes is their primary task; words are drawn from their embedding.
+        batch_size: consecutive talkturns of one dialogue, each read with its context.
+        content_size: L.
+    """
+    g, n = torch.Generator().manual_seed(0), batch_size + content_size - 1
+    rows = contexts(np.zeros(n), content_size)[-batch_size:]
+    optimisers = {name: torch.optim.Adam(net.parameters(), fused=True) for name, net in nets.items()}
+    seconds = {name: np.empty(repeats) for name in nets}
+    with one_thread():
+        for i in range(-1, repeats):  # the first round warms up
+            for name, net in nets.items():
+                categorical = [task.n_classes is not None for task in net.tasks]
+                tokens = torch.randint(1, len(net.embedding.weight), (n, N_WORDS), generator=g)
+                targets = torch.randint(4, (batch_size, len(categorical)), generator=g).float()
+                weights = torch.full((len(categorical),), 1 / len(categorical))
+                started = time.process_time()
+                predicted = net(tokens, rows)
+                loss = multi_task_loss(predicted.values, predicted.logits, targets, weights, categorical)
+                optimisers[name].zero_grad()
+                loss.backward()
+                optimisers[name].step()
+                if i >= 0:
+                    seconds[name][i] = time.process_time() - started
+    return {name: Field(of_net, ("round",), "s") for name, of_net in seconds.items()}
