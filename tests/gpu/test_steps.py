@@ -17,6 +17,7 @@ from gpu.steps import CASES, Case, Work, _fitting, compute
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.rock import search
+from uncertain_affect.papers.rock.evidence import attention_weights
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +162,7 @@ def test_rock(form, cell):
 
     def work(device):
         net, found = search.train(problem, cell, small, trial, [1, 2], device=device)
-        attended = rock.attention_weights(net, problem, trial, problem.rows["test"])
+        attended = attention_weights(net, problem, trial, problem.rows["test"])
         return {name: found[name] for name in found if name != "seconds"}, attended
 
     on_both(work)

@@ -19,7 +19,10 @@ from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import SmallResNet
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.across.methods import probabilities
+from uncertain_affect.papers.distill.evidence import clustered
+from uncertain_affect.papers.pen.evidence import baselines, person_sums
 from uncertain_affect.papers.rock import search
+from uncertain_affect.papers.rock.evidence import attention_weights
 from uncertain_affect.training.finetune import FineTuningSettings, finetune, starting_network
 from uncertain_affect.training.fit import generators
 
@@ -141,8 +144,8 @@ def of_pen():
     for kind, of_kind in pen.predict(frames, source, adapted).items():
         for model, said in of_kind.items():
             yield f"{kind} {model}", said
-            yield f"{kind} {model} sums", pen.person_sums(said, frames, kinds[kind])
-        for name, said in pen.evidence.baselines(frames, kinds[kind]).items():
+            yield f"{kind} {model} sums", person_sums(said, frames, kinds[kind])
+        for name, said in baselines(frames, kinds[kind]).items():
             yield f"{kind} {name}", said
     held_out, videos = pen.data.draw_video_splits(frames, settings)
     yield "videos", np.concatenate([fold.train for fold in held_out] + [s.test for s in videos["video"]])
@@ -202,7 +205,7 @@ def of_distill():
                     yield f"{name} dropout {task}", p
                 scaled, fitted = distill.temperature_scaling(taught, rows)
                 yield f"{name} temperatures", fitted["AU"]
-                yield f"{name} sums", distill.clustered(scaled, data)
+                yield f"{name} sums", clustered(scaled, data)
                 half = torch.randperm(len(rows), generator=generator())[: len(rows) // 2].sort().values
                 logits = distill.logits(taught, rows)
                 of_half = {task: z[:, :, half] for task, z in logits.items()}
@@ -238,7 +241,7 @@ def of_rock():
             yield f"{name} again", search.retrain(problem, found, settings)
         net = rock.best_network(problem, dataclasses.replace(found, cell=rock.Cell("rock", 256, "aphf")), settings)
         best = found.trials[found.best]
-        yield f"{form} attention", rock.attention_weights(net, problem, best, problem.rows["test"]).turns
+        yield f"{form} attention", attention_weights(net, problem, best, problem.rows["test"]).turns
 
 
 def of_across():

@@ -14,18 +14,18 @@ from .conftest import SMALL, corpus, frames
 def test_everything_is_trained_and_scored(n_videos, kinds, monkeypatch, empty_cache):
     monkeypatch.setattr(evidence.data, "settings", lambda *_: SMALL)
     monkeypatch.setattr(evidence.data, "load", lambda *_: corpus(n_videos, people=("P1", "P3", "P2", "P4")))
-    e = pen.train("ceap360vr", "quick")
+    e = evidence.train("ceap360vr", "quick")
     assert list(e.splits) == list(e.source_splits) == list(e.predictions) == kinds
-    scores = store.rounded(pen.score_all(e))
+    scores = store.rounded(evidence.score_all(e))
     rules = [name for name in evidence.BASELINES if n_videos > 1 or name != "video mean"]
     assert all(list(of_kind) == [*pen.MODELS, *rules, "ridge"] for of_kind in scores.values())
-    assert list(pen.score_all(e, ["ridge", "s-SN"])["blocked"]) == ["s-SN", "ridge"]
-    of_ridge = pen.ridge(e.frames, e.splits["random"][1].adapt[0], e.frames.target_rows).expand(2, 3, -1, -1)
-    again = pen.score(pen.person_sums(of_ridge, e.frames, e.splits["random"]))["ccc"]
+    assert list(evidence.score_all(e, ["ridge", "s-SN"])["blocked"]) == ["s-SN", "ridge"]
+    of_ridge = evidence.ridge(e.frames, e.splits["random"][1].adapt[0], e.frames.target_rows).expand(2, 3, -1, -1)
+    again = evidence.score(evidence.person_sums(of_ridge, e.frames, e.splits["random"]))["ccc"]
     np.testing.assert_allclose(scores["random"]["ridge"]["ccc"][1, 1], again[1, 1], atol=1e-6)
     for of_kind in scores.values():
         assert abs(of_kind["constant"]["ccc"]).max() < 1e-6  # no constant agrees with anything
-    shown = pen.progress(e.source, e.adapted)
+    shown = evidence.progress(e.source, e.adapted)
     assert shown.loc["SN on source people", "epochs"] == 3 and shown.loc["PEN on source people", "epochs"] == 2
     assert shown.loc["t-PEN, 50%", "epochs"] == e.adapted.histories["pen"].best_epoch[-1]
     assert shown["best is last"].notna().tolist() == [True] * 3 + [False] * 8
@@ -43,7 +43,7 @@ def test_the_last_tenth_is_that_of_each_copys_own_epochs():
 def test_identity_is_read_where_features_have_it_and_nowhere_else():
     f = frames(seconds=60)
     split = pen.data.source_split(f, torch.Generator().manual_seed(0))
-    assert abs(pen.identity_skill(f, split)) < 0.35
+    assert abs(evidence.identity_skill(f, split)) < 0.35
     f.features[:, 0] = torch.from_numpy(f.person).float()
     f.features[:, 1] = torch.from_numpy(f.person == 1).float()
-    assert pen.identity_skill(f, split) == 1
+    assert evidence.identity_skill(f, split) == 1

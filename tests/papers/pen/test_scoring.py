@@ -93,12 +93,12 @@ def test_baselines_fall_back_on_means(worked):
 @pytest.fixture(scope="module")
 def sums(data, drawn, predictions):
     """Sums (S, 1 + A, P, 2, 6) of each model on the random split."""
-    return {m: pen.person_sums(p, data, drawn[1]["random"]) for m, p in predictions["random"].items()}
+    return {m: evidence.person_sums(p, data, drawn[1]["random"]) for m, p in predictions["random"].items()}
 
 
 @pytest.fixture(scope="module")
 def scores(sums):
-    return {m: pen.score(s) for m, s in sums.items()}
+    return {m: evidence.score(s) for m, s in sums.items()}
 
 
 def test_scores_are_those_of_the_test_frames(data, drawn, predictions, sums, scores):
@@ -126,22 +126,22 @@ def test_contrasts_of_scores_are_contrasts_of_pooled_ccc(sums, scores):
 def test_constant_labels_and_missing_predictions_have_no_ccc(data, drawn, predictions, scores):
     of_seeds, predicted, labels = drawn[1]["random"], predictions["random"]["s-SN"].clone(), data.labels.clone()
     labels[data.person == 4, 1] = 0.3
-    of = pen.score(pen.person_sums(predicted, replace(data, labels=labels), of_seeds))
+    of = evidence.score(evidence.person_sums(predicted, replace(data, labels=labels), of_seeds))
     assert np.isnan(of["person ccc"]).sum((0, 1)).tolist() == [[0, 0], [0, 6]]
     assert np.isfinite(of["ccc"]).all() and np.isfinite(of["rmse"]).all()
     assert all(np.isnan(array[:, 0]).all() and np.isfinite(array[:, 1:]).all() for array in scores["t-PEN"].values())
     predicted[0, 1, data.target_rows == of_seeds[0].test[0]] = math.nan  # one frame alone
     with pytest.raises(ValueError, match="is not finite"):
-        pen.person_sums(predicted, data, of_seeds)
+        evidence.person_sums(predicted, data, of_seeds)
 
 
 def test_table_has_a_row_for_each_dimension_and_model(sums, scores):
-    shown = pen.table(scores, SMALL.shares)
+    shown = evidence.table(scores, SMALL.shares)
     assert shown.columns.tolist() == [0, 10, 50]
     assert shown.index.tolist() == [(d, m) for d in pen.DIMENSIONS for m in pen.MODELS]
     expected = ccc_from_sums(sums["s-PEN"].sum(2))[:, 2, 1].mean()
     assert shown.loc[("arousal", "s-PEN"), 50] == pytest.approx(expected, abs=1e-6)
-    errors, expected = pen.table(scores, SMALL.shares, "rmse"), rmse_from_sums(sums["t-SN"].sum(2))
+    errors, expected = evidence.table(scores, SMALL.shares, "rmse"), rmse_from_sums(sums["t-SN"].sum(2))
     assert errors.loc[("valence", "t-SN"), 10] == pytest.approx(expected[:, 1, 0].mean(), abs=1e-6)
 
 
@@ -150,9 +150,9 @@ def test_an_arm_stands_beside_a_constant_and_a_ridge_regression():
         return {"ccc": np.full((4, 3, 2, 2), ccc), "spread": np.array(spread).reshape(4, 1, 1).repeat(3, 1)}
 
     scores = {"s-PEN": of(0.5, 1, 0.001, 1, 1), "constant": of(0.0, 0, 0, 0, 0), "ridge": of(0.75, 1, 1, 1, 1)}
-    assert pen.arm(scores, "s-PEN", slice(1, None), 0.2) == Arm("CCC", 0.5, 0.0, 0.75, 0.2, 0.25)
+    assert evidence.arm(scores, "s-PEN", slice(1, None), 0.2) == Arm("CCC", 0.5, 0.0, 0.75, 0.2, 0.25)
     scores["s-PEN"]["ccc"][:, 0] = 0.25
-    assert pen.arm(scores, "s-PEN", slice(0, 1)).score == 0.25
+    assert evidence.arm(scores, "s-PEN", slice(0, 1)).score == 0.25
 
 
 def test_ridge_is_least_squares_with_a_penalty_on_standardised_features(data):
@@ -164,4 +164,4 @@ def test_ridge_is_least_squares_with_a_penalty_on_standardised_features(data):
         shown @ torch.linalg.solve(z.T @ z + a * torch.eye(6).double(), z.T @ (y[rows] - middle)) + middle
         for a in evidence.PENALTIES
     ]
-    assert min(float((pen.ridge(data, rows, at) - one).abs().max()) for one in solved) < 1e-6
+    assert min(float((evidence.ridge(data, rows, at) - one).abs().max()) for one in solved) < 1e-6

@@ -57,14 +57,14 @@ def same(a, b):
 def test_the_rule_by_hand():
     completed = [[1, 2, 3], [2, 2, 2], [0, 0, 9]]
     # after two steps the running averages are 1.5, 2 and 0, and their median 1.5
-    assert rock.falls_behind([1.4, 1.0], completed)
-    assert not rock.falls_behind([1.5, 0.0], completed)  # strictly worse, and its best counts
+    assert search.falls_behind([1.4, 1.0], completed)
+    assert not search.falls_behind([1.5, 0.0], completed)  # strictly worse, and its best counts
     # after three they are 2, 2 and 3
-    assert rock.falls_behind([1.5, 0.0, 1.9], completed)
-    assert not rock.falls_behind([1.5, 2.0, 0.0], completed)
+    assert search.falls_behind([1.5, 0.0, 1.9], completed)
+    assert not search.falls_behind([1.5, 2.0, 0.0], completed)
     # not Optuna's median of values at the step: 4 > 3, although 4 < 9
-    assert not rock.falls_behind([4.0, 4.0, 4.0], [[0.0, 0.0, 9.0]])
-    assert not rock.falls_behind([-1e9], [])
+    assert not search.falls_behind([4.0, 4.0, 4.0], [[0.0, 0.0, 9.0]])
+    assert not search.falls_behind([-1e9], [])
 
 
 def test_a_search_stops_bad_trials_after_epochs_5_7_and_9(toy):
@@ -74,7 +74,7 @@ def test_a_search_stops_bad_trials_after_epochs_5_7_and_9(toy):
     for i, curve in enumerate(found.curves):  # the rule, once more from what is recorded
         completed = [c for c, s in zip(found.curves[:i], stopped, strict=False) if not s]
         short = [curve[:epochs] for epochs in (5, 7, 9) if epochs <= len(curve)]
-        behind = [len(start) for start in short if rock.falls_behind(start, completed)]
+        behind = [len(start) for start in short if search.falls_behind(start, completed)]
         assert behind == ([len(curve)] if stopped[i] else [])
 
 

@@ -125,12 +125,12 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_trial(valence, set
 def test_levels_by_hand():
     weights = np.array([1 - 2, 1 - 2, 1 - 2, 1, 1, 3, 5.0])
     z = (weights - weights.mean()) / weights.std()
-    assert rock.attention_levels(weights).tolist() == [int(np.clip(np.floor(v) + 1, 0, 3)) for v in z]
-    assert rock.attention_levels([0.2, 0.2, 0.2]).tolist() == [0, 0, 0]
+    assert evidence.attention_levels(weights).tolist() == [int(np.clip(np.floor(v) + 1, 0, 3)) for v in z]
+    assert evidence.attention_levels([0.2, 0.2, 0.2]).tolist() == [0, 0, 0]
     # an edge belongs to the level above it: z = -1, 1 and 0, and -1 and 1
-    assert rock.attention_levels([-1.0, 1.0, 0.0]).tolist()[2] == 1
-    assert rock.attention_levels([-1.0, 1.0]).tolist() == [0, 2]
-    assert rock.LEVELS == ("none", "low", "medium", "high")
+    assert evidence.attention_levels([-1.0, 1.0, 0.0]).tolist()[2] == 1
+    assert evidence.attention_levels([-1.0, 1.0]).tolist() == [0, 2]
+    assert evidence.LEVELS == ("none", "low", "medium", "high")
 
 
 def test_history_and_second_words_by_hand():
@@ -148,7 +148,7 @@ def test_history_and_second_words_by_hand():
 
 def test_attention_of_a_network_sums_to_one(emotion, settings):
     trial = fixed(emotion, ROCK, settings, content_size=3)
-    found = rock.attention_weights(network(emotion, ROCK, settings, trial), emotion, trial, emotion.rows["test"])
+    found = evidence.attention_weights(network(emotion, ROCK, settings, trial), emotion, trial, emotion.rows["test"])
     assert found.turns.sum(1) == pytest.approx(np.ones(len(found.turns)), abs=1e-5)
     there = found.context >= 0
     assert found.words.sum(2)[there] == pytest.approx(np.ones(there.sum()), abs=1e-5)

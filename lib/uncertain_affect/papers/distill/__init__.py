@@ -9,17 +9,7 @@ computed once, and the members of all seeds train side by side on them, generati
 """
 # ruff: noqa: F401 - these are the names of the package
 
-from uncertain_affect.papers.distill.metrics import (
-    DIMENSIONS,
-    EPS,
-    Metrics,
-    clustered,
-    effect,
-    kept,
-    left_out,
-    over_members,
-    plurality,
-)
+from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics, plurality
 from uncertain_affect.papers.distill.networks import (
     ensemble,
     logits,

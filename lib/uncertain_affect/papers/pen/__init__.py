@@ -6,16 +6,4 @@ printed, and inference is on target frames outside the adaptation set (the fixed
 
 # ruff: noqa: F401 - the names of the package, from its modules
 from uncertain_affect.papers.pen.data import DIMENSIONS, draw_splits, frames, load, prepare, roles, settings
-from uncertain_affect.papers.pen.evidence import (
-    arm,
-    identity_skill,
-    kept,
-    person_sums,
-    progress,
-    ridge,
-    score,
-    score_all,
-    table,
-    train,
-)
 from uncertain_affect.papers.pen.training import MODELS, adapt, choose_lambdas, predict, predict_rows, train_source

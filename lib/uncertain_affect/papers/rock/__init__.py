@@ -12,36 +12,6 @@ Source: sections 4.2 to 4.4 and appendices A.2 to A.6 of the paper. Where it is 
 """
 
 # ruff: noqa: F401 - the names of the package, from its modules
-from uncertain_affect.papers.rock.evidence import (
-    CONSTANT,
-    LEVELS,
-    PLAIN,
-    attention_levels,
-    attention_weights,
-    better_of,
-    class_f1,
-    class_gains,
-    class_ratio,
-    gain,
-    learnt,
-    low_resource_gain,
-    mean_of,
-    metric,
-    n_parameters,
-    reached,
-    step_seconds,
-    task,
-    tuning_intervals,
-)
-from uncertain_affect.papers.rock.protocol import RockSettings, settings
-from uncertain_affect.papers.rock.search import (
-    Cell,
-    best_network,
-    errors,
-    falls_behind,
-    in_order,
-    retrain_all,
-    score,
-    search_all,
-)
+from uncertain_affect.papers.rock.protocol import settings
+from uncertain_affect.papers.rock.search import Cell, best_network, errors, in_order, retrain_all, score, search_all
 from uncertain_affect.papers.rock.tasks import load, narratives, prepare, problem, targets

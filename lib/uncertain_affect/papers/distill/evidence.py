@@ -13,7 +13,9 @@ from torch import Tensor
 from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.corpora.base import AffectVideos
-from uncertain_affect.evidence.claims import Arm
+from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
+from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums
+from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics import auroc
 from uncertain_affect.models.distill import N_BINS, bin_values
 from uncertain_affect.papers.baselines import class_probabilities
@@ -29,6 +31,8 @@ RECIPE = code_key(__name__)
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 # What says whether a task was learnt.
 METRICS = {"AU": "AUROC of units", "EXPR": "accuracy of expressions", "VA": "CCC"}
+# More clusters than this are nearly single examples.
+MANY_CLUSTERS = 1000
 # Answers that are the same for so many frames are a constant's.
 ALL_BUT = 0.99
 
@@ -158,3 +162,44 @@ def share_at_bound(fitted: Iterable[ArrayLike]) -> float:
     t = np.concatenate([np.ravel(part) for part in fitted])
     low, high = BOUNDS
     return float(((t < 1.01 * low) | (t > 0.99 * high)).mean())
+
+
+# --- what is kept of a method ---------------------------------------------------------------------------------
+
+
+def clustered(p: Probabilities, videos: Videos) -> Floats:
+    """Sums (S, C, M W) of the test frames, added up within videos: what :func:`over_members` takes."""
+    sums = Metrics(videos.outputs).sums(p, videos, "test")  # (S, M, n, W)
+    flat = np.moveaxis(sums, 1, 2).reshape(sums.shape[0], sums.shape[2], -1)
+    return cluster_sums(flat, videos.video[videos.rows("test").numpy()])
+
+
+def over_members(f: Statistic, width: int) -> Statistic:
+    """The mean of a statistic over M single models, (..., M W) -> (...)."""
+    return lambda sums: f(sums.reshape(*sums.shape[:-1], -1, width)).mean(-1)
+
+
+def left_out(columns: Mapping[str, Statistic], sums: Floats) -> Floats:
+    """Statistics of all clusters, and of all but each: sums (S, C, K) to (S, 1 + C, number of columns).
+
+    What evidence keeps of a method: means over seeds of the first are a table, and :func:`effect` makes intervals of
+    differences, ratios and minima alike.
+    """
+    total = sums.sum(1, keepdims=True)
+    parts = np.concatenate([total, total - sums], 1) if sums.shape[1] > 1 else total
+    return np.stack([f(parts) for f in columns.values()], -1)
+
+
+def kept(left: Floats) -> Field:
+    """What :func:`left_out` gives, as evidence keeps it; of clusters that are nearly single examples in 16 bits."""
+    encoding = "scaled" if left.shape[1] > MANY_CLUSTERS else "exact"
+    return Field(left, ("seed", "all clusters, and all but each", "column"), encoding=encoding)
+
+
+def effect(left: Floats) -> Effect:
+    """The interval of a statistic from :func:`left_out` (S, 1 + C) of it, by jackknife pseudo-values."""
+    whole, without = left[:, :1], left[:, 1:]
+    n_clusters = without.shape[1]
+    # y_sc = T_s + (C - 1) (mean_c T_s(c) - T_s(c)), as `resampling.pseudo_values`
+    moved = (n_clusters - 1) * (without.mean(1, keepdims=True) - without) if n_clusters else 0.0
+    return effect_interval(whole + moved)
