@@ -19,7 +19,7 @@ from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import SmallResNet
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.across.methods import probabilities
-from uncertain_affect.papers.distill.evidence import clustered
+from uncertain_affect.papers.distill.evidence import clustered, scaled, temperature_scaling, temperatures
 from uncertain_affect.papers.pen.evidence import baselines, person_sums
 from uncertain_affect.papers.rock import search
 from uncertain_affect.papers.rock.evidence import attention_weights
@@ -203,14 +203,14 @@ def of_distill():
             if number == 0:
                 for task, p in distill.mc_dropout(taught, rows)[0].items():
                     yield f"{name} dropout {task}", p
-                scaled, fitted = distill.temperature_scaling(taught, rows)
+                at_best, fitted = temperature_scaling(taught, rows)
                 yield f"{name} temperatures", fitted["AU"]
-                yield f"{name} sums", clustered(scaled, data)
+                yield f"{name} sums", clustered(at_best, data)
                 half = torch.randperm(len(rows), generator=generator())[: len(rows) // 2].sort().values
                 logits = distill.logits(taught, rows)
                 of_half = {task: z[:, :, half] for task, z in logits.items()}
-                fitted = distill.temperatures(of_half, data, rows[half], data.test)
-                yield f"{name} halves", distill.scaled(logits, fitted)["EXPR"]
+                fitted = temperatures(of_half, data, rows[half], data.test)
+                yield f"{name} halves", scaled(logits, fitted)["EXPR"]
             (taught,) = distill.train(data, trunks, settings, teachers=taught)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from uncertain_affect.papers import distill
-from uncertain_affect.papers.distill import networks
+from uncertain_affect.papers.distill import evidence, networks
 from uncertain_affect.training.temperature import fit_temperature
 
 from .small import LENGTH, N_VIDEOS, SMALL, TASKS
@@ -114,7 +114,7 @@ def test_released_chunks_carry_the_state_of_the_frame_64_before(data, released, 
 
 
 def test_temperatures_of_every_network_and_unit_are_fitted_on_held_out_videos(data, teachers):
-    p, t = distill.temperature_scaling(teachers, data.rows("test"))
+    p, t = evidence.temperature_scaling(teachers, data.rows("test"))
     assert t["AU"].shape == (2, 2, 1, 12) and t["EXPR"].shape == (2, 2, 1, 1)
     rows = data.tune["AU"].nonzero().squeeze(1)
     z, y = distill.logits(teachers, rows)["AU"][1, 0, :, 3].double(), data.labels["AU"][rows, 3].double()
@@ -127,7 +127,7 @@ def test_temperatures_of_every_network_and_unit_are_fitted_on_held_out_videos(da
     # where they are fitted they lower the NLL
     rows, metrics = data.rows("test"), distill.Metrics(data.outputs)
     z = distill.logits(teachers, rows)
-    fitted = distill.scaled(z, distill.temperatures(z, data, rows, data.test))
+    fitted = evidence.scaled(z, evidence.temperatures(z, data, rows, data.test))
     before, after = (metrics.sums(p, data, "test").sum(2) for p in (networks.probabilities(z), fitted))
     assert (metrics.expr_nll(after) <= metrics.expr_nll(before) + 1e-6).all()
     assert (metrics.au_nlls(after) <= metrics.au_nlls(before) + 1e-6).all()

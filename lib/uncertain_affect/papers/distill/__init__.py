@@ -10,17 +10,7 @@ computed once, and the members of all seeds train side by side on them, generati
 # ruff: noqa: F401 - these are the names of the package
 
 from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics, plurality
-from uncertain_affect.papers.distill.networks import (
-    ensemble,
-    logits,
-    mc_dropout,
-    on_pictures,
-    predict,
-    scaled,
-    temperature_scaling,
-    temperatures,
-    uncertainty,
-)
+from uncertain_affect.papers.distill.networks import ensemble, logits, mc_dropout, on_pictures, predict, uncertainty
 from uncertain_affect.papers.distill.training import train
 from uncertain_affect.papers.distill.trunks import encoders
 from uncertain_affect.papers.distill.videos import EXPRESSIONS, load, settings, split_videos

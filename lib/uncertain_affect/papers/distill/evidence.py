@@ -1,4 +1,4 @@
-"""The rows that every table has for comparison, a constant and a plain baseline, and what a method has learnt."""
+"""A constant and a plain baseline beside every method, what each has learnt, temperatures, and what is kept of it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -20,10 +20,10 @@ from uncertain_affect.metrics import auroc
 from uncertain_affect.models.distill import N_BINS, bin_values
 from uncertain_affect.papers.baselines import class_probabilities
 from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics
-from uncertain_affect.papers.distill.networks import Generation, Probabilities
+from uncertain_affect.papers.distill.networks import Generation, Probabilities, logits, probabilities
 from uncertain_affect.papers.distill.trunks import Encoders, Trunks, hog_trunk
 from uncertain_affect.papers.distill.videos import Videos
-from uncertain_affect.training.temperature import BOUNDS
+from uncertain_affect.training.temperature import BOUNDS, fit_temperature
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -162,6 +162,48 @@ def share_at_bound(fitted: Iterable[ArrayLike]) -> float:
     t = np.concatenate([np.ravel(part) for part in fitted])
     low, high = BOUNDS
     return float(((t < 1.01 * low) | (t > 0.99 * high)).mean())
+
+
+# --- temperature scaling --------------------------------------------------------------------------------------
+
+
+def temperatures(
+    logits: Mapping[str, Tensor], videos: Videos, rows: Tensor, labelled: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Temperatures of every network that fit rows best: AU (S, M, 1, A), one a unit, and EXPR (S, M, 1, 1).
+
+    Args:
+        logits: (S, M, n, C) by task for n rows.
+        labelled: bool (N,) by task, frames with labels to fit on, for example ``videos.tune``.
+    """
+    fitted = {}
+    for task in sorted({"AU", "EXPR"} & logits.keys()):
+        known = labelled[task][rows]
+        z, y = logits[task][:, :, known].double(), videos.labels[task][rows[known]]
+        of_networks = [(m, y) for m in z.flatten(0, 1)]
+        if task == "AU":
+            of_networks = [unit for m, y in of_networks for unit in zip(m.T, y.T, strict=True)]
+        fitted[task] = torch.tensor([_fitted(*of) for of in of_networks]).view(*z.shape[:2], 1, -1)
+    return fitted
+
+
+def _fitted(z: Tensor, y: Tensor) -> float:
+    """The temperature of logits (n, C) and classes (n,), or of logits (n,) and answers 0 or 1."""
+    if z.ndim == 1:
+        return fit_temperature(lambda t: float(F.binary_cross_entropy_with_logits(z / t, y.double())))
+    return fit_temperature(lambda t: float(F.cross_entropy(z / t, y.long())))
+
+
+def scaled(logits: Mapping[str, Tensor], by: Mapping[str, Tensor]) -> Probabilities:
+    """Probabilities of logits over temperatures; valence and arousal, which have none, are left as they are."""
+    return probabilities({task: z / by[task] if task in by else z for task, z in logits.items()})
+
+
+def temperature_scaling(generation: Generation, rows: Tensor) -> tuple[Probabilities, dict[str, Tensor]]:
+    """Predictions for n rows at the temperatures that fit the held-out videos best, and these temperatures."""
+    videos, held_out = generation.videos, generation.videos.rows("tune")
+    fitted = temperatures(logits(generation, held_out), videos, held_out, videos.tune)
+    return scaled(logits(generation, rows), fitted), fitted
 
 
 # --- what is kept of a method ---------------------------------------------------------------------------------

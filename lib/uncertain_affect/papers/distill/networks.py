@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -17,7 +16,6 @@ from uncertain_affect.models.distill import AUXILIARY, N_BINS, TASKS, EMENet, Ta
 from uncertain_affect.papers.distill.trunks import TEACHER_LOSSES, Encoders, augmented, auxiliary_labels, in_batches
 from uncertain_affect.papers.distill.videos import DistillSettings, Videos
 from uncertain_affect.training.fit import generators
-from uncertain_affect.training.temperature import fit_temperature
 
 # By task: AU (S, M, n, A) of presence, EXPR (S, M, n, C), VA (S, M, n, 2, 20), of M networks of each of S seeds.
 Probabilities = dict[str, Tensor]
@@ -335,45 +333,3 @@ def soft_labels(generation: Generation) -> Probabilities:
         stored.append(cached_arrays(content_key("soft labels", generation.key, rows), build, kind="soft_labels"))
     order = torch.cat(list(shards)).argsort()
     return {task: torch.from_numpy(np.concatenate([s[task] for s in stored], 1))[:, order] for task in stored[0]}
-
-
-# --- temperature scaling --------------------------------------------------------------------------------------
-
-
-def temperatures(
-    logits: Mapping[str, Tensor], videos: Videos, rows: Tensor, labelled: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Temperatures of every network that fit rows best: AU (S, M, 1, A), one a unit, and EXPR (S, M, 1, 1).
-
-    Args:
-        logits: (S, M, n, C) by task for n rows.
-        labelled: bool (N,) by task, frames with labels to fit on, for example ``videos.tune``.
-    """
-    fitted = {}
-    for task in sorted({"AU", "EXPR"} & logits.keys()):
-        known = labelled[task][rows]
-        z, y = logits[task][:, :, known].double(), videos.labels[task][rows[known]]
-        of_networks = [(m, y) for m in z.flatten(0, 1)]
-        if task == "AU":
-            of_networks = [unit for m, y in of_networks for unit in zip(m.T, y.T, strict=True)]
-        fitted[task] = torch.tensor([_fitted(*of) for of in of_networks]).view(*z.shape[:2], 1, -1)
-    return fitted
-
-
-def _fitted(z: Tensor, y: Tensor) -> float:
-    """The temperature of logits (n, C) and classes (n,), or of logits (n,) and answers 0 or 1."""
-    if z.ndim == 1:
-        return fit_temperature(lambda t: float(F.binary_cross_entropy_with_logits(z / t, y.double())))
-    return fit_temperature(lambda t: float(F.cross_entropy(z / t, y.long())))
-
-
-def scaled(logits: Mapping[str, Tensor], by: Mapping[str, Tensor]) -> Probabilities:
-    """Probabilities of logits over temperatures; valence and arousal, which have none, are left as they are."""
-    return probabilities({task: z / by[task] if task in by else z for task, z in logits.items()})
-
-
-def temperature_scaling(generation: Generation, rows: Tensor) -> tuple[Probabilities, dict[str, Tensor]]:
-    """Predictions for n rows at the temperatures that fit the held-out videos best, and these temperatures."""
-    videos, held_out = generation.videos, generation.videos.rows("tune")
-    fitted = temperatures(logits(generation, held_out), videos, held_out, videos.tune)
-    return scaled(logits(generation, rows), fitted), fitted
