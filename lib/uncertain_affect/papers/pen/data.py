@@ -195,12 +195,10 @@ def frames(corpus: AffectTraces, features: np.ndarray | Tensor, source: Iterable
     index = {name: i for i, name in enumerate((*source, *target))}
     person = np.array([index.get(name, -1) for name in corpus.person.tolist()])
     x = torch.as_tensor(features).to(torch.float32, copy=True)
-    bad = np.flatnonzero(~x.isfinite().all(1).numpy() & (person >= 0))
-    if len(bad):
-        raise ValueError(
-            f"features of {len(bad)} frames are not finite, the first of {corpus.person[bad[0]]} in video "
-            f"{corpus.video[bad[0]]} at {corpus.time[bad[0]]:g} s: leave such frames, or people, out and count them"
-        )
+    if len(bad := np.flatnonzero(~x.isfinite().all(1).numpy() & (person >= 0))):
+        first = f"{corpus.person[bad[0]]} in video {corpus.video[bad[0]]} at {corpus.time[bad[0]]:g} s"
+        cure = "leave such frames, or people, out and count them"
+        raise ValueError(f"features of {len(bad)} frames are not finite, the first of {first}: {cure}")
     videos, video = np.unique(corpus.video, return_inverse=True)
     labels, time = corpus.valence_arousal.float(), corpus.time.double().numpy()
     return Frames(x, labels, person, video, time, source, target, tuple(videos.tolist()))
@@ -251,10 +249,8 @@ def source_split(frames: Frames, generator: torch.Generator, held_out: Sequence[
         rows = _shuffled(usable[frames.person[usable] == i], generator)
         parts.append(np.split(rows, [round(0.8 * len(rows))]))
         if not len(parts[-1][0]):
-            raise ValueError(
-                f"no frame of source person {name} is left for training ({len(rows)} usable): the gate would have "
-                "more experts than people; leave the person out"
-            )
+            cure = "the gate would have more experts than people; leave the person out"
+            raise ValueError(f"no frame of source person {name} is left for training ({len(rows)} usable): {cure}")
     return SourceSplit(*(np.sort(np.concatenate(part)) for part in zip(*parts, strict=True)))
 
 
