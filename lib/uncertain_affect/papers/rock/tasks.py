@@ -26,7 +26,7 @@ from uncertain_affect.papers.rock.protocol import RockSettings, embeddings, sett
 from uncertain_affect.training.fit import generators
 
 Floats = NDArray[np.float64]
-PADDING, UNKNOWN = 0, 1  # of words
+PADDING, UNKNOWN = 0, 1  # where there is no word, and for one that is not in the vocabulary
 # The primary tasks by form, in the order of the paper's tables, and the range of those that are numbers.
 PRIMARY = {
     "iemocap": ("emotion", "valence", "activation", "dominance"),
