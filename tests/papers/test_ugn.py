@@ -415,7 +415,7 @@ def test_bands_are_found(data):
     longer = dataclasses.replace(SMALL, trunk=dataclasses.replace(SMALL.trunk, epochs=20), max_epochs=6)
     tested = ugn.test(data, longer)
     for statistic in (ugn.f1(tested), ugn.accuracy(tested)):
-        scores = {method: statistic(unit_sums(tested, method).sum(1)).mean() for method in METHODS}
+        scores = {method: statistic(counts_of(tested).sums(method).sum(1)).mean() for method in METHODS}
         assert min(scores.values()) > 80, scores
 
 
@@ -494,10 +494,9 @@ def made_up_tested(seed=0, n_seeds=2, n_folds=3, per_fold=3, n_au=4, n=120, shar
     return ugn.Tested(torch.arange(n), torch.from_numpy(labels), names, fold, {"UGN": predictions})
 
 
-def unit_sums(tested, method):
-    """Sums (S, C, F * A * 4) over subjects from the counts that are kept."""
-    names = [str(unit) for unit in range(tested.labels.shape[1])]
-    return ugn_evidence.Counts(**store.rounded(ugn_evidence.counted(tested, names))).sums(method)
+def counts_of(tested, names="abcd"):
+    """As a notebook has them, from the file."""
+    return ugn_evidence.Counts(**store.rounded(ugn_evidence.counted(tested, names)))
 
 
 def by_sklearn(tested, keep=None, pooled=False):
@@ -525,7 +524,7 @@ def mean_of_defined(values):
 @hypothesis_settings(max_examples=25, deadline=None)
 def test_f1_and_accuracy_are_those_of_sklearn(seed, n, share_unknown, pooled):
     tested = made_up_tested(seed, n=n, share_unknown=share_unknown)
-    total = unit_sums(tested, "UGN").sum(1)
+    total = counts_of(tested).sums("UGN").sum(1)
     scores = (ugn.f1_of_units, ugn.f1), (ugn.accuracy_of_units, ugn.accuracy)
     for expected, (score_units, statistic) in zip(by_sklearn(tested, pooled=pooled), scores, strict=True):
         np.testing.assert_allclose(score_units(total, tested, pooled), expected)
@@ -540,7 +539,7 @@ def test_sums_worked_by_hand():
     labels, fold = torch.tensor([[1, 0], [0, 1], [1, -1], [0, 1], [-1, 0]]), torch.tensor([0, 0, 0, 1, 1])
     predictions = {"UGN": Predictions(probs, probs, probs, probs)}
     tested = ugn.Tested(torch.arange(5), labels, np.array(["b", "a", "b", "c", "c"]), fold, predictions)
-    sums = unit_sums(tested, "UGN")
+    sums = counts_of(tested).sums("UGN")
     # true and false positives, false and true negatives: subjects a, b and c; folds; units
     nothing = [[0] * 4] * 2
     assert sums.reshape(3, 2, 2, 4).tolist() == [
@@ -560,7 +559,7 @@ def test_sums_worked_by_hand():
 
 def test_all_units_undefined_is_no_number_and_no_warning(recwarn):
     tested = made_up_tested(share_unknown=1)
-    total = unit_sums(tested, "UGN").sum(1)
+    total = counts_of(tested).sums("UGN").sum(1)
     assert np.isnan(ugn.f1(tested)(total)).all() and np.isnan(ugn.accuracy(tested)(total)).all()
     assert not recwarn.list
 
@@ -568,7 +567,7 @@ def test_all_units_undefined_is_no_number_and_no_warning(recwarn):
 @pytest.mark.parametrize("pooled", [False, True])
 def test_leaving_a_subject_out_is_counting_the_others(pooled):
     tested = made_up_tested()
-    sums = unit_sums(tested, "UGN")
+    sums = counts_of(tested).sums("UGN")
     assert sums.shape == (2, 9, 3 * 4 * 4)
     without = sums.sum(1, keepdims=True) - sums
     for i, name in enumerate(np.unique(tested.subject)):

@@ -6,21 +6,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from uncertain_affect.evidence import store
 from uncertain_affect.evidence.claims import Arm, effect_interval
 from uncertain_affect.evidence.resampling import difference
 from uncertain_affect.papers import ugn, ugn_evidence
 from uncertain_affect.papers.predictions import Predictions
-from uncertain_affect.papers.ugn_evidence import CONSTANT, LINEAR, Counts, Experiment
+from uncertain_affect.papers.ugn_evidence import CONSTANT, LINEAR, Experiment
 
-from .test_ugn import SMALL, UNITS, by_sklearn, made_up, made_up_tested
-
-NAMES = ["a", "b", "c", "d"]
-
-
-def counts_of(tested, names=NAMES):
-    """As a notebook has them, from the file."""
-    return Counts(**store.rounded(ugn_evidence.counted(tested, names)))
+from .test_ugn import SMALL, UNITS, by_sklearn, counts_of, made_up, made_up_tested
 
 
 def of_probs(probs):
@@ -46,7 +38,7 @@ def test_counts_give_the_sums_that_were_tested():
     assert counts.n_folds == 3 and counts.fold.tolist() == [0, 1, 2] * 3
     f1, accuracy = by_sklearn(tested)
     table = counts.table(["UGN"])
-    assert list(table.index) == [*NAMES, "Avg"] and list(table.columns) == ["UGN F1", "UGN accuracy"]
+    assert list(table.index) == [*"abcd", "Avg"] and list(table.columns) == ["UGN F1", "UGN accuracy"]
     np.testing.assert_allclose(table["UGN F1"], [*f1.mean(0), f1.mean()])
     np.testing.assert_allclose(table["UGN accuracy"], [*accuracy.mean(0), accuracy.mean()])
     score = counts.score("UGN", ugn.accuracy)
