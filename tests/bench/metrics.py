@@ -19,7 +19,7 @@ from uncertain_affect.metrics import (
     static_calibration_error,
     thresholded_adaptive_calibration_error,
 )
-from uncertain_affect.papers.rock.auxiliary import percentile_ranks
+from uncertain_affect.papers.rock.tasks import percentile_ranks
 
 N_BINS = 10
 TOP_LABEL = {"ECE": expected_calibration_error, "MCE": maximum_calibration_error}

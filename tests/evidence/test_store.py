@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from uncertain_affect import metrics
+from uncertain_affect.compute.paths import project_root
 from uncertain_affect.evidence import store
 from uncertain_affect.evidence.store import EvidenceError, Field
+
+COMMITTED = sorted((project_root() / "results").glob(f"*/*/*/{store.NAME}"))
 
 ABOUT = {
     "notebook": "11_one", "profile": "full", "corpus": "ferplus", "corpus_checksum": "ab", "parameters": {"SEED": 0},
@@ -244,6 +247,12 @@ def test_a_file_that_is_cut_or_is_none_or_is_not_there(path):
     path.unlink()
     with pytest.raises(EvidenceError, match=f"{path}: is missing"):
         store.read(path)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: "/".join(path.parts[-4:-1]))
+def test_every_array_of_committed_evidence_names_its_axes(path):
+    arrays = store.read(path)[0]["arrays"]
+    assert [name for name, array in arrays.items() if array["dims"] is None] == []
 
 
 def test_what_may_not_be_committed_can_still_be_read(tmp_path):

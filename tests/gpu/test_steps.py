@@ -16,7 +16,8 @@ from gpu.pretended import pretended_gpu
 from gpu.steps import CASES, Case, Work, _fitting, compute
 from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
-from uncertain_affect.papers.rock import attention, trials
+from uncertain_affect.papers.rock import search
+from uncertain_affect.papers.rock.evidence import attention_weights
 
 
 @pytest.fixture(autouse=True)
@@ -157,11 +158,11 @@ def test_rock(form, cell):
     sizes = {"pri_gru": {256: 4}, "total": 5, "embedding_size": 6, "word_gru": 3, "attention": 4, "max_words": 10}
     small = dataclasses.replace(rock.settings("quick"), seeds=(0, 1), max_epochs=2, freeze=False, **sizes)
     problem = rock.problem(rock_data.small(form), form, "emotion" if form == "iemocap" else "valence", small)
-    trial = trials.Trial(1e-2, 16, 1e-3, 3, 0.2, 0.2, "random", (1 / len(problem.tasks),) * len(problem.tasks))
+    trial = search.Trial(1e-2, 16, 1e-3, 3, 0.2, 0.2, "random", (1 / len(problem.tasks),) * len(problem.tasks))
 
     def work(device):
-        net, found = trials.train(problem, cell, small, trial, [1, 2], device=device)
-        attended = attention.attention_weights(net, problem, trial, problem.rows["test"])
+        net, found = search.train(problem, cell, small, trial, [1, 2], device=device)
+        attended = attention_weights(net, problem, trial, problem.rows["test"])
         return {name: found[name] for name in found if name != "seconds"}, attended
 
     on_both(work)

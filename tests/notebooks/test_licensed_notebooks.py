@@ -41,7 +41,7 @@ def files(corpus):
         people, every = [*disfa.FOLDS[0][:8], *disfa.FOLDS[1][:4]], ugn.READING["quick"]["every"]
         return trees_faces.disfa(dict.fromkeys(people, 18 * every + 1), every)[0]
     if corpus == "affwild2":
-        every = distill.READING["quick"]["every"]
+        every = distill.videos.READING["quick"]["every"]
         parts = [dict.fromkeys(("AU", "EXPR", "VA"), "Train_Set" if i < 8 else "Validation_Set") for i in range(12)]
         return trees_faces.affwild2({f"{i}-30-1920x1080": (24 * every, p) for i, p in enumerate(parts)}, every=every)[0]
     if corpus == "recola":

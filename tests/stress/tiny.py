@@ -19,6 +19,10 @@ from uncertain_affect.corpora.simulated import identity
 from uncertain_affect.models.backbones import SmallResNet
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.across.methods import probabilities
+from uncertain_affect.papers.distill.evidence import clustered, scaled, temperature_scaling, temperatures
+from uncertain_affect.papers.pen.evidence import baselines, person_sums
+from uncertain_affect.papers.rock import search
+from uncertain_affect.papers.rock.evidence import attention_weights
 from uncertain_affect.training.finetune import FineTuningSettings, finetune, starting_network
 from uncertain_affect.training.fit import generators
 
@@ -124,7 +128,7 @@ def traces() -> AffectTraces:
 
 def of_pen():
     trunk = FineTuningSettings(width=4, lr=1e-2, epochs=1)
-    settings = pen.PenSettings(
+    settings = pen.data.PenSettings(
         (0, 1), trunk, trunk, grid=(0.0, 1e-2), sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
         min_steps=20, shares=(10, 50), gap=2.0, batch_size=8,
     )  # fmt: skip
@@ -140,10 +144,10 @@ def of_pen():
     for kind, of_kind in pen.predict(frames, source, adapted).items():
         for model, said in of_kind.items():
             yield f"{kind} {model}", said
-            yield f"{kind} {model} sums", pen.person_sums(said, frames, kinds[kind])
-        for name, said in pen.baselines(frames, kinds[kind]).items():
+            yield f"{kind} {model} sums", person_sums(said, frames, kinds[kind])
+        for name, said in baselines(frames, kinds[kind]).items():
             yield f"{kind} {name}", said
-    held_out, videos = pen.draw_video_splits(frames, settings)
+    held_out, videos = pen.data.draw_video_splits(frames, settings)
     yield "videos", np.concatenate([fold.train for fold in held_out] + [s.test for s in videos["video"]])
     numbered = np.array([f"P{'abcxy'.index(name) + 1}" for name in corpus.person])
     pictures = torch.randint(256, (len(corpus), 16, 16), generator=generator()).byte()
@@ -173,20 +177,20 @@ def videos() -> AffectVideos:
 
 
 def of_distill():
-    tuning = distill.Tuning(width=0.05, repeats=0.1, pictures=40, start_epochs=1, epochs=2, batch_size=16)
-    settings = distill.DistillSettings(
+    tuning = distill.videos.Tuning(width=0.05, repeats=0.1, pictures=40, start_epochs=1, epochs=2, batch_size=16)
+    settings = distill.videos.DistillSettings(
         (0, 1), tuning, members=2, generations=2, hidden=4, shared=4, clip=4, clips=2, epochs=3, lr=1e-2, n_samples=3
     )
     corpus = videos()
-    start = distill.starting_trunk(tuning, 32)
+    start = distill.trunks.starting_trunk(tuning, 32)
     yield "start", torch.cat([p.flatten().float() for p in start.state_dict().values()])
     variants = {
-        "seen": (settings, distill.tune_trunks(corpus, distill.split_videos(corpus, settings), settings, start)),
+        "seen": (settings, distill.trunks.tune_trunks(corpus, distill.split_videos(corpus, settings), settings, start)),
     }
     heard = dataclasses.replace(settings, audio=True, faithful_to_release=True)
-    variants["heard"] = heard, distill.tune_trunks(corpus, distill.split_videos(corpus, heard), heard, None)
+    variants["heard"] = heard, distill.trunks.tune_trunks(corpus, distill.split_videos(corpus, heard), heard, None)
     whole = dataclasses.replace(settings, seeds=(0,), members=1, audio=True, end_to_end=True, side_by_side=1)
-    variants["end to end"] = whole, distill.OwnTrunks(corpus, start)
+    variants["end to end"] = whole, distill.trunks.OwnTrunks(corpus, start)
     for name, (settings, trunks) in variants.items():
         data = distill.split_videos(corpus, settings)
         taught, plain = distill.train(data, trunks, settings, balanced=(True, False))
@@ -195,18 +199,18 @@ def of_distill():
         for number in range(settings.generations):
             for task, p in distill.predict(taught, rows).items():
                 yield f"{name} {number} {task}", p
-            yield f"{name} {number} soft", distill.soft_labels(taught)["VA"]
+            yield f"{name} {number} soft", distill.networks.soft_labels(taught)["VA"]
             if number == 0:
                 for task, p in distill.mc_dropout(taught, rows)[0].items():
                     yield f"{name} dropout {task}", p
-                scaled, fitted = distill.temperature_scaling(taught, rows)
+                at_best, fitted = temperature_scaling(taught, rows)
                 yield f"{name} temperatures", fitted["AU"]
-                yield f"{name} sums", distill.clustered(scaled, data)
+                yield f"{name} sums", clustered(at_best, data)
                 half = torch.randperm(len(rows), generator=generator())[: len(rows) // 2].sort().values
                 logits = distill.logits(taught, rows)
                 of_half = {task: z[:, :, half] for task, z in logits.items()}
-                fitted = distill.temperatures(of_half, data, rows[half], data.test)
-                yield f"{name} halves", distill.scaled(logits, fitted)["EXPR"]
+                fitted = temperatures(of_half, data, rows[half], data.test)
+                yield f"{name} halves", scaled(logits, fitted)["EXPR"]
             (taught,) = distill.train(data, trunks, settings, teachers=taught)
 
 
@@ -234,10 +238,10 @@ def of_rock():
             name = f"{form} {cell.architecture}"
             yield f"{name} test", found.test
             yield f"{name} curves", np.concatenate(found.curves)
-            yield f"{name} again", rock.retrain(problem, found, settings)
+            yield f"{name} again", search.retrain(problem, found, settings)
         net = rock.best_network(problem, dataclasses.replace(found, cell=rock.Cell("rock", 256, "aphf")), settings)
         best = found.trials[found.best]
-        yield f"{form} attention", rock.attention_weights(net, problem, best, problem.rows["test"]).turns
+        yield f"{form} attention", attention_weights(net, problem, best, problem.rows["test"]).turns
 
 
 def of_across():

@@ -356,8 +356,8 @@ def _is_plain(value) -> bool:
     return value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value))
 
 
-def _plain_column(column: pd.Series | pd.Index) -> np.ndarray | list:
+def _plain_column(column: pd.Series | pd.Index) -> Field | list:
     """A column as an array, or where it holds text as a list with None for what is missing."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
-        return column.to_numpy()
+        return Field(column.to_numpy(), ("row",))
     return [None if value is pd.NA or (isinstance(value, float) and value != value) else value for value in column]

@@ -8,7 +8,7 @@ balanced one (ResNet-BL), and then left alone. On its pooled features all seeds 
 of the action units, then the graph networks (GN-D, UGN, UGN-B) on the frozen branches of the same seed's ResNet-BL.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from uncertain_affect import corpora
 from uncertain_affect.compute.cache import code_key
 from uncertain_affect.compute.parallel import run_all
 from uncertain_affect.corpora.base import ActionUnits, Expressions
-from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums
+from uncertain_affect.evidence.resampling import Floats, Statistic
 from uncertain_affect.losses import action_unit_cross_entropy, occurrence_weights
 from uncertain_affect.metrics import bernoulli_entropy_decomposition
 from uncertain_affect.metrics.sums import f1_from_counts
@@ -160,9 +160,8 @@ def splits(data: ActionUnits) -> list[Split]:
             rows = (~held_out & ~val, ~held_out & val, held_out)
             parts.append(Split(*(torch.from_numpy(part.nonzero()[0]) for part in rows)))
     for i, part in enumerate(parts):
-        for purpose, rows in part._asdict().items():
-            if not len(rows):
-                raise ValueError(f"fold {i}, counted from 0, has no {purpose} frame: it takes more subjects, or folds")
+        if empty := [purpose for purpose, rows in part._asdict().items() if not len(rows)]:
+            raise ValueError(f"fold {i}, counted from 0, has no {empty[0]} frame: it takes more subjects, or folds")
     return parts
 
 
@@ -279,7 +278,7 @@ def train_graphs(
 
 
 def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, device):
-    """The model, trained or from the cache; its attribute ``history`` says how that went, ``seconds`` how long."""
+    """The model, trained or from the cache; its attribute ``history`` says how that went."""
     fitting |= {"max_epochs": settings.max_epochs, "patience": settings.patience}
     # an epoch passes several times over a small training set
     passes = max(1, -(-settings.least_frames // len(fold.split.train)))
@@ -291,7 +290,6 @@ def _fitted(model, loss, fold, settings, seeds, label, fitting, depends_on, devi
 
     decides = (label, settings.seeds, settings.branch_width, fitting, depends_on, parts)
     model.history = cached_fit(model, learn, RECIPE, *decides, device=device)
-    model.seconds = model.history.seconds
     return model
 
 
@@ -348,7 +346,7 @@ def test(
     *,
     fraction: float = 1.0,
     labels: Tensor | None = None,
-    folds: Iterable[int] | None = None,
+    folds: Collection[int] | None = None,
     start: ResNet | None = None,
     device: str = "cpu",
     **options,
@@ -362,21 +360,19 @@ def test(
         methods: of ``METHODS`` and ``CONSTANT``.
         fraction: of the training frames.
         labels: (N, A), to train on instead of the corpus's own; testing is always on its own.
-        folds: which, counting from 0; default all.
+        folds: which, counting from 0, in their order; default all.
         start: the residual network to start from, random weights if None.
         options: of :class:`UncertainGraphNetwork`.
 
     Raises:
         ValueError: an unknown method, or as :func:`splits`, :func:`part_of` and :func:`prepare`.
     """
-    if unknown := set(methods) - {*METHODS, CONSTANT}:
-        raise ValueError(f"unknown method {sorted(unknown)[0]!r}: choose among {', '.join((*METHODS, CONSTANT))}")
-    all_splits, tuning = splits(data), {"labels": labels, "start": start, "device": device}
-    chosen = list(range(len(all_splits)) if folds is None else folds)
-    calls = {k: (data, part_of(all_splits[k], fraction, k), settings, methods, k, tuning, options) for k in chosen}
+    chosen = {k: split for k, split in enumerate(splits(data)) if folds is None or k in folds}
+    tuning = {"labels": labels, "start": start, "device": device}
+    calls = {k: (data, part_of(of, fraction, k), settings, methods, k, tuning, options) for k, of in chosen.items()}
     parts = list(run_all(_test_fold, calls, device, label="folds").values())
-    rows = torch.cat([all_splits[k].test for k in chosen])
-    fold = torch.cat([torch.full_like(all_splits[k].test, i) for i, k in enumerate(chosen)])
+    rows = torch.cat([split.test for split in chosen.values()])
+    fold = torch.cat([torch.full_like(split.test, i) for i, split in enumerate(chosen.values())])
     predictions = {method: Predictions.concatenate([part[method] for part in parts]) for method in methods}
     return Tested(rows, data.labels[rows], data.subject[rows.numpy()], fold, predictions)
 
@@ -401,21 +397,12 @@ def _test_fold(data, split, settings, methods, k, tuning, options) -> dict[str, 
 # --- F1 and accuracy -----------------------------------------------------------------------------------------
 
 
-def unit_sums(tested: Tested, method: str) -> Floats:
-    """Sums (S, C, F * A * 4) over subjects, for :func:`f1` and :func:`accuracy`: of each fold and unit the true and
-    false positives, false negatives and true negatives at the threshold .5. Unknown labels count nowhere.
-    """
-    present, positive, negative = tested.predictions[method].probs >= 0.5, tested.labels == 1, tested.labels == 0
-    counts = torch.stack([positive & present, negative & present, positive & ~present, negative & ~present], -1)
-    by_subject = cluster_sums(counts.flatten(2).numpy(), tested.subject)
-    sums = np.zeros((*by_subject.shape[:2], tested.n_folds, by_subject.shape[2]))
-    fold_of_subject = tested.fold.numpy()[np.unique(tested.subject, return_index=True)[1]]
-    sums[:, np.arange(by_subject.shape[1]), fold_of_subject] = by_subject
-    return sums.reshape(*sums.shape[:2], -1)
+# All take sums (..., F * A * 4) of each fold and unit: true and false positives, false negatives and true negatives at
+# the threshold .5; and what was tested, which knows how many folds there are.
 
 
 def f1_of_units(sums: Floats, tested: Tested, pooled: bool = False) -> Floats:
-    """F1 (%) of each unit, ``(..., F * A * 4) -> (..., A)`` from :func:`unit_sums`: of each fold, then their mean.
+    """F1 (%) of each unit, ``(..., F * A * 4) -> (..., A)``: of each fold, then their mean.
 
     A unit without a positive in a fold has no F1 there, and in no fold, NaN.
 
@@ -434,7 +421,7 @@ def accuracy_of_units(sums: Floats, tested: Tested, pooled: bool = False) -> Flo
 
 
 def _statistic(score_units: Callable, tested: Tested, unit: int | None = None, pooled: bool = False) -> Statistic:
-    """Statistic of :func:`unit_sums`: a score (%) of one unit, or averaged over those that have one."""
+    """Statistic of such sums: a score (%) of one unit, or averaged over those that have one."""
 
     def statistic(sums: Floats) -> Floats:
         scores = score_units(sums, tested, pooled)

@@ -3,7 +3,8 @@
 Training and testing is :mod:`uncertain_affect.papers.ugn`'s; here its results become plain arrays, and scores again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import NamedTuple
@@ -12,18 +13,18 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from uncertain_affect import metrics
 from uncertain_affect.compute.devices import choose_device
 from uncertain_affect.corpora.base import ActionUnits
-from uncertain_affect.evidence.claims import Effect, effect_interval
-from uncertain_affect.evidence.resampling import Floats, difference
+from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
+from uncertain_affect.evidence.resampling import Floats, cluster_sums, difference
 from uncertain_affect.evidence.store import Field
-from uncertain_affect.metrics import bernoulli_entropy_decomposition
 from uncertain_affect.metrics.sums import f1_from_counts
 from uncertain_affect.models.ugn import ActionUnitBranches, UncertainGraphNetwork
 from uncertain_affect.papers import ugn
+from uncertain_affect.papers.baselines import class_probabilities
 from uncertain_affect.papers.predictions import Predictions
 from uncertain_affect.training.finetune import starting_network
 from uncertain_affect.training.fit import generators
@@ -42,11 +43,6 @@ class Experiment(NamedTuple):
     data: dict[str, ActionUnits]
     settings: ugn.UgnSettings
     where: dict
-
-    @property
-    def main(self) -> str:
-        """The data set that stands for BP4D where there are two."""
-        return next(iter(self.data))
 
     def about(self) -> dict:
         """What a run says of its evidence."""
@@ -81,16 +77,18 @@ def experiment(corpus: str, profile: str, seed: int, device: str, root: str) -> 
 # --- baselines -------------------------------------------------------------------------------------------------
 
 
-def with_baselines(e: Experiment, name: str, tested: ugn.Tested, folds: Iterable[int] | None = None, **options):
+def with_baselines(e: Experiment, name: str, tested: ugn.Tested, folds: Collection[int] | None = None, **options):
     """Tested methods and beside them ``CONSTANT`` and ``LINEAR``, of one fit each, on the same folds.
 
     Args:
         options: of :meth:`Experiment.frozen`, as the methods were tested with.
     """
-    chosen = range(len(ugn.splits(e.data[name]))) if folds is None else folds
+    chosen = [k for k in range(len(ugn.splits(e.data[name]))) if folds is None or k in folds]
     parts = [baselines(e.frozen(name, k, **options)) for k in chosen]
     joined = {row: torch.cat([part[row] for part in parts])[None] for row in (CONSTANT, LINEAR)}
-    plain = {row: Predictions.from_samples(p[None], bernoulli_entropy_decomposition) for row, p in joined.items()}
+    plain = {
+        row: Predictions.from_samples(p[None], metrics.bernoulli_entropy_decomposition) for row, p in joined.items()
+    }
     return ugn.Tested(**{**vars(tested), "predictions": tested.predictions | plain})
 
 
@@ -101,10 +99,7 @@ def baselines(fold: ugn.Fold) -> dict[str, Tensor]:
     for labels in fold.labels.numpy().T:
         rows = train[labels[train] >= 0]
         rates.append(labels[rows].mean())
-        if 0 < rates[-1] < 1:
-            linear.append(LogisticRegression(max_iter=1000).fit(x[rows], labels[rows]).predict_proba(x[test])[:, 1])
-        else:
-            linear.append(np.full(len(test), rates[-1]))
+        linear.append(class_probabilities(LogisticRegression(max_iter=1000), x[rows], labels[rows], x[test])[:, 1])
     return {CONSTANT: torch.tensor(np.array(rates)).repeat(len(test), 1), LINEAR: torch.from_numpy(np.stack(linear, 1))}
 
 
@@ -113,13 +108,11 @@ def baselines(fold: ugn.Fold) -> dict[str, Tensor]:
 
 def auroc(tested: ugn.Tested, method: str) -> float:
     """Area under the ROC curve, mean over seeds, folds and units of which both states are tested."""
-    probs, labels, folds = (x.numpy() for x in (tested.predictions[method].probs, tested.labels, tested.fold))
     found = []
-    for k in range(tested.n_folds):
-        for unit in range(labels.shape[1]):
-            rows = (folds == k) & (labels[:, unit] >= 0)
-            if 0 < labels[rows, unit].mean() < 1:
-                found += [roc_auc_score(labels[rows, unit], of_seed[rows, unit]) for of_seed in probs]
+    for k, (unit, labels) in itertools.product(range(tested.n_folds), enumerate(tested.labels.T)):
+        rows = (tested.fold == k) & (labels >= 0)
+        if len(labels[rows].unique()) == 2:
+            found += [metrics.auroc(p[rows, unit], labels[rows]) for p in tested.predictions[method].probs]
     return float(np.mean(found))
 
 
@@ -148,17 +141,9 @@ def learnt(e: Experiment, name: str, tested: ugn.Tested) -> dict[str, dict]:
         for method, of_method in zip(ugn.GRAPHS, np.split(np.array(graphs.history.best_epoch), 3), strict=True):
             best[method] += of_method.tolist()
     baseline = auroc(tested, LINEAR)
-    return {
-        method: {
-            "metric": "AUROC",
-            "score": auroc(tested, method),
-            "constant": 0.5,
-            "baseline": baseline,
-            "last_epoch": float(np.mean(np.array(best[method]) == e.settings.max_epochs)),
-            "dead": dead(tested, method),
-        }
-        for method in ugn.METHODS
-    }
+    last = {method: float(np.mean(np.array(epochs) == e.settings.max_epochs)) for method, epochs in best.items()}
+    arms = {m: Arm("AUROC", auroc(tested, m), 0.5, baseline, last[m], dead(tested, m)) for m in ugn.METHODS}
+    return {method: asdict(arm) for method, arm in arms.items()}
 
 
 @torch.no_grad()
@@ -182,10 +167,8 @@ def noise_checks(e: Experiment, name: str, tested: ugn.Tested) -> dict[str, floa
     """The two numbers that tell whether there is any uncertainty, the smaller of UGN's and UGN-B's."""
     methods, sds = ("UGN", "UGN-B"), []
     for fold, branches, graphs in e.networks(name):
-        noise = (
-            mask_noise(graphs, branches, fold.features[fold.split.test], copies_of(m, e.settings)) for m in methods
-        )
-        sds.append([of_method["sd of the mask"] for of_method in noise])
+        given = graphs, branches, fold.features[fold.split.test]
+        sds.append([mask_noise(*given, copies_of(method, e.settings))["sd of the mask"] for method in methods])
     nats = [float(tested.predictions[method].epistemic.mean()) for method in methods]
     return {"mask sd": float(np.mean(sds, 0).min()), "mutual information": min(nats)}
 
@@ -194,12 +177,11 @@ def unit_rates(e: Experiment, name: str) -> pd.DataFrame:
     """Of each unit, mean over folds: how often it occurs in training, and ResNet-BL's F1 on the validation people."""
     rates, scores = [], []
     for fold, branches, _ in e.networks(name):
-        labels = fold.labels[fold.split.train]
+        labels, tested = (fold.labels[rows] for rows in (fold.split.train, fold.split.val))
         rates.append((labels == 1).sum(0) / (labels >= 0).sum(0))
-        x, labels = fold.features[fold.split.val], fold.labels[fold.split.val]
         with torch.no_grad():
-            present = branches(x.to(branches.weight.device)).cpu() >= 0
-        counts = [(present & (labels == 1)), (present & (labels == 0)), (~present & (labels == 1))]
+            present = branches(fold.features[fold.split.val].to(branches.weight.device)).cpu() >= 0
+        counts = present & (tested == 1), present & (tested == 0), ~present & (tested == 1)
         scores.append(f1_from_counts(*(c.sum(1).double().numpy() for c in counts)).mean(0))
     columns = {"occurs in training, %": torch.stack(rates).mean(0).numpy(), "F1 in validation, %": np.mean(scores, 0)}
     return 100 * pd.DataFrame(columns, index=list(e.data[name].au_names), dtype=float)
@@ -231,7 +213,7 @@ class Counts:
         return int(self.fold.max()) + 1
 
     def sums(self, method: str) -> Floats:
-        """As :func:`ugn.unit_sums` of the tested method, (S, C, F * A * 4)."""
+        """Sums (S, C, F * A * 4) of a method over subjects, as the scores of :mod:`ugn` take them."""
         hits, false = (np.asarray(of[method], dtype=float) for of in (self.hits, self.false_alarms))
         counts = np.stack([hits, false, self.positives - hits, self.negatives - false], -1)
         sums = np.zeros((*counts.shape[:2], self.n_folds, *counts.shape[2:]))
@@ -272,13 +254,18 @@ def over_folds(pair: Sequence[tuple[Counts, str]], of: Callable = ugn.f1, unit: 
 
 
 def counted(tested: ugn.Tested, names: Sequence[str]) -> dict:
-    """What :class:`Counts` of tested methods hold, as evidence."""
+    """What :class:`Counts` of tested methods hold, as evidence. Unknown labels count nowhere."""
     first = np.unique(tested.subject, return_index=True)[1]
-    tree = {"names": list(names), "fold": tested.fold.numpy()[first], "hits": {}, "false_alarms": {}}
-    for method in tested.predictions:
-        sums = ugn.unit_sums(tested, method)
-        tp, fp, fn, tn = np.moveaxis(sums.reshape(*sums.shape[:2], tested.n_folds, -1, 4).sum(2), -1, 0).astype(int)
-        # baselines are fitted once, whatever the seed
-        axes = {"dims": ("fit" if method in (CONSTANT, LINEAR) else "seed", "subject", "unit"), "unit": "faces"}
-        tree["hits"][method], tree["false_alarms"][method] = Field(tp, **axes), Field(fp, **axes)
-    return tree | {"positives": (tp + fn)[0], "negatives": (fp + tn)[0]}
+    tree = {"names": list(names), "fold": Field(tested.fold[first], ("subject",)), "hits": {}, "false_alarms": {}}
+    states = {"positives": tested.labels == 1, "negatives": tested.labels == 0}
+
+    def by_subject(counted: Tensor, *axes: str) -> Field:
+        sums = cluster_sums(counted.numpy(), tested.subject).astype(int)
+        return Field(sums if axes else sums[0], (*axes, "subject", "unit"), "faces")
+
+    for method, predictions in tested.predictions.items():
+        present = predictions.probs >= 0.5
+        axis = "fit" if method in (CONSTANT, LINEAR) else "seed"  # baselines are fitted once, whatever the seed
+        tree["hits"][method] = by_subject(present & states["positives"], axis)
+        tree["false_alarms"][method] = by_subject(present & states["negatives"], axis)
+    return tree | {name: by_subject(state[None]) for name, state in states.items()}

@@ -15,7 +15,7 @@ from uncertain_affect.models.pen import PersonalizedExpertNetwork
 from uncertain_affect.papers import across
 from uncertain_affect.papers.across import comparison, methods, tasks
 from uncertain_affect.papers.across.networks import train
-from uncertain_affect.training.fit import generators
+from uncertain_affect.training.fit import History, generators
 
 G = torch.Generator().manual_seed(0)
 SIZES = {"train": 300, "val": 80, "test": 60}
@@ -114,7 +114,7 @@ def test_graphs_are_trained_as_long_as_all_others(monkeypatch):
 
     def train(*arguments):
         trained.extend(a for a in arguments if isinstance(a, methods.ugn.UgnSettings))
-        return SimpleNamespace(seconds=1.5)
+        return SimpleNamespace(history=History(seconds=1.5))
 
     monkeypatch.setattr(methods.ugn, "train_branches", train)
     monkeypatch.setattr(methods.ugn, "train_graphs", train)

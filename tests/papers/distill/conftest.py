@@ -31,4 +31,4 @@ def released(data):
 
 @pytest.fixture(scope="package")
 def start():
-    return distill.starting_trunk(TUNING, 32)
+    return distill.trunks.starting_trunk(TUNING, 32)

@@ -8,8 +8,8 @@ from uncertain_affect.papers import distill
 
 N_VIDEOS, LENGTH = 10, 9
 TASKS = ("AU", "EXPR", "VA")
-TUNING = distill.Tuning(width=0.05, repeats=0.1, pictures=20, start_epochs=1, epochs=1, batch_size=16)
-SMALL = distill.DistillSettings(
+TUNING = distill.videos.Tuning(width=0.05, repeats=0.1, pictures=20, start_epochs=1, epochs=1, batch_size=16)
+SMALL = distill.videos.DistillSettings(
     seeds=(0, 1), tuning=TUNING, members=2, hidden=3, shared=4, clip=4, clips=2, epochs=3, lr=1e-2, side_by_side=8
 )  # fmt: skip
 
@@ -58,4 +58,4 @@ def trunks(data, settings=SMALL):
     """Made-up features that know a little about the labels."""
     x = torch.randn(len(settings.seeds), len(data.video), 6, generator=generator(3))
     x[..., :2] += 2 * data.labels["VA"].clamp(min=-1)
-    return distill.Trunks(x, lambda images: x[:, : len(images)])
+    return distill.trunks.Trunks(x, lambda images: x[:, : len(images)])

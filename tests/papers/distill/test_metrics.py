@@ -12,6 +12,7 @@ from uncertain_affect.evidence.claims import effect_interval
 from uncertain_affect.evidence.resampling import difference
 from uncertain_affect.metrics import rmse
 from uncertain_affect.papers import distill
+from uncertain_affect.papers.distill import evidence
 
 from .small import TASKS
 
@@ -46,10 +47,10 @@ def test_metrics_agree_with_scikit_learn_and_torchmetrics(data, teachers):
 
 def test_sums_of_videos_and_means_over_single_models(data, teachers):
     p, metrics = distill.predict(teachers, data.rows("test")), distill.Metrics(data.outputs)
-    of_videos, of_ensemble = distill.clustered(p, data), distill.clustered(distill.ensemble(p), data)
+    of_videos, of_ensemble = evidence.clustered(p, data), evidence.clustered(distill.ensemble(p), data)
     n_videos, w = len(set(data.video[data.rows("test").numpy()])), 2 * metrics.width
     assert of_videos.shape == (2, n_videos, w)
-    nll = distill.over_members(metrics.expr_nll, metrics.width)
+    nll = evidence.over_members(metrics.expr_nll, metrics.width)
     whole = metrics.expr_nll(metrics.sums(p, data, "test").sum(2)).mean(1)
     assert nll(of_videos.sum(1)) == pytest.approx(whole)
     both = np.concatenate([of_videos, of_ensemble], -1)
@@ -61,26 +62,26 @@ def test_sums_of_videos_and_means_over_single_models(data, teachers):
 
 def test_effects_of_what_is_left_out_are_those_of_the_sums(data, teachers):
     p, metrics = distill.predict(teachers, data.rows("test")), distill.Metrics(data.outputs)
-    of_videos, of_ensemble = distill.clustered(p, data), distill.clustered(distill.ensemble(p), data)
-    columns = {name: distill.over_members(f, metrics.width) for name, f in metrics.table5().items()}
-    single, ensemble = (distill.left_out(columns, sums) for sums in (of_videos, of_ensemble))
+    of_videos, of_ensemble = evidence.clustered(p, data), evidence.clustered(distill.ensemble(p), data)
+    columns = {name: evidence.over_members(f, metrics.width) for name, f in metrics.table5().items()}
+    single, ensemble = (evidence.left_out(columns, sums) for sums in (of_videos, of_ensemble))
     assert single.shape == (2, 1 + of_videos.shape[1], 5)
     w = of_videos.shape[-1]
     for k, f in enumerate(columns.values()):
         assert single[:, 0, k] == pytest.approx(f(of_videos.sum(1)))
         both = np.concatenate([of_videos, of_ensemble], -1)
         expected = effect_interval(both, lambda sums, f=f: f(sums[..., :w]) - f(sums[..., w:]))
-        found = distill.effect(single[..., k] - ensemble[..., k])
+        found = evidence.effect(single[..., k] - ensemble[..., k])
         assert (found.estimate, found.low, found.high) == pytest.approx(
             (expected.estimate, expected.low, expected.high)
         )
-    assert distill.left_out(columns, of_videos[:, :1]).shape == (2, 1, 5)
-    alone = distill.effect(single[:, :1, 0])
+    assert evidence.left_out(columns, of_videos[:, :1]).shape == (2, 1, 5)
+    alone = evidence.effect(single[:, :1, 0])
     assert (alone.n_clusters, alone.estimate) == (1, pytest.approx(single[:, 0, 0].mean()))
 
 
 def test_what_is_kept_is_exact_unless_clusters_are_nearly_examples():
-    few, many = distill.kept(np.zeros((2, 9, 1))), distill.kept(np.zeros((2, 3000, 1)))
+    few, many = evidence.kept(np.zeros((2, 9, 1))), evidence.kept(np.zeros((2, 3000, 1)))
     assert (few.encoding, many.encoding, few.dims[0]) == ("exact", "scaled", "seed")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from uncertain_affect.papers import distill
-from uncertain_affect.papers.distill import networks
+from uncertain_affect.papers.distill import evidence, networks
 from uncertain_affect.training.temperature import fit_temperature
 
 from .small import LENGTH, N_VIDEOS, SMALL, TASKS
@@ -71,7 +71,7 @@ def test_pictures_are_clips_of_one_frame(teachers):
 def test_soft_labels_are_means_over_members_and_a_killed_pass_goes_on_to_them(teachers, every, tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "VIDEOS_A_SHARD", 3)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "whole"))
-    whole, p = distill.soft_labels(teachers), distill.predict(teachers, every)
+    whole, p = distill.networks.soft_labels(teachers), distill.predict(teachers, every)
     for task in TASKS:
         torch.testing.assert_close(whole[task], p[task].mean(1), atol=1e-6, rtol=1e-5)
     monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(tmp_path / "killed"))
@@ -85,8 +85,8 @@ def test_soft_labels_are_means_over_members_and_a_killed_pass_goes_on_to_them(te
 
     monkeypatch.setattr(networks.Group, "logits", dies_in_the_third)
     with pytest.raises(KeyboardInterrupt):
-        distill.soft_labels(teachers)
-    resumed = distill.soft_labels(teachers)
+        distill.networks.soft_labels(teachers)
+    resumed = distill.networks.soft_labels(teachers)
     assert len(calls) == 3 + 2  # ten videos in shards of three: the first two were there
     assert all(torch.equal(resumed[task], whole[task]) for task in TASKS)
 
@@ -114,7 +114,7 @@ def test_released_chunks_carry_the_state_of_the_frame_64_before(data, released, 
 
 
 def test_temperatures_of_every_network_and_unit_are_fitted_on_held_out_videos(data, teachers):
-    p, t = distill.temperature_scaling(teachers, data.rows("test"))
+    p, t = evidence.temperature_scaling(teachers, data.rows("test"))
     assert t["AU"].shape == (2, 2, 1, 12) and t["EXPR"].shape == (2, 2, 1, 1)
     rows = data.tune["AU"].nonzero().squeeze(1)
     z, y = distill.logits(teachers, rows)["AU"][1, 0, :, 3].double(), data.labels["AU"][rows, 3].double()
@@ -127,7 +127,7 @@ def test_temperatures_of_every_network_and_unit_are_fitted_on_held_out_videos(da
     # where they are fitted they lower the NLL
     rows, metrics = data.rows("test"), distill.Metrics(data.outputs)
     z = distill.logits(teachers, rows)
-    fitted = distill.scaled(z, distill.temperatures(z, data, rows, data.test))
+    fitted = evidence.scaled(z, evidence.temperatures(z, data, rows, data.test))
     before, after = (metrics.sums(p, data, "test").sum(2) for p in (networks.probabilities(z), fitted))
     assert (metrics.expr_nll(after) <= metrics.expr_nll(before) + 1e-6).all()
     assert (metrics.au_nlls(after) <= metrics.au_nlls(before) + 1e-6).all()

@@ -69,13 +69,13 @@ def test_students_come_near_the_teachers_of_their_seed(data, teachers, empty_cac
     for settings, taught in ((longer, teachers), (dataclasses.replace(longer, seeds=(8, 9)), None)):
         (generation,) = distill.train(data, trunks(data), settings, teachers=taught)
         p = distill.predict(generation, rows)["EXPR"].mean(1)
-        distances.append((p - distill.soft_labels(teachers)["EXPR"][:, rows]).abs().mean())
+        distances.append((p - distill.networks.soft_labels(teachers)["EXPR"][:, rows]).abs().mean())
     assert distances[0] < 0.5 * distances[1]  # a stranger's
 
 
 def test_members_may_train_trunks_of_their_own(data, start):
     own = dataclasses.replace(SMALL, end_to_end=True, audio=True, seeds=(0,), shared=None, epochs=1, clips=3)
-    made, rows = distill.OwnTrunks(corpus(), start), data.rows("test")
+    made, rows = distill.trunks.OwnTrunks(corpus(), start), data.rows("test")
     teachers, plain = distill.train(data, made, own, balanced=(True, False))
     assert len(teachers.groups) == len(plain.groups) == 2 and teachers.weights.shape == (2, 2, 5)
     assert list(teachers.groups[0].heads.outputs) == ["AU", "EXPR", "VA", "FA", "VAD"]
@@ -89,9 +89,9 @@ def test_members_may_train_trunks_of_their_own(data, start):
 
 @pytest.mark.parametrize("truth", [True, False])
 def test_auxiliary_tasks_are_off_where_their_labels_are_unknown(data, truth):
-    own, made = dataclasses.replace(SMALL, end_to_end=True), distill.OwnTrunks(corpus(truth), None)
+    own, made = dataclasses.replace(SMALL, end_to_end=True), distill.trunks.OwnTrunks(corpus(truth), None)
     rows = torch.stack([clips[None, :2] for clips in data.clips.values()], 1)
-    logits, auxiliary = networks.EndToEndGroup([networks.Copy(0, 0, True)], 0, data, made, own, "cpu")(rows)
+    logits, auxiliary = networks.EndToEndGroup([(True, 0, 0)], 0, data, made, own, "cpu")(rows)
     assert list(logits) == ([*TASKS, "FA"] if truth else [*TASKS]) and logits["AU"].shape == (1, 2, 4, 12)
     assert [loss.shape for loss in auxiliary] == ([(1,)] if truth else [])
 
@@ -116,10 +116,10 @@ def test_training_takes_one_thread_whatever_there_are(data, empty_cache, monkeyp
 @pytest.mark.parametrize("end_to_end", [False, True])
 def test_single_images_are_learnt_from_hand_made_features_or_from_scratch(empty_cache, end_to_end):
     own = dataclasses.replace(SMALL, clip=1, clips=8, side_by_side=3, epochs=4, end_to_end=end_to_end)
-    images = distill.images_as_videos(faces())
+    images = distill.videos.images_as_videos(faces())
     split = distill.split_videos(images, own)
     encoders, rows = distill.encoders(images, split, own, simulated=False), split.rows("test")
-    assert isinstance(encoders, distill.OwnTrunks if end_to_end else distill.Trunks)
+    assert isinstance(encoders, distill.trunks.OwnTrunks if end_to_end else distill.trunks.Trunks)
     (teachers,) = distill.train(split, encoders, own)
     assert (teachers.weights == 1).all()  # nothing to balance
     (students,) = distill.train(split, encoders, own, teachers=teachers)

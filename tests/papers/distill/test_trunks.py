@@ -47,7 +47,7 @@ def test_a_tuned_trunk_keeps_the_early_layers_of_its_start_and_differs_between_s
 
 def test_sound_stands_beside_the_trunk(data, start):
     sees, both = (
-        distill.tune_trunks(corpus(), data, dataclasses.replace(SMALL, audio=audio, seeds=(0,)), start).features
+        distill.trunks.tune_trunks(corpus(), data, dataclasses.replace(SMALL, audio=audio, seeds=(0,)), start).features
         for audio in (False, True)
     )
     assert both.shape[2] > sees.shape[2]
@@ -56,8 +56,8 @@ def test_sound_stands_beside_the_trunk(data, start):
 
 def test_heads_stand_on_trunks_of_their_own_or_of_images_on_gradients(data):
     own = distill.encoders(corpus(), data, dataclasses.replace(SMALL, end_to_end=True), simulated=False)
-    assert isinstance(own, distill.OwnTrunks) and own.start is None
-    images, ferplus = distill.images_as_videos(faces()), dataclasses.replace(SMALL, clip=1)
+    assert isinstance(own, distill.trunks.OwnTrunks) and own.start is None
+    images, ferplus = distill.videos.images_as_videos(faces()), dataclasses.replace(SMALL, clip=1)
     hog = distill.encoders(images, distill.split_videos(images, ferplus), ferplus, simulated=False)
     assert hog.features.shape == (1, 60, 900)  # for all seeds
     torch.testing.assert_close(hog.encode(images.frames[:4]), hog.features[:, :4])

@@ -21,7 +21,7 @@ def names(data, rows):
 def test_full_is_the_protocol_of_the_release_and_quick_is_narrower_and_frozen():
     v, va = distill.settings("full"), distill.settings("full", 7, audio=True)
     published = {"members": 5, "generations": 3, "n_samples": 10, "lr": 1e-3, "dropout": 0.5, "hidden": 128}
-    published |= {"shared": None, "end_to_end": True, "faithful_to_release": False, "tuning": distill.Tuning()}
+    published |= {"shared": None, "end_to_end": True, "faithful_to_release": False, "tuning": distill.videos.Tuning()}
     assert (published | {"clip": 16, "clips": 5, "epochs": 10, "decay": 3}).items() <= vars(v).items()
     assert (published | {"clip": 8, "clips": 8, "epochs": 15, "decay": 4}).items() <= vars(va).items()
     assert v.seeds == tuple(range(20)) and (v.tuning.width, v.tuning.repeats) == (1, 1)
@@ -95,7 +95,7 @@ def test_what_cannot_be_split_says_why():
 
 
 def test_images_are_videos_of_one_frame_and_their_votes_are_held_back():
-    images = distill.images_as_videos(faces())
+    images = distill.videos.images_as_videos(faces())
     assert images.expression[0] == -1 and set(images.expression.tolist()) == {-1, 0, 1}
     assert images.truth["votes"].shape == (60, 8)
     assert images.video[0] == images.video[1] != images.video[2]

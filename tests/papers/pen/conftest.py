@@ -10,7 +10,7 @@ from uncertain_affect.training.finetune import FineTuningSettings
 
 SOURCE, TARGET = ("a", "b", "c"), ("x", "y")
 TRUNK = FineTuningSettings(width=2, lr=1e-2, epochs=1)
-SMALL = pen.PenSettings(
+SMALL = pen.data.PenSettings(
     seeds=(0, 1), pretraining=TRUNK, trunk=TRUNK, sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
     min_steps=0, shares=(10, 50), gap=2.0, batch_size=8,
 )  # fmt: skip

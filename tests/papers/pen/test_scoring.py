@@ -12,7 +12,7 @@ from uncertain_affect.evidence.resampling import difference
 from uncertain_affect.metrics import ccc, rmse, rmse_from_sums
 from uncertain_affect.metrics.sums import ccc_from_sums
 from uncertain_affect.papers import pen
-from uncertain_affect.papers.pen import scoring, splits
+from uncertain_affect.papers.pen import evidence
 
 from .conftest import SMALL, frames, generator
 
@@ -29,19 +29,19 @@ def worked():
 
 
 def test_nearest_adapted_frame_worked_by_hand(worked):
-    nearest = scoring.nearest_adapted(worked, np.array([21]))
+    nearest = evidence.nearest_adapted(worked, np.array([21]))
     assert (nearest[:5] == worked.labels[21]).all() and nearest[5:].isnan().all()
     # second 2 is as near to 1 as second 3 is to 4; of equally near ones the earlier counts
-    nearest = scoring.nearest_adapted(worked, np.array([20, 21, 24]))
+    nearest = evidence.nearest_adapted(worked, np.array([20, 21, 24]))
     assert torch.equal(nearest[:5], worked.labels[[20, 21, 21, 24, 24]])
-    nearest = scoring.nearest_adapted(worked, np.array([24, 22]))
+    nearest = evidence.nearest_adapted(worked, np.array([24, 22]))
     assert torch.equal(nearest[:5], worked.labels[[22, 22, 22, 22, 24]])
 
 
 def test_nearest_adapted_frame_agrees_with_a_search():
     f = frames(n_videos=3, seconds=20)
-    for rows in splits.random_split(f, generator(3), SMALL).adapt:
-        nearest = scoring.nearest_adapted(f, rows)
+    for rows in pen.data.random_split(f, generator(3), SMALL).adapt:
+        nearest = evidence.nearest_adapted(f, rows)
         for place, row in enumerate(f.target_rows):
             own = rows[(f.person[rows] == f.person[row]) & (f.video[rows] == f.video[row])]
             if not len(own):
@@ -54,20 +54,20 @@ def test_nearest_adapted_frame_agrees_with_a_search():
 def test_mean_trace_and_video_mean_worked_by_hand(worked):
     seconds = torch.arange(5) * 0.01
     # a and b lie at 0 and .2, and v1 lies .1 above v0
-    torch.testing.assert_close(scoring.mean_trace(worked)[:, 0], torch.cat([0.1 + seconds, 0.2 + seconds]))
-    torch.testing.assert_close(scoring.mean_trace(worked)[:, 1], torch.full((10,), 0.25))
+    torch.testing.assert_close(evidence.mean_trace(worked)[:, 0], torch.cat([0.1 + seconds, 0.2 + seconds]))
+    torch.testing.assert_close(evidence.mean_trace(worked)[:, 1], torch.full((10,), 0.25))
     # five seconds rise to .04
-    torch.testing.assert_close(scoring.video_mean(worked)[:, 0], torch.tensor([0.12] * 5 + [0.22] * 5))
+    torch.testing.assert_close(evidence.video_mean(worked)[:, 0], torch.tensor([0.12] * 5 + [0.22] * 5))
     # without v1 the same second of v0 stands in for it, or the mean of the others
-    torch.testing.assert_close(scoring.mean_trace(worked, [1])[:, 0], torch.cat([0.1 + seconds, 0.1 + seconds]))
-    torch.testing.assert_close(scoring.video_mean(worked, [1])[:, 0], torch.full((10,), 0.12))
+    torch.testing.assert_close(evidence.mean_trace(worked, [1])[:, 0], torch.cat([0.1 + seconds, 0.1 + seconds]))
+    torch.testing.assert_close(evidence.video_mean(worked, [1])[:, 0], torch.full((10,), 0.12))
 
 
 def test_mean_trace_where_everyone_has_a_recording_of_their_own():
     f = frames(seconds=6, fps=5.0)
     # no source person has the last two seconds
     f = replace(f, person=np.where((f.person < 3) & (f.time >= 4), -1, f.person))
-    trace, rows = scoring.mean_trace(f), f.source_rows()
+    trace, rows = evidence.mean_trace(f), f.source_rows()
     for place, row in enumerate(f.target_rows):
         same = rows[np.floor(f.time[rows]) == np.floor(f.time[row])]
         assert len(same) == (15 if f.time[row] < 4 else 0)
@@ -75,30 +75,30 @@ def test_mean_trace_where_everyone_has_a_recording_of_their_own():
 
 
 def test_baselines_fall_back_on_means(worked):
-    split = splits.TargetSplit(np.array([22, 28]), (np.array([21]), np.array([20, 21, 24])))
-    predicted = pen.baselines(worked, [split, split])
-    assert tuple(predicted) == pen.BASELINES and all(p.shape == (2, 3, 10, 2) for p in predicted.values())
+    split = pen.data.TargetSplit(np.array([22, 28]), (np.array([21]), np.array([20, 21, 24])))
+    predicted = evidence.baselines(worked, [split, split])
+    assert tuple(predicted) == evidence.BASELINES and all(p.shape == (2, 3, 10, 2) for p in predicted.values())
     source_mean, of_x = worked.labels[:20].mean(0), worked.labels[[20, 21, 24]].mean(0)
     torch.testing.assert_close(predicted["constant"][1, 2], source_mean.expand(10, 2))
     torch.testing.assert_close(predicted["person mean"][0, 2], of_x.expand(10, 2))
     for name in ("nearest adapted frame", "person mean"):
         torch.testing.assert_close(predicted[name][0, 0], source_mean.expand(10, 2))
     torch.testing.assert_close(predicted["nearest adapted frame"][0, 2, 5:], of_x.expand(5, 2))
-    torch.testing.assert_close(predicted["mean trace"][0, 1], scoring.mean_trace(worked))
-    torch.testing.assert_close(predicted["video mean"][1, 0], scoring.video_mean(worked))
-    without = pen.baselines(worked, [split._replace(held_out=(1,))])["constant"][0, 0, 0]
+    torch.testing.assert_close(predicted["mean trace"][0, 1], evidence.mean_trace(worked))
+    torch.testing.assert_close(predicted["video mean"][1, 0], evidence.video_mean(worked))
+    without = evidence.baselines(worked, [split._replace(held_out=(1,))])["constant"][0, 0, 0]
     torch.testing.assert_close(without, worked.labels[[*range(5), *range(10, 15)]].mean(0))
 
 
 @pytest.fixture(scope="module")
 def sums(data, drawn, predictions):
     """Sums (S, 1 + A, P, 2, 6) of each model on the random split."""
-    return {m: pen.person_sums(p, data, drawn[1]["random"]) for m, p in predictions["random"].items()}
+    return {m: evidence.person_sums(p, data, drawn[1]["random"]) for m, p in predictions["random"].items()}
 
 
 @pytest.fixture(scope="module")
 def scores(sums):
-    return {m: pen.score(s) for m, s in sums.items()}
+    return {m: evidence.score(s) for m, s in sums.items()}
 
 
 def test_scores_are_those_of_the_test_frames(data, drawn, predictions, sums, scores):
@@ -126,22 +126,22 @@ def test_contrasts_of_scores_are_contrasts_of_pooled_ccc(sums, scores):
 def test_constant_labels_and_missing_predictions_have_no_ccc(data, drawn, predictions, scores):
     of_seeds, predicted, labels = drawn[1]["random"], predictions["random"]["s-SN"].clone(), data.labels.clone()
     labels[data.person == 4, 1] = 0.3
-    of = pen.score(pen.person_sums(predicted, replace(data, labels=labels), of_seeds))
+    of = evidence.score(evidence.person_sums(predicted, replace(data, labels=labels), of_seeds))
     assert np.isnan(of["person ccc"]).sum((0, 1)).tolist() == [[0, 0], [0, 6]]
     assert np.isfinite(of["ccc"]).all() and np.isfinite(of["rmse"]).all()
     assert all(np.isnan(array[:, 0]).all() and np.isfinite(array[:, 1:]).all() for array in scores["t-PEN"].values())
     predicted[0, 1, data.target_rows == of_seeds[0].test[0]] = math.nan  # one frame alone
     with pytest.raises(ValueError, match="is not finite"):
-        pen.person_sums(predicted, data, of_seeds)
+        evidence.person_sums(predicted, data, of_seeds)
 
 
 def test_table_has_a_row_for_each_dimension_and_model(sums, scores):
-    shown = pen.table(scores, SMALL.shares)
+    shown = evidence.table(scores, SMALL.shares)
     assert shown.columns.tolist() == [0, 10, 50]
     assert shown.index.tolist() == [(d, m) for d in pen.DIMENSIONS for m in pen.MODELS]
     expected = ccc_from_sums(sums["s-PEN"].sum(2))[:, 2, 1].mean()
     assert shown.loc[("arousal", "s-PEN"), 50] == pytest.approx(expected, abs=1e-6)
-    errors, expected = pen.table(scores, SMALL.shares, "rmse"), rmse_from_sums(sums["t-SN"].sum(2))
+    errors, expected = evidence.table(scores, SMALL.shares, "rmse"), rmse_from_sums(sums["t-SN"].sum(2))
     assert errors.loc[("valence", "t-SN"), 10] == pytest.approx(expected[:, 1, 0].mean(), abs=1e-6)
 
 
@@ -150,9 +150,9 @@ def test_an_arm_stands_beside_a_constant_and_a_ridge_regression():
         return {"ccc": np.full((4, 3, 2, 2), ccc), "spread": np.array(spread).reshape(4, 1, 1).repeat(3, 1)}
 
     scores = {"s-PEN": of(0.5, 1, 0.001, 1, 1), "constant": of(0.0, 0, 0, 0, 0), "ridge": of(0.75, 1, 1, 1, 1)}
-    assert pen.arm(scores, "s-PEN", slice(1, None), 0.2) == Arm("CCC", 0.5, 0.0, 0.75, 0.2, 0.25)
+    assert evidence.arm(scores, "s-PEN", slice(1, None), 0.2) == Arm("CCC", 0.5, 0.0, 0.75, 0.2, 0.25)
     scores["s-PEN"]["ccc"][:, 0] = 0.25
-    assert pen.arm(scores, "s-PEN", slice(0, 1)).score == 0.25
+    assert evidence.arm(scores, "s-PEN", slice(0, 1)).score == 0.25
 
 
 def test_ridge_is_least_squares_with_a_penalty_on_standardised_features(data):
@@ -162,6 +162,6 @@ def test_ridge_is_least_squares_with_a_penalty_on_standardised_features(data):
     z, shown = (x[rows] - mean) / sd, (x[at] - mean) / sd
     solved = [
         shown @ torch.linalg.solve(z.T @ z + a * torch.eye(6).double(), z.T @ (y[rows] - middle)) + middle
-        for a in scoring.PENALTIES
+        for a in evidence.PENALTIES
     ]
-    assert min(float((pen.ridge(data, rows, at) - one).abs().max()) for one in solved) < 1e-6
+    assert min(float((evidence.ridge(data, rows, at) - one).abs().max()) for one in solved) < 1e-6

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from uncertain_affect.papers import pen
-from uncertain_affect.papers.pen import splits
 from uncertain_affect.training import finetune
 from uncertain_affect.training.fit import History
 
 from .conftest import SMALL, TRUNK, corpus, frames, generator
 
 FIVE = replace(SMALL, shares=(5, 10, 20, 30, 50), gap=3.0)
-SPLITS = {"random": splits.random_split, "blocked": splits.blocked_split, "video": splits.video_split}
+SPLITS = {"random": pen.data.random_split, "blocked": pen.data.blocked_split, "video": pen.data.video_split}
 
 
 @pytest.mark.parametrize("kind", SPLITS)
@@ -46,7 +45,7 @@ def test_random_test_frames_lie_next_to_adapted_ones_and_blocked_ones_do_not():
 def test_blocked_halves_are_contiguous_runs_with_a_gap():
     f, test_first = frames(n_videos=2, seconds=21, fps=2.0), []
     for seed, i, v in itertools.product(range(6), (3, 4), (0, 1)):
-        split = splits.blocked_split(f, generator(seed), FIVE)
+        split = pen.data.blocked_split(f, generator(seed), FIVE)
         here = [rows[(f.person[rows] == i) & (f.video[rows] == v)] for rows in (split.test, *split.adapt)]
         times = [np.sort(f.time[rows]) for rows in here]
         assert all((np.diff(t) == 0.5).all() for t in times)
@@ -60,7 +59,7 @@ def test_blocked_halves_are_contiguous_runs_with_a_gap():
 
 def test_held_out_videos_are_held_out_of_everything():
     f = frames(n_videos=4)
-    source, kinds = pen.draw_video_splits(f, replace(SMALL, seeds=(0, 1, 2)))
+    source, kinds = pen.data.draw_video_splits(f, replace(SMALL, seeds=(0, 1, 2)))
     assert len({split.held_out for split in kinds["video"]}) > 1
     for known, split in zip(source, kinds["video"], strict=True):
         assert len(split.held_out) == 2 and set(f.video[split.test]) == set(split.held_out)
@@ -72,22 +71,22 @@ def test_held_out_videos_are_held_out_of_everything():
 
 
 def test_source_people_train_with_four_fifths_of_their_frames(data):
-    split = splits.source_split(data, generator())
+    split = pen.data.source_split(data, generator())
     assert sorted([*split.train, *split.val]) == data.source_rows().tolist()
     assert np.bincount(data.person[split.train]).tolist() == [32, 32, 32]
-    assert set(split.train) != set(splits.source_split(data, generator(1)).train)
+    assert set(split.train) != set(pen.data.source_split(data, generator(1)).train)
 
 
 def test_splits_that_are_impossible_are_refused(data):
     with pytest.raises(ValueError, match="x has 8, 4 of them to test and 4 to adapt with 5% of all"):
-        splits.random_split(frames(seconds=8), generator(), FIVE)
+        pen.data.random_split(frames(seconds=8), generator(), FIVE)
     with pytest.raises(ValueError, match="x, video x, has 40, 20 of them to test and 0 to adapt with 10% of all"):
-        splits.blocked_split(data, generator(), replace(SMALL, gap=25))
+        pen.data.blocked_split(data, generator(), replace(SMALL, gap=25))
     # everyone has a video of their own: either it is held out or it is not
     with pytest.raises(ValueError, match=r"x has 40, (0 of them to test and 40|40 of them to test and 0) to adapt"):
-        splits.video_split(data, generator(), SMALL)
+        pen.data.video_split(data, generator(), SMALL)
     with pytest.raises(ValueError, match=r"source person b is left .* more experts than people"):
-        splits.source_split(data, generator(), held_out=[data.videos.index("b")])
+        pen.data.source_split(data, generator(), held_out=[data.videos.index("b")])
 
 
 def pictures(people=("train_1", "train_2", "dev_1")):
@@ -122,7 +121,7 @@ def test_features_are_tuned_with_the_squared_error_summed_over_dimensions(monkey
         seen.update(options, loss=loss, n_outputs=n_outputs, settings=settings, seed=seed)
         return finetune.FineTuned(torch.zeros(len(images), 3), History())
 
-    monkeypatch.setattr(finetune, "finetune", tune)
+    monkeypatch.setattr(pen.data, "finetune", tune)
     f, _ = pen.prepare(pictures(), replace(SMALL, seeds=(7, 8)), start="a network")
     assert (seen["n_outputs"], seen["settings"], seen["seed"], seen["start"]) == (2, TRUNK, 7, "a network")
     error = seen["loss"](torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 1.0]]))

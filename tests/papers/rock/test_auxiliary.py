@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from uncertain_affect.papers.rock.auxiliary import neighbouring_labels, percentile_ranks
+from uncertain_affect.papers.rock.tasks import neighbouring_labels, percentile_ranks
 
 N = np.nan
 
@@ -28,26 +28,26 @@ def test_ranks_are_scipys_mean_percentiles(training, values):
 
 
 @pytest.mark.parametrize(
-    "labels, dialogue, reach, leak, past, future",
+    "labels, dialogue, reach, past, future",
     [
         # beyond the start the nearest label, and at the first turn its own
-        ([1, 2, 3, 4], "aaaa", 2, True, [[1, 1], [1, 1], [2, 1], [3, 2]], [[2, 3], [3, 4], [4, 4], [4, 4]]),
+        ([1, 2, 3, 4], "aaaa", 2, [[1, 1], [1, 1], [2, 1], [3, 2]], [[2, 3], [3, 4], [4, 4], [4, 4]]),
         # the paper's example: four turns ago at the third turn
-        ([1, 2, 3], "aaa", 4, True, [[1] * 4, [1] * 4, [2, 1, 1, 1]], [[2, 3, 3, 3], [3] * 4, [3] * 4]),
-        ([1, 2], "aa", 2, False, [[N, N], [1, 1]], [[2, 2], [N, N]]),
+        ([1, 2, 3], "aaa", 4, [[1] * 4, [1] * 4, [2, 1, 1, 1]], [[2, 3, 3, 3], [3] * 4, [3] * 4]),
+        ([1, 2], "aa", 2, [[1, 1], [1, 1]], [[2, 2], [2, 2]]),
         # of two equally near labels that nearer to the present one, and never the present one itself
         (
-            *([0, 1, N, 3, 4], "aaaaa", 3, False),
-            [[N, N, N], [0, 0, 0], [1, 0, 0], [1, 1, 0], [3, 3, 1]],
-            [[1, 1, 3], [3, 3, 4], [3, 4, 4], [4, 4, 4], [N, N, N]],
+            *([0, 1, N, 3, 4], "aaaaa", 3),
+            [[0, 0, 0], [0, 0, 0], [1, 0, 0], [1, 1, 0], [3, 3, 1]],
+            [[1, 1, 3], [3, 3, 4], [3, 4, 4], [4, 4, 4], [4, 4, 4]],
         ),
-        ([1, 2, 3, 4], "aabb", 1, False, [[N], [1], [N], [3]], [[2], [N], [4], [N]]),
+        ([1, 2, 3, 4], "aabb", 1, [[1], [1], [3], [3]], [[2], [2], [4], [4]]),
         # a dialogue of one turn, and one without labels
-        ([5, N, N], "abb", 2, True, [[5, 5], [N, N], [N, N]], [[5, 5], [N, N], [N, N]]),
+        ([5, N, N], "abb", 2, [[5, 5], [N, N], [N, N]], [[5, 5], [N, N], [N, N]]),
     ],
 )
-def test_neighbours_by_hand(labels, dialogue, reach, leak, past, future):
-    found = neighbouring_labels(labels, list(dialogue), reach, leak=leak)
+def test_neighbours_by_hand(labels, dialogue, reach, past, future):
+    found = neighbouring_labels(labels, list(dialogue), reach)
     np.testing.assert_array_equal(found, (past, future))
 
 
@@ -68,6 +68,7 @@ LABELS = st.lists(st.one_of(st.just(N), st.integers(0, 9).map(float)), min_size=
 def test_neighbours_are_those_of_a_plain_search_both_ways(dialogues, reach):
     labels = np.array([x for part in dialogues for x in part])
     names = np.repeat(np.arange(len(dialogues)), [len(part) for part in dialogues])
-    past, future = neighbouring_labels(labels, names, reach, leak=False)
-    np.testing.assert_array_equal(past, slow_past(labels, names, reach))
-    np.testing.assert_array_equal(future, slow_past(labels[::-1], names[::-1], reach)[::-1])
+    found = neighbouring_labels(labels, names, reach)
+    expected = slow_past(labels, names, reach), slow_past(labels[::-1], names[::-1], reach)[::-1]
+    for side, found_plainly in zip(found, expected, strict=True):  # a side without a label has that of the turn itself
+        np.testing.assert_array_equal(side, np.where(np.isnan(found_plainly), labels[:, None], found_plainly))

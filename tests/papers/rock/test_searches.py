@@ -10,8 +10,7 @@ import pytest
 from uncertain_affect.compute import parallel
 from uncertain_affect.models.rock import contexts
 from uncertain_affect.papers import rock
-from uncertain_affect.papers.rock import searches, trials
-from uncertain_affect.papers.rock.stopping import falls_behind
+from uncertain_affect.papers.rock import search
 
 from .conftest import FLAT, NONE, ROCK
 
@@ -40,12 +39,12 @@ class Toy:
 def toy(empty_cache, emotion, settings, monkeypatch):
     """A search of toys, from the cache of a name, by a toy of one's own where one is given."""
 
-    def search(n_trials=8, seed=3, toy=None, cache_name="toys", **more):
-        monkeypatch.setattr(searches, "train", toy or Toy())
+    def of_toys(n_trials=8, seed=3, toy=None, cache_name="toys", **more):
+        monkeypatch.setattr(search, "train", toy or Toy())
         monkeypatch.setenv("UNCERTAIN_AFFECT_CACHE", str(empty_cache / cache_name))
-        return searches.search(emotion, ROCK, dataclasses.replace(settings, n_trials=n_trials), seed, **more)
+        return search.search(emotion, ROCK, dataclasses.replace(settings, n_trials=n_trials), seed, **more)
 
-    return search
+    return of_toys
 
 
 def same(a, b):
@@ -58,14 +57,14 @@ def same(a, b):
 def test_the_rule_by_hand():
     completed = [[1, 2, 3], [2, 2, 2], [0, 0, 9]]
     # after two steps the running averages are 1.5, 2 and 0, and their median 1.5
-    assert falls_behind([1.4, 1.0], completed)
-    assert not falls_behind([1.5, 0.0], completed)  # strictly worse, and its best counts
+    assert search.falls_behind([1.4, 1.0], completed)
+    assert not search.falls_behind([1.5, 0.0], completed)  # strictly worse, and its best counts
     # after three they are 2, 2 and 3
-    assert falls_behind([1.5, 0.0, 1.9], completed)
-    assert not falls_behind([1.5, 2.0, 0.0], completed)
+    assert search.falls_behind([1.5, 0.0, 1.9], completed)
+    assert not search.falls_behind([1.5, 2.0, 0.0], completed)
     # not Optuna's median of values at the step: 4 > 3, although 4 < 9
-    assert not falls_behind([4.0, 4.0, 4.0], [[0.0, 0.0, 9.0]])
-    assert not falls_behind([-1e9], [])
+    assert not search.falls_behind([4.0, 4.0, 4.0], [[0.0, 0.0, 9.0]])
+    assert not search.falls_behind([-1e9], [])
 
 
 def test_a_search_stops_bad_trials_after_epochs_5_7_and_9(toy):
@@ -74,7 +73,8 @@ def test_a_search_stops_bad_trials_after_epochs_5_7_and_9(toy):
     assert any(stopped) and not stopped[0]
     for i, curve in enumerate(found.curves):  # the rule, once more from what is recorded
         completed = [c for c, s in zip(found.curves[:i], stopped, strict=False) if not s]
-        behind = [epochs for epochs in (5, 7, 9) if epochs <= len(curve) and falls_behind(curve[:epochs], completed)]
+        short = [curve[:epochs] for epochs in (5, 7, 9) if epochs <= len(curve)]
+        behind = [len(start) for start in short if search.falls_behind(start, completed)]
         assert behind == ([len(curve)] if stopped[i] else [])
 
 
@@ -112,7 +112,7 @@ def test_nothing_is_trained_after_the_deadline(toy):
 
 
 def test_a_budget_leaves_out_what_it_does_not_reach(emotion, settings, empty_cache):
-    searches.search(emotion, NONE, settings, 0)
+    search.search(emotion, NONE, settings, 0)
     found = rock.search_all([(emotion, cell, 0) for cell in (NONE, ROCK)], settings, budget_s=-1)
     assert list(found) == [(emotion.name, NONE, 0)]
 
@@ -121,9 +121,9 @@ def test_cells_that_differ_have_searches_of_their_own(emotion, valence, settings
     other = dataclasses.replace(settings, attention=5)
     cells = (ROCK, NONE, FLAT, rock.Cell("rock", 1, "aphf"))
     every = itertools.product((emotion, valence), cells, (settings, other), (0, 1), ("cpu",))
-    assert len({searches._key(*case) for case in every}) == 32
+    assert len({search._key(*case) for case in every}) == 32
     more = dataclasses.replace(settings, n_trials=9, seeds=(5,))
-    assert searches._key(emotion, ROCK, more, 0, "cpu") == searches._key(emotion, ROCK, settings, 0, "cpu")
+    assert search._key(emotion, ROCK, more, 0, "cpu") == search._key(emotion, ROCK, settings, 0, "cpu")
 
 
 @pytest.mark.slow
@@ -146,14 +146,14 @@ def test_the_cheapest_cells_of_five_seeds_come_first(emotion):
 
 
 def test_the_best_trial_is_chosen_and_its_network_can_be_had_again(emotion, settings, empty_cache):
-    found = searches.search(emotion, ROCK, settings, 0)
+    found = search.search(emotion, ROCK, settings, 0)
     assert list(found.table.index) == [0, 1]
     assert found.best == found.table["dev"].to_numpy().argmax()
     assert found.test.shape == (2, len(emotion.rows["test"]), 4)
     np.testing.assert_allclose(found.test.sum(-1), 1, rtol=1e-5)
     context = contexts(emotion.dialogue, found.trials[found.best].content_size)
     net = rock.best_network(emotion, found, settings)
-    predictions = trials.predict(net, emotion, emotion.tokens, context, "test")
+    predictions = search.predict(net, emotion, emotion.tokens, context, "test")
     np.testing.assert_allclose(predictions, found.test[found.best], atol=1e-6)
-    np.testing.assert_allclose(rock.retrain(emotion, found, settings), predictions, atol=1e-6)
+    np.testing.assert_allclose(search.retrain(emotion, found, settings), predictions, atol=1e-6)
     assert rock.retrain_all({"all": (emotion, found)}, settings)["all"].tolist() == predictions.tolist()

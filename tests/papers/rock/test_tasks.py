@@ -9,6 +9,7 @@ import torch
 from uncertain_affect.corpora.base import Dialogues
 from uncertain_affect.models.rock import FAMILIES
 from uncertain_affect.papers import rock
+from uncertain_affect.papers.rock import protocol, tasks
 
 
 def tiny(n=12, **more):
@@ -75,7 +76,7 @@ def test_history_and_future_are_labels_of_the_primary_task():
     second = found.values[1]
     assert second[1:5].tolist() == [1, 1, 1, 1]  # one turn ago, and nothing before it
     assert second[5:9].tolist() == [3, 4, 4, 4]
-    assert np.isnan(rock.targets(corpus, "iemocap", "valence", leak=False).values[0, 1:5]).all()
+    assert found.values[0, 1:5].tolist() == [1, 1, 1, 1]  # nothing before: its own
     # timing is a family where a corpus has it
     timing = {name: torch.arange(12.0) for name in ("rate", "duration", "delay")}
     found = rock.targets(tiny(auxiliary=timing), "meld", "emotion")
@@ -93,22 +94,25 @@ def test_bad_targets():
         rock.targets(tiny(auxiliary=missing), "iemocap", "valence")
 
 
-def test_which_tasks_there_are_and_that_narratives_stand_in_the_rows_of_their_turns(forms):
+def test_which_tasks_there_are_and_that_narratives_stand_in_the_rows_of_their_turns(forms, monkeypatch):
     corpus = forms["iemocap"]
     for story, words in zip(rock.narratives(corpus, "iemocap"), corpus.turns.tolist(), strict=True):
         assert story.endswith(f"said {words.lower()}")
     names = [f"IEMOCAP {target}" for target in ("emotion", "valence", "activation", "dominance")]
     names += [f"SEMAINE {target}" for target in ("activation", "intensity", "power", "valence")]
-    assert [name for *_, name in rock.problems(forms)] == names
-    assert [name for *_, name in rock.problems(forms, rock.QUICK)] == ["IEMOCAP emotion", "SEMAINE valence"]
+    monkeypatch.setattr(tasks, "load", lambda *_: forms)
+    monkeypatch.setattr(tasks, "problem", lambda *of, **_: of[1:3])
+    assert list(rock.prepare("full", "simulated", 0, "cpu").problems) == names
+    quick = {"IEMOCAP emotion": ("iemocap", "emotion"), "SEMAINE valence": ("semaine", "valence")}
+    assert rock.prepare("quick", "simulated", 0, "cpu").problems == quick
 
 
 def test_published_vectors_are_taken_where_they_lie(tmp_path, forms, settings):
-    assert rock.embeddings(settings, tmp_path) == (settings, None)
+    assert protocol.embeddings(settings, tmp_path) == (settings, None)
     (tmp_path / "glove").mkdir()
     lines = [f"{word} {' '.join(map(str, range(i, i + 6)))}" for i, word in enumerate(("said", "woman", "the"))]
     (tmp_path / "glove" / "glove.6B.6d.txt").write_text("\n".join(lines) + "\n")
-    frozen, path = rock.embeddings(dataclasses.replace(settings, freeze=False), tmp_path)
+    frozen, path = protocol.embeddings(dataclasses.replace(settings, freeze=False), tmp_path)
     assert frozen.freeze
     p = rock.problem(forms["semaine"], "semaine", "power", frozen, glove=path)
     the = int(p.tokens[0, 0])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uncertain_affect.corpora.base import CorpusError
-from uncertain_affect.papers.rock.text import PADDING, UNKNOWN, build_vocabulary, encode, load_glove, random_vectors
+from uncertain_affect.papers.rock.tasks import PADDING, UNKNOWN, build_vocabulary, encode, load_glove, random_vectors
 
 TEXTS = ("The woman sadly said no.", "the man said: No, no!", "the woman said why", "Don't")
 VOCABULARY = {"the": 2, "woman": 3, "said": 4, "no": 5, "élan": 6}

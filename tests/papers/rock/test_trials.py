@@ -9,14 +9,14 @@ import torch
 
 from uncertain_affect.models.rock import FlatHan, HanRock, contexts
 from uncertain_affect.papers import rock
-from uncertain_affect.papers.rock import trials
+from uncertain_affect.papers.rock import evidence, search
 
 from .conftest import FLAT, NONE, ROCK
 
 
 def drawn(problem, cell, settings, n=12, seed=0):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return [trials.suggest(study.ask(), problem, cell, settings, seed) for _ in range(n)]
+    return [search.suggest(study.ask(), problem, cell, settings, seed) for _ in range(n)]
 
 
 def fixed(problem, cell, settings, **more):
@@ -26,7 +26,7 @@ def fixed(problem, cell, settings, **more):
 
 def network(problem, cell, settings, trial=None):
     trial = trial or fixed(problem, cell, settings)
-    return trials.network(problem, cell, settings, trial, torch.Generator().manual_seed(0))
+    return search.network(problem, cell, settings, trial, torch.Generator().manual_seed(0))
 
 
 def test_trials_lie_in_table_6_and_schemes_take_turns(emotion):
@@ -68,7 +68,7 @@ def test_networks_have_the_sizes_that_are_printed_and_numbers_start_at_their_mea
 @pytest.mark.parametrize("run_length", [1, 4])
 def test_an_epoch_sees_every_training_turn_once_in_runs(emotion, run_length):
     g = torch.Generator().manual_seed(0)
-    orders = [trials._order(emotion, run_length, g).numpy() for _ in range(3)]
+    orders = [search._order(emotion, run_length, g).numpy() for _ in range(3)]
     for order in orders:
         assert sorted(order) == emotion.rows["train"].tolist()
     assert not np.array_equal(orders[0], orders[1])
@@ -79,13 +79,13 @@ def test_an_epoch_sees_every_training_turn_once_in_runs(emotion, run_length):
 
 def test_training_returns_the_best_epoch(valence, settings):
     trial = fixed(valence, ROCK, settings)
-    net, out = trials.train(valence, ROCK, settings, trial, (0, 0))
+    net, out = search.train(valence, ROCK, settings, trial, (0, 0))
     assert out["curve"].shape == out["losses"].shape == (6,)
     assert out["epoch"][0] == out["curve"].argmax() + 1
     assert out["dev"][0] == out["curve"].max()
     assert rock.score(valence, out["test"], "test") == pytest.approx(out["score"][0])
     context = contexts(valence.dialogue, trial.content_size)
-    at_best = {split: trials.predict(net, valence, valence.tokens, context, split) for split in ("val", "test")}
+    at_best = {split: search.predict(net, valence, valence.tokens, context, split) for split in ("val", "test")}
     assert rock.score(valence, at_best["val"], "val") == pytest.approx(out["dev"][0])
     np.testing.assert_array_equal(at_best["test"], out["test"])
     assert out["losses"][-1] < out["losses"][0]
@@ -97,14 +97,14 @@ def test_training_depends_on_its_seed_alone(emotion, settings):
     found = []
     for n, seed in enumerate(((3, 1), (3, 1), (3, 2))):
         torch.manual_seed(n)
-        found.append(trials.train(emotion, ROCK, short, trial, seed)[1]["test"])
+        found.append(search.train(emotion, ROCK, short, trial, seed)[1]["test"])
     np.testing.assert_array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
 
 
 def test_strong_l2_shrinks_the_weights(valence, settings):
     plain, shrunk = (
-        trials.train(valence, ROCK, settings, fixed(valence, ROCK, settings, l2=l2), (0, 0))[0] for l2 in (0.0, 0.5)
+        search.train(valence, ROCK, settings, fixed(valence, ROCK, settings, l2=l2), (0, 0))[0] for l2 in (0.0, 0.5)
     )
     assert shrunk.primary.weight_hh.norm() < 0.9 * plain.primary.weight_hh.norm()
 
@@ -112,29 +112,29 @@ def test_strong_l2_shrinks_the_weights(valence, settings):
 @pytest.mark.parametrize("freeze", [True, False])
 def test_frozen_vectors_stay_and_others_learn(valence, settings, freeze):
     s = dataclasses.replace(settings, freeze=freeze, max_epochs=1)
-    net, _ = trials.train(valence, ROCK, s, fixed(valence, ROCK, s), (0, 0))
+    net, _ = search.train(valence, ROCK, s, fixed(valence, ROCK, s), (0, 0))
     assert torch.equal(net.embedding.weight, valence.embedding) == freeze
 
 
 def test_a_loss_that_is_not_finite_is_an_error_that_names_the_trial(valence, settings):
     broken = dataclasses.replace(valence, embedding=valence.embedding * torch.nan)
     with pytest.raises(FloatingPointError, match=r"SEMAINE valence, Cell.* Trial.*: the training loss .* is nan"):
-        trials.train(broken, ROCK, settings, fixed(valence, ROCK, settings), (0, 0))
+        search.train(broken, ROCK, settings, fixed(valence, ROCK, settings), (0, 0))
 
 
 def test_levels_by_hand():
     weights = np.array([1 - 2, 1 - 2, 1 - 2, 1, 1, 3, 5.0])
     z = (weights - weights.mean()) / weights.std()
-    assert rock.attention_levels(weights).tolist() == [int(np.clip(np.floor(v) + 1, 0, 3)) for v in z]
-    assert rock.attention_levels([0.2, 0.2, 0.2]).tolist() == [0, 0, 0]
+    assert evidence.attention_levels(weights).tolist() == [int(np.clip(np.floor(v) + 1, 0, 3)) for v in z]
+    assert evidence.attention_levels([0.2, 0.2, 0.2]).tolist() == [0, 0, 0]
     # an edge belongs to the level above it: z = -1, 1 and 0, and -1 and 1
-    assert rock.attention_levels([-1.0, 1.0, 0.0]).tolist()[2] == 1
-    assert rock.attention_levels([-1.0, 1.0]).tolist() == [0, 2]
-    assert rock.LEVELS == ("none", "low", "medium", "high")
+    assert evidence.attention_levels([-1.0, 1.0, 0.0]).tolist()[2] == 1
+    assert evidence.attention_levels([-1.0, 1.0]).tolist() == [0, 2]
+    assert evidence.LEVELS == ("none", "low", "medium", "high")
 
 
 def test_history_and_second_words_by_hand():
-    attention = rock.Attention(
+    attention = evidence.Attention(
         context=np.array([[3, 4, 5], [7, -1, -1]]),
         words=np.array([[[0.2, 0.5, 0.3], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0]], [[0.1, 0.8, 0.1], [0, 0, 0], [0, 0, 0]]]),
         turns=np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]]),
@@ -148,7 +148,7 @@ def test_history_and_second_words_by_hand():
 
 def test_attention_of_a_network_sums_to_one(emotion, settings):
     trial = fixed(emotion, ROCK, settings, content_size=3)
-    found = rock.attention_weights(network(emotion, ROCK, settings, trial), emotion, trial, emotion.rows["test"])
+    found = evidence.attention_weights(network(emotion, ROCK, settings, trial), emotion, trial, emotion.rows["test"])
     assert found.turns.sum(1) == pytest.approx(np.ones(len(found.turns)), abs=1e-5)
     there = found.context >= 0
     assert found.words.sum(2)[there] == pytest.approx(np.ones(there.sum()), abs=1e-5)

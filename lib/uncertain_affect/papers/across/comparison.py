@@ -1,22 +1,16 @@
 """Every measure of every method on a task, and what their differences decide."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from uncertain_affect import metrics
 from uncertain_affect.corpora.base import SPLITS
 from uncertain_affect.evidence.claims import Part, effect_interval, holm
 from uncertain_affect.evidence.evaluate import MEASURES, measure
-from uncertain_affect.metrics import (
-    EntropyDecomposition,
-    Reference,
-    auroc,
-    calibrated_reference,
-    entropy,
-    entropy_decomposition,
-)
 from uncertain_affect.papers.across import tasks
 from uncertain_affect.papers.across.methods import MethodPredictions, predict_all
 from uncertain_affect.papers.across.networks import AcrossSettings, PredictionTask
@@ -41,20 +35,20 @@ def measured(task: PredictionTask, predictions: Predictions, group: str | None =
 
 def if_calibrated(
     task: PredictionTask, predictions: Predictions, generator: np.random.Generator
-) -> dict[str, Reference]:
+) -> dict[str, metrics.Reference]:
     """What each method's ECE on the test split would be if it were calibrated, see `metrics.calibrated_reference`."""
     found = {}
     for method, predicted in predictions.items():
         mean = np.stack([p.flatten(1, 2).double().mean(0).numpy() for p in predicted.probs["test"]])
         targets = np.stack([task.cases(i).target.numpy() for i in range(len(mean))])
-        found[method] = calibrated_reference(mean, targets, generator, n_redrawn=200)
+        found[method] = metrics.calibrated_reference(mean, targets, generator, n_redrawn=200)
     return found
 
 
-def uncertainties(probs: Tensor) -> EntropyDecomposition:
+def uncertainties(probs: Tensor) -> metrics.EntropyDecomposition:
     """Total, aleatoric and epistemic uncertainty (S, N), nats, of samples (S, T, N, A, C), averaged over questions."""
-    parts = [entropy_decomposition(seed_probs.numpy()) for seed_probs in probs]
-    return EntropyDecomposition(*(np.stack([part[i].mean(-1) for part in parts]) for i in range(3)))
+    parts = [metrics.entropy_decomposition(seed_probs.numpy()) for seed_probs in probs]
+    return metrics.EntropyDecomposition(*(np.stack([part[i].mean(-1) for part in parts]) for i in range(3)))
 
 
 def _levels(predictions: Predictions, name: str = "test") -> dict[str, np.ndarray]:
@@ -73,7 +67,7 @@ def shift_auroc(predictions: Predictions, name: str) -> Values:
         is_other = np.arange(both.shape[-1]) >= p.probs["test"].shape[2]
         kinds = ("U_t", "U_a", "U_e") if p.probs["test"].shape[1] > 1 else ("U_t", "U_a")
         by_kind = zip(kinds, both, strict=False)
-        found[method] = {kind: np.array([[auroc(u, is_other)] for u in values]) for kind, values in by_kind}
+        found[method] = {kind: np.array([[metrics.auroc(u, is_other)] for u in values]) for kind, values in by_kind}
     return found
 
 
@@ -94,11 +88,10 @@ def rejected(task: PredictionTask, predictions: Predictions, coverage: float = 0
         wrong = (probs.mean(1).argmax(-1) != answer).double().mean(-1).numpy()
         members = {name: np.broadcast_to(group.numpy(), total.shape) for name, group in task.groups.items()}
         parts = {"rejected": total.argsort(1).argsort(1) >= coverage * total.shape[1], "wrong": wrong}
-        found[method] = {
-            f"{name}, {part}": np.array([[v[m].mean() - v[~m].mean()] for v, m in zip(values, member, strict=True)])
-            for name, member in members.items()
-            for part, values in parts.items()
-        }
+        found[method] = {}
+        for (name, member), (part, values) in itertools.product(members.items(), parts.items()):
+            gaps = [v[m].mean() - v[~m].mean() for v, m in zip(values, member, strict=True)]
+            found[method][f"{name}, {part}"] = np.array(gaps)[:, None]
     return found
 
 
@@ -125,14 +118,13 @@ def decided(found: Mapping[str, Values]) -> tuple[pd.DataFrame, int]:
                     effect = effect_interval(values - methods[other][name])
                     if effect.se > 0:  # accuracy of temperature scaling never differs
                         parts[task, name, method] = Part("greater", effect if better == "higher" else -effect)
-    words = {"holds": "better", "fails": "worse"}
+    words, rows = {"holds": "better", "fails": "worse"}, []
     columns = ["task", "measure", "method", "against", "difference", "low", "high", "answer"]
-    rows = []
     for (task, name, method), a in holm(parts).items():
         if a.answer in words:
-            ends = (a.low, a.high) if MEASURES[name].better == "higher" else (-a.high, -a.low)
-            difference = a.effect if MEASURES[name].better == "higher" else -a.effect
-            rows.append((task, name, method, reference(name), difference, *ends, words[a.answer]))
+            higher = MEASURES[name].better == "higher"
+            of = (a.effect, a.low, a.high) if higher else (-a.effect, -a.high, -a.low)
+            rows.append((task, name, method, reference(name), *of, words[a.answer]))
     return pd.DataFrame(rows, columns=columns), len(parts)
 
 
@@ -169,7 +161,7 @@ def compare_methods(
         "shift AUROC": {key: shift_auroc(predictions, key) for key in others},
         "rejected": rejected(task, predictions),
         "groups": {key: np.asarray(group) for key, group in task.groups.items()},
-        "true entropy": None if task.truth is None else float(entropy(task.truth).mean()),
+        "true entropy": None if task.truth is None else float(metrics.entropy(task.truth).mean()),
         "sizes": [*(task.inputs[split].shape[-2] for split in SPLITS), *task.shape, len(task.clusters.unique())],
         "checksum": task.checksum,
     }

@@ -188,7 +188,7 @@ def _graphs(task: PredictionTask, settings: AcrossSettings, device: str) -> tupl
     fold = ugn.Fold(x, labels, ugn.Split(*rows), torch.ones(labels.shape[1]))
     branches = ugn.train_branches(fold, ugn_settings, device)
     graphs = ugn.train_graphs(fold, branches, ugn_settings, ["UGN"], device)
-    return graphs, branches.seconds + graphs.seconds
+    return graphs, branches.history.seconds + graphs.history.seconds
 
 
 @torch.no_grad()

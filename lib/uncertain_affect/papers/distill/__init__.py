@@ -9,30 +9,8 @@ computed once, and the members of all seeds train side by side on them, generati
 """
 # ruff: noqa: F401 - these are the names of the package
 
-from uncertain_affect.papers.distill.metrics import (
-    DIMENSIONS,
-    EPS,
-    Metrics,
-    clustered,
-    effect,
-    kept,
-    left_out,
-    over_members,
-    plurality,
-)
-from uncertain_affect.papers.distill.networks import (
-    ensemble,
-    logits,
-    mc_dropout,
-    on_pictures,
-    predict,
-    scaled,
-    soft_labels,
-    temperature_scaling,
-    temperatures,
-    uncertainty,
-)
-from uncertain_affect.papers.distill.profiles import DistillSettings, Tuning, settings
+from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics, plurality
+from uncertain_affect.papers.distill.networks import ensemble, logits, mc_dropout, on_pictures, predict, uncertainty
 from uncertain_affect.papers.distill.training import train
-from uncertain_affect.papers.distill.trunks import OwnTrunks, Trunks, encoders, hog_trunk, starting_trunk, tune_trunks
-from uncertain_affect.papers.distill.videos import EXPRESSIONS, READING, images_as_videos, load, split_videos
+from uncertain_affect.papers.distill.trunks import encoders
+from uncertain_affect.papers.distill.videos import EXPRESSIONS, load, settings, split_videos

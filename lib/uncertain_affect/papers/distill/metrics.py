@@ -1,7 +1,6 @@
 """The paper's metrics, as statistics of sums over frames, and the distribution of a majority."""
 
 import itertools
-from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -9,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from uncertain_affect.evidence.claims import Effect, effect_interval
-from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums
-from uncertain_affect.evidence.store import Field
+from uncertain_affect.evidence.resampling import Floats, Statistic
 from uncertain_affect.metrics.sums import ccc_from_sums, f1_from_counts, moment_sums, rmse_from_sums
 from uncertain_affect.models.distill import bin_values
 from uncertain_affect.papers.distill.networks import Probabilities
@@ -20,8 +17,6 @@ from uncertain_affect.papers.distill.videos import Videos
 DIMENSIONS = ("Valence", "Arousal")
 # Probabilities are kept this far from 0 and 1 before their logarithm, as in the release.
 EPS = 1e-8
-# More clusters than this are nearly single examples.
-MANY_CLUSTERS = 1000
 
 
 class Metrics:
@@ -142,44 +137,6 @@ def _mean_f1(tp: Floats, fp: Floats, fn: Floats) -> Floats:
     """Mean F1 over what occurs or is predicted, (..., C) -> (...)."""
     f1 = f1_from_counts(tp, fp, fn)
     return _ratio(np.nansum(f1, -1), np.isfinite(f1).sum(-1))
-
-
-def clustered(p: Probabilities, videos: Videos) -> Floats:
-    """Sums (S, C, M W) of the test frames, added up within videos: what :func:`over_members` takes."""
-    sums = Metrics(videos.outputs).sums(p, videos, "test")  # (S, M, n, W)
-    flat = np.moveaxis(sums, 1, 2).reshape(sums.shape[0], sums.shape[2], -1)
-    return cluster_sums(flat, videos.video[videos.rows("test").numpy()])
-
-
-def over_members(f: Statistic, width: int) -> Statistic:
-    """The mean of a statistic over M single models, (..., M W) -> (...)."""
-    return lambda sums: f(sums.reshape(*sums.shape[:-1], -1, width)).mean(-1)
-
-
-def left_out(columns: Mapping[str, Statistic], sums: Floats) -> Floats:
-    """Statistics of all clusters, and of all but each: sums (S, C, K) to (S, 1 + C, number of columns).
-
-    What evidence keeps of a method: means over seeds of the first are a table, and :func:`effect` makes intervals of
-    differences, ratios and minima alike.
-    """
-    total = sums.sum(1, keepdims=True)
-    parts = np.concatenate([total, total - sums], 1) if sums.shape[1] > 1 else total
-    return np.stack([f(parts) for f in columns.values()], -1)
-
-
-def kept(left: Floats) -> Field:
-    """What :func:`left_out` gives, as evidence keeps it; of clusters that are nearly single examples in 16 bits."""
-    encoding = "scaled" if left.shape[1] > MANY_CLUSTERS else "exact"
-    return Field(left, ("seed", "all clusters, and all but each", "column"), encoding=encoding)
-
-
-def effect(left: Floats) -> Effect:
-    """The interval of a statistic from :func:`left_out` (S, 1 + C) of it, by jackknife pseudo-values."""
-    whole, without = left[:, :1], left[:, 1:]
-    n_clusters = without.shape[1]
-    # y_sc = T_s + (C - 1) (mean_c T_s(c) - T_s(c)), as `resampling.pseudo_values`
-    moved = (n_clusters - 1) * (without.mean(1, keepdims=True) - without) if n_clusters else 0.0
-    return effect_interval(whole + moved)
 
 
 def plurality(p: Tensor, n_votes: int) -> Tensor:

@@ -3,11 +3,9 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -15,14 +13,13 @@ from uncertain_affect.compute.cache import cached_arrays, content_key
 from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.metrics import EntropyDecomposition, bernoulli_entropy_decomposition, entropy_decomposition
 from uncertain_affect.models.distill import AUXILIARY, N_BINS, TASKS, EMENet, TaskHeads
-from uncertain_affect.papers.distill.profiles import DistillSettings
 from uncertain_affect.papers.distill.trunks import TEACHER_LOSSES, Encoders, augmented, auxiliary_labels, in_batches
-from uncertain_affect.papers.distill.videos import Videos
+from uncertain_affect.papers.distill.videos import DistillSettings, Videos
 from uncertain_affect.training.fit import generators
-from uncertain_affect.training.temperature import fit_temperature
 
 # By task: AU (S, M, n, A) of presence, EXPR (S, M, n, C), VA (S, M, n, 2, 20), of M networks of each of S seeds.
 Probabilities = dict[str, Tensor]
+Copies = Sequence[tuple[bool, int, int]]
 # Where the release cuts a video into chunks in validation.
 CHUNK = 64
 VIDEOS_A_SHARD, IMAGES_A_SHARD = 16, 8192
@@ -31,19 +28,12 @@ VIDEOS_A_SHARD, IMAGES_A_SHARD = 16, 8192
 # --- networks -------------------------------------------------------------------------------------------------
 
 
-class Copy(NamedTuple):
-    """One network: place of its seed among the seeds, number among the members, balanced by Algorithm 1 or not."""
-
-    seed: int
-    member: int
-    balanced: bool
-
-
 class Group(nn.Module):
     """K networks that train side by side, on frozen features or end to end.
 
     Args:
-        copies: the K networks.
+        copies: of each network whether Algorithm 1 balances it, the place of its seed among the seeds of the run, and
+            its number among the members.
         number: of the generation, 0 for teachers.
         videos, trunks: what they learn from.
         settings: of the run.
@@ -57,13 +47,13 @@ class Group(nn.Module):
     """
 
     def __init__(
-        self, copies: list[Copy], number: int, videos: Videos, trunks: Encoders, settings: DistillSettings, device: str
+        self, copies: Copies, number: int, videos: Videos, trunks: Encoders, settings: DistillSettings, device: str
     ):
         super().__init__()
         self.number, self.videos, self.trunks = number, videos, trunks
         self.settings, self.device = settings, device
-        self.seeds = [1000 * settings.seeds[copy.seed] + copy.member for copy in copies]
-        self.place, _, balanced = torch.tensor(copies).T
+        self.seeds = [1000 * settings.seeds[place] + member for _, place, member in copies]
+        balanced, self.place, _ = torch.tensor(copies).T
         self.balanced = balanced.bool()
         self.draws = generators(self.seeds, 10 * number)
         self.options = dict(hidden=settings.hidden, dropout=settings.dropout, across_clips=settings.faithful_to_release)
@@ -343,46 +333,3 @@ def soft_labels(generation: Generation) -> Probabilities:
         stored.append(cached_arrays(content_key("soft labels", generation.key, rows), build, kind="soft_labels"))
     order = torch.cat(list(shards)).argsort()
     return {task: torch.from_numpy(np.concatenate([s[task] for s in stored], 1))[:, order] for task in stored[0]}
-
-
-# --- temperature scaling --------------------------------------------------------------------------------------
-
-
-def temperatures(
-    logits: Mapping[str, Tensor], videos: Videos, rows: Tensor, labelled: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Temperatures of every network that fit rows best: AU (S, M, 1, A), one a unit, and EXPR (S, M, 1, 1).
-
-    Args:
-        logits: (S, M, n, C) by task for n rows.
-        labelled: bool (N,) by task, frames with labels to fit on, for example ``videos.tune``.
-    """
-    fitted = {}
-    for task in sorted({"AU", "EXPR"} & logits.keys()):
-        known = labelled[task][rows]
-        z, y = logits[task][:, :, known].double(), videos.labels[task][rows[known]]
-        if task == "AU":
-            t = [[[_fitted(*unit) for unit in zip(m.T, y.T, strict=True)] for m in members] for members in z]
-            fitted[task] = torch.tensor(t).unsqueeze(2)
-        else:
-            fitted[task] = torch.tensor([[_fitted(m, y) for m in members] for members in z])[:, :, None, None]
-    return fitted
-
-
-def _fitted(z: Tensor, y: Tensor) -> float:
-    """The temperature of logits (n, C) and classes (n,), or of logits (n,) and answers 0 or 1."""
-    if z.ndim == 1:
-        return fit_temperature(lambda t: float(F.binary_cross_entropy_with_logits(z / t, y.double())))
-    return fit_temperature(lambda t: float(F.cross_entropy(z / t, y.long())))
-
-
-def scaled(logits: Mapping[str, Tensor], by: Mapping[str, Tensor]) -> Probabilities:
-    """Probabilities of logits over temperatures; valence and arousal, which have none, are left as they are."""
-    return probabilities({task: z / by[task] if task in by else z for task, z in logits.items()})
-
-
-def temperature_scaling(generation: Generation, rows: Tensor) -> tuple[Probabilities, dict[str, Tensor]]:
-    """Predictions for n rows at the temperatures that fit the held-out videos best, and these temperatures."""
-    videos, held_out = generation.videos, generation.videos.rows("tune")
-    fitted = temperatures(logits(generation, held_out), videos, held_out, videos.tune)
-    return scaled(logits(generation, rows), fitted), fitted

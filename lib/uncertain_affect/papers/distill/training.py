@@ -1,5 +1,6 @@
 """Training of teachers and of the students that they teach, with Algorithm 1."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,9 +17,8 @@ from uncertain_affect.compute.cache import code_key, content_key
 from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.papers.distill import networks
 from uncertain_affect.papers.distill.metrics import Metrics
-from uncertain_affect.papers.distill.profiles import DistillSettings
 from uncertain_affect.papers.distill.trunks import TEACHER_LOSSES, Encoders, Trunks
-from uncertain_affect.papers.distill.videos import Videos
+from uncertain_affect.papers.distill.videos import DistillSettings, Videos
 from uncertain_affect.training.fit import History, cached_fit, fit, generators
 
 # Part of every cache key: what other code has made is not taken.
@@ -55,7 +55,7 @@ def train(
         FloatingPointError: a loss is NaN or infinite.
     """
     seeds, members = range(len(settings.seeds)), range(settings.members)
-    copies = [networks.Copy(seed, member, arm) for arm in balanced for seed in seeds for member in members]
+    copies = list(itertools.product(balanced, seeds, members))
     number = teachers.number + 1 if teachers else 0
     soft = networks.soft_labels(teachers) if teachers else None
     fitting = {k: v for k, v in asdict(settings).items() if k not in ("n_samples", "side_by_side", "tuning")}
@@ -114,10 +114,8 @@ def _fit(group: networks.Group, soft: dict[str, Tensor] | None) -> History:
             terms = [STUDENT_LOSSES[task](z[task], soft[task][seed, rows[0]].to(device)) for task in tasks]
         else:
             z, auxiliary = group(torch.stack(rows, 1))
-            terms = [
-                TEACHER_LOSSES[task](z[task], labels[task][r.to(device)], *class_weights.get(task, []))
-                for task, r in zip(tasks, rows, strict=True)
-            ]
+            given = {task: labels[task][r.to(device)] for task, r in zip(tasks, rows, strict=True)}
+            terms = [TEACHER_LOSSES[task](z[task], y, *class_weights.get(task, [])) for task, y in given.items()]
         return losses.multitask_loss([*terms, *auxiliary], balancer.weights.to(device))
 
     def validate() -> Tensor:

@@ -18,8 +18,7 @@ from uncertain_affect.corpora.simulated.raters import label_distribution
 from uncertain_affect.corpora.simulated.views import ferplus_pictures
 from uncertain_affect.losses import au_loss, expr_loss, landmark_loss, va_loss
 from uncertain_affect.models.distill import AUXILIARY, MarbleNet, MobileFaceNet, as_pictures
-from uncertain_affect.papers.distill.profiles import DistillSettings, Tuning
-from uncertain_affect.papers.distill.videos import Videos
+from uncertain_affect.papers.distill.videos import DistillSettings, Tuning, Videos
 from uncertain_affect.training.features import frozen_features
 from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches, one_cycle
 

@@ -5,8 +5,5 @@ printed, and inference is on target frames outside the adaptation set (the fixed
 """
 
 # ruff: noqa: F401 - the names of the package, from its modules
-from uncertain_affect.papers.pen.data import DIMENSIONS, Frames, PenSettings, frames, load, roles, settings
-from uncertain_affect.papers.pen.experiment import Experiment, identity_skill, last_fall, progress, score_all, train
-from uncertain_affect.papers.pen.scoring import BASELINES, arm, baselines, person_sums, ridge, score, table
-from uncertain_affect.papers.pen.splits import SourceSplit, TargetSplit, draw_splits, draw_video_splits, prepare
+from uncertain_affect.papers.pen.data import DIMENSIONS, draw_splits, frames, load, prepare, roles, settings
 from uncertain_affect.papers.pen.training import MODELS, adapt, choose_lambdas, predict, predict_rows, train_source

@@ -17,8 +17,7 @@ from torch.optim import Adadelta
 from uncertain_affect.compute.cache import code_key
 from uncertain_affect.losses import affect_squared_error, pen_adaptation_loss, pen_gate_loss, pen_source_loss
 from uncertain_affect.models.pen import Mixture, PersonalizedExpertNetwork, SharedNetwork, select_copies
-from uncertain_affect.papers.pen.data import Frames, PenSettings
-from uncertain_affect.papers.pen.splits import SourceSplit, TargetSplit
+from uncertain_affect.papers.pen.data import Frames, PenSettings, SourceSplit, TargetSplit
 from uncertain_affect.training.fit import History, cached_fit, fit, generators, minibatches
 
 # Part of every cache key: what other code has made is not taken.
@@ -27,6 +26,7 @@ RECIPE = code_key(__name__)
 MODELS = ("s-SN", "s-PEN", "t-SN", "t-PEN")
 
 Network = SharedNetwork | PersonalizedExpertNetwork
+TargetSplits = Mapping[str, Sequence[TargetSplit]]
 # Of features (C, B, D), labels (C, B, 2) and people (C, B): a value for each of the C copies of a network.
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -147,13 +147,7 @@ class Adapted(NamedTuple):
         return number["st".index(start), self.kinds.index(kind), :, self.shares.index(share)].tolist()
 
 
-def adapt(
-    frames: Frames,
-    source: Source,
-    splits: Mapping[str, Sequence[TargetSplit]],
-    settings: PenSettings,
-    device: str = "cpu",
-) -> Adapted:
+def adapt(frames: Frames, source: Source, splits: TargetSplits, settings: PenSettings, device: str = "cpu") -> Adapted:
     """Adapt SN and PEN to the target people without their identities (equation 8), or take them from the cache.
 
     The source networks and random ones (t-SN, t-PEN), all seeds, kinds of split and shares train side by side, all

@@ -12,24 +12,6 @@ Source: sections 4.2 to 4.4 and appendices A.2 to A.6 of the paper. Where it is 
 """
 
 # ruff: noqa: F401 - the names of the package, from its modules
-from uncertain_affect.papers.rock.attention import LEVELS, Attention, attention_levels, attention_weights
-from uncertain_affect.papers.rock.comparisons import (
-    better_of,
-    class_f1,
-    class_gains,
-    class_ratio,
-    gain,
-    low_resource_gain,
-    mean_of,
-    metric,
-    reached,
-    tuning_intervals,
-)
-from uncertain_affect.papers.rock.experiment import Experiment, prepare
-from uncertain_affect.papers.rock.kept import CONSTANT, PLAIN, WORDS, learnt, plain_predictions, task
-from uncertain_affect.papers.rock.protocol import RockSettings, embeddings, settings
-from uncertain_affect.papers.rock.searches import Search, best_network, in_order, retrain, retrain_all, search_all
-from uncertain_affect.papers.rock.speed import n_parameters, step_seconds
-from uncertain_affect.papers.rock.stopping import falls_behind
-from uncertain_affect.papers.rock.tasks import QUICK, Problem, load, narratives, problem, problems, targets
-from uncertain_affect.papers.rock.trials import Cell, Trial, errors, score
+from uncertain_affect.papers.rock.protocol import settings
+from uncertain_affect.papers.rock.search import Cell, best_network, errors, in_order, retrain_all, score, search_all
+from uncertain_affect.papers.rock.tasks import load, narratives, prepare, problem, targets

@@ -62,21 +62,12 @@ def settings(profile: str, seed: int = 0, device: str = "cuda", n_trials: int | 
     """
     if n_trials is not None and n_trials < 1:
         raise ValueError(f"a search needs at least one trial, not {n_trials}")
-    small = RockSettings(
-        tuple(range(seed, seed + 20)),
-        max_epochs=8,
-        pri_gru={256: 16, 192: 12, 128: 8, 64: 4, 1: 1},
-        total=17,
-        content_size=(1, 10),
-        embedding_size=32,
-        word_gru=8,
-        attention=24,
-        max_words=24,
-        run_length=8,
-    )
+    sizes = {"pri_gru": {256: 16, 192: 12, 128: 8, 64: 4, 1: 1}, "total": 17, "embedding_size": 32, "word_gru": 8}
+    sizes |= {"attention": 24, "max_words": 24, "content_size": (1, 10), "run_length": 8, "max_epochs": 8}
+    paper = RockSettings(tuple(range(seed, seed + 20)))
+    small = dataclasses.replace(paper, **sizes)
     if profile == "full":
-        chosen = small if device == "cpu" else RockSettings(small.seeds)
-        return dataclasses.replace(chosen, n_trials=n_trials or chosen.n_trials)
+        return dataclasses.replace(small if device == "cpu" else paper, n_trials=n_trials or paper.n_trials)
     if profile == "quick":
         few = {"seeds": small.seeds[:5], "n_trials": n_trials or 3, "pri_gru": {256: 16, 128: 8, 1: 1}}
         return dataclasses.replace(small, **few, content_size=(1, 4), batch_size=(32, 128), freeze=True)

@@ -1,4 +1,4 @@
-"""The rows that every table has for comparison, a constant and a plain baseline, and what a method has learnt."""
+"""A constant and a plain baseline beside every method, what each has learnt, temperatures, and what is kept of it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,14 +13,17 @@ from torch import Tensor
 from uncertain_affect.compute.cache import cached_arrays, code_key, content_key
 from uncertain_affect.compute.devices import one_thread
 from uncertain_affect.corpora.base import AffectVideos
-from uncertain_affect.evidence.claims import Arm
+from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
+from uncertain_affect.evidence.resampling import Floats, Statistic, cluster_sums
+from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics import auroc
 from uncertain_affect.models.distill import N_BINS, bin_values
+from uncertain_affect.papers.baselines import class_probabilities
 from uncertain_affect.papers.distill.metrics import DIMENSIONS, EPS, Metrics
-from uncertain_affect.papers.distill.networks import Generation, Probabilities
+from uncertain_affect.papers.distill.networks import Generation, Probabilities, logits, probabilities
 from uncertain_affect.papers.distill.trunks import Encoders, Trunks, hog_trunk
 from uncertain_affect.papers.distill.videos import Videos
-from uncertain_affect.training.temperature import BOUNDS
+from uncertain_affect.training.temperature import BOUNDS, fit_temperature
 
 # Part of every cache key: what other code has made is not taken.
 RECIPE = code_key(__name__)
@@ -28,20 +31,19 @@ RECIPE = code_key(__name__)
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 # What says whether a task was learnt.
 METRICS = {"AU": "AUROC of units", "EXPR": "accuracy of expressions", "VA": "CCC"}
+# More clusters than this are nearly single examples.
+MANY_CLUSTERS = 1000
 # Answers that are the same for so many frames are a constant's.
 ALL_BUT = 0.99
 
 
 def constant(videos: Videos, rows: Tensor, n_seeds: int) -> Probabilities:
     """Rates of units and of expressions, and mean valence and arousal, over the frames that train: (S, 1, n, ...)."""
-    found, shape = {}, (n_seeds, 1, len(rows))
-    for task in videos.tasks:
-        y = videos.labels[task][videos.train[task]]
-        rates = _one_hot(y, len(videos.names["EXPR"])) if task == "EXPR" else y.double()
-        of_task = rates.mean(0)
-        of_task = _in_bins(of_task) if task == "VA" else of_task
-        found[task] = of_task.expand(*shape, *of_task.shape)
-    return found
+    known = {task: y[videos.train[task]].double() for task, y in videos.labels.items()}
+    if "EXPR" in known:
+        known["EXPR"] = _one_hot(known["EXPR"], len(videos.names["EXPR"]))
+    means = {task: _in_bins(y.mean(0)) if task == "VA" else y.mean(0) for task, y in known.items()}
+    return {task: mean.expand(n_seeds, 1, len(rows), *mean.shape) for task, mean in means.items()}
 
 
 @one_thread()
@@ -79,14 +81,8 @@ def _regressed(task: str, videos: Videos, x: Tensor, rows: Tensor) -> np.ndarray
 
 def _chosen(x: Tensor, y: Tensor, n_classes: int, train: Tensor, tune: Tensor, places: Tensor) -> Tensor:
     """Probabilities (n, C) of logistic regression at some places, the first of which tune."""
-    tried, present = [], y[train].unique()
-    if len(present) == 1:  # nothing to separate
-        return _one_hot(present.expand(len(places)), n_classes)
-    for strength in PENALTIES:
-        model = LogisticRegression(C=1 / strength, max_iter=300).fit(x[train], y[train])
-        p = torch.zeros(len(places), n_classes, dtype=torch.float64)
-        p[:, present] = torch.from_numpy(model.predict_proba(x[places]))
-        tried.append(p)
+    models = (LogisticRegression(C=1 / strength, max_iter=300) for strength in PENALTIES)
+    tried = [torch.from_numpy(class_probabilities(m, x[train], y[train], x[places], n_classes)) for m in models]
     return min(tried, key=lambda p: float(-p[: len(tune)].gather(1, y[tune, None]).clamp(min=EPS).log().mean()))
 
 
@@ -130,9 +126,8 @@ def learnt(p: Probabilities, videos: Videos, generation: Generation | None = Non
             score = np.mean([scores.ccc(sums, d) for d in range(len(DIMENSIONS))])
             dead = ((values @ bin_values(values)).std(2) < EPS).any(-1)
         found[task] = {"score": float(score), "dead": float(dead.double().mean())}
-    epochs = [] if generation is None else generation.best_epoch
-    last = float((generation.best_epoch == generation.settings.epochs).double().mean()) if len(epochs) else 0.0
-    return {"tasks": found, "last epoch": last}
+    last = 0.0 if generation is None else (generation.best_epoch == generation.settings.epochs).double().mean()
+    return {"tasks": found, "last epoch": float(last)}
 
 
 def arm(found: Mapping[str, Mapping], method: str, tasks: Iterable[str], beside: str = "") -> Arm:
@@ -144,21 +139,21 @@ def arm(found: Mapping[str, Mapping], method: str, tasks: Iterable[str], beside:
     """
     arms = []
     for task in tasks:
-        score, constant, baseline = (
-            found[name]["tasks"][task]["score"] for name in (method, f"{beside}constant", f"{beside}plain baseline")
-        )
-        last, dead = found[method]["last epoch"], found[method]["tasks"][task]["dead"]
-        arms.append(Arm(METRICS[task], score, constant, baseline, last, dead))
+        rows = (method, f"{beside}constant", f"{beside}plain baseline")
+        of, *others = (found[name]["tasks"][task] for name in rows)
+        scores = of["score"], *(other["score"] for other in others)
+        arms.append(Arm(METRICS[task], *scores, found[method]["last epoch"], of["dead"]))
     return min(arms, key=lambda a: (not a.problem(), a.score - a.baseline))
 
 
 def table(found: Mapping[str, Mapping]) -> pd.DataFrame:
     """A row for each method, a column for each task, of what :func:`learnt` gives."""
-    rows = {}
-    for name, of in found.items():
-        rows[name] = {METRICS[task]: scores["score"] for task, scores in of["tasks"].items()}
-        rows[name] |= {"best epoch is the last": of["last epoch"]}
-        rows[name] |= {f"dead, {task}": scores["dead"] for task, scores in of["tasks"].items()}
+    rows = {
+        name: {METRICS[task]: scores["score"] for task, scores in of["tasks"].items()}
+        | {"best epoch is the last": of["last epoch"]}
+        | {f"dead, {task}": scores["dead"] for task, scores in of["tasks"].items()}
+        for name, of in found.items()
+    }
     return pd.DataFrame(rows).T
 
 
@@ -167,3 +162,86 @@ def share_at_bound(fitted: Iterable[ArrayLike]) -> float:
     t = np.concatenate([np.ravel(part) for part in fitted])
     low, high = BOUNDS
     return float(((t < 1.01 * low) | (t > 0.99 * high)).mean())
+
+
+# --- temperature scaling --------------------------------------------------------------------------------------
+
+
+def temperatures(
+    logits: Mapping[str, Tensor], videos: Videos, rows: Tensor, labelled: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Temperatures of every network that fit rows best: AU (S, M, 1, A), one a unit, and EXPR (S, M, 1, 1).
+
+    Args:
+        logits: (S, M, n, C) by task for n rows.
+        labelled: bool (N,) by task, frames with labels to fit on, for example ``videos.tune``.
+    """
+    fitted = {}
+    for task in sorted({"AU", "EXPR"} & logits.keys()):
+        known = labelled[task][rows]
+        z, y = logits[task][:, :, known].double(), videos.labels[task][rows[known]]
+        of_networks = [(m, y) for m in z.flatten(0, 1)]
+        if task == "AU":
+            of_networks = [unit for m, y in of_networks for unit in zip(m.T, y.T, strict=True)]
+        fitted[task] = torch.tensor([_fitted(*of) for of in of_networks]).view(*z.shape[:2], 1, -1)
+    return fitted
+
+
+def _fitted(z: Tensor, y: Tensor) -> float:
+    """The temperature of logits (n, C) and classes (n,), or of logits (n,) and answers 0 or 1."""
+    if z.ndim == 1:
+        return fit_temperature(lambda t: float(F.binary_cross_entropy_with_logits(z / t, y.double())))
+    return fit_temperature(lambda t: float(F.cross_entropy(z / t, y.long())))
+
+
+def scaled(logits: Mapping[str, Tensor], by: Mapping[str, Tensor]) -> Probabilities:
+    """Probabilities of logits over temperatures; valence and arousal, which have none, are left as they are."""
+    return probabilities({task: z / by[task] if task in by else z for task, z in logits.items()})
+
+
+def temperature_scaling(generation: Generation, rows: Tensor) -> tuple[Probabilities, dict[str, Tensor]]:
+    """Predictions for n rows at the temperatures that fit the held-out videos best, and these temperatures."""
+    videos, held_out = generation.videos, generation.videos.rows("tune")
+    fitted = temperatures(logits(generation, held_out), videos, held_out, videos.tune)
+    return scaled(logits(generation, rows), fitted), fitted
+
+
+# --- what is kept of a method ---------------------------------------------------------------------------------
+
+
+def clustered(p: Probabilities, videos: Videos) -> Floats:
+    """Sums (S, C, M W) of the test frames, added up within videos: what :func:`over_members` takes."""
+    sums = Metrics(videos.outputs).sums(p, videos, "test")  # (S, M, n, W)
+    flat = np.moveaxis(sums, 1, 2).reshape(sums.shape[0], sums.shape[2], -1)
+    return cluster_sums(flat, videos.video[videos.rows("test").numpy()])
+
+
+def over_members(f: Statistic, width: int) -> Statistic:
+    """The mean of a statistic over M single models, (..., M W) -> (...)."""
+    return lambda sums: f(sums.reshape(*sums.shape[:-1], -1, width)).mean(-1)
+
+
+def left_out(columns: Mapping[str, Statistic], sums: Floats) -> Floats:
+    """Statistics of all clusters, and of all but each: sums (S, C, K) to (S, 1 + C, number of columns).
+
+    What evidence keeps of a method: means over seeds of the first are a table, and :func:`effect` makes intervals of
+    differences, ratios and minima alike.
+    """
+    total = sums.sum(1, keepdims=True)
+    parts = np.concatenate([total, total - sums], 1) if sums.shape[1] > 1 else total
+    return np.stack([f(parts) for f in columns.values()], -1)
+
+
+def kept(left: Floats) -> Field:
+    """What :func:`left_out` gives, as evidence keeps it; of clusters that are nearly single examples in 16 bits."""
+    encoding = "scaled" if left.shape[1] > MANY_CLUSTERS else "exact"
+    return Field(left, ("seed", "all clusters, and all but each", "column"), encoding=encoding)
+
+
+def effect(left: Floats) -> Effect:
+    """The interval of a statistic from :func:`left_out` (S, 1 + C) of it, by jackknife pseudo-values."""
+    whole, without = left[:, :1], left[:, 1:]
+    n_clusters = without.shape[1]
+    # y_sc = T_s + (C - 1) (mean_c T_s(c) - T_s(c)), as `resampling.pseudo_values`
+    moved = (n_clusters - 1) * (without.mean(1, keepdims=True) - without) if n_clusters else 0.0
+    return effect_interval(whole + moved)

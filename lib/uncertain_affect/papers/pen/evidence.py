@@ -1,20 +1,29 @@
-"""PEN's baselines, and the scores of predictions for target people."""
+"""PEN's experiment: what both notebooks train on one corpus, and what of it tables and answers are computed from."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import os
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.evidence.claims import Arm
 from uncertain_affect.evidence.resampling import cluster_sums, pseudo_values
+from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums, rmse_from_sums
-from uncertain_affect.papers.pen.data import DIMENSIONS, Frames
-from uncertain_affect.papers.pen.splits import TargetSplit
+from uncertain_affect.papers.pen import data
+from uncertain_affect.papers.pen.data import DIMENSIONS, Frames, PenSettings, SourceSplit, TargetSplit
+from uncertain_affect.papers.pen.training import Adapted, Source, adapt, choose_lambdas, predict, train_source
+from uncertain_affect.training.finetune import starting_network
+from uncertain_affect.training.fit import History
 
 BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean", "constant")
 
@@ -25,6 +34,58 @@ PENALTIES = np.logspace(-2, 4, 13)
 CONSTANT = 1e-12
 # Predictions whose standard deviation is below this part of the labels' do not vary.
 DEAD = 0.01
+
+
+# --- what is trained -------------------------------------------------------------------------------------------
+
+
+class Experiment(NamedTuple):
+    """A corpus, what was trained on it, and the predictions, see :func:`train`.
+
+    Attributes:
+        settings: with the loss weights that were chosen.
+        grid: of :func:`choose_lambdas`.
+        source_splits: by kind of split of the target people, one per seed.
+        splits: of the target people, by kind: ``random``, ``blocked``, and where people share videos ``video``.
+        source, adapted: networks of the random and the blocked split.
+        predictions: by kind and model, (S, 1 + A, N_t, 2).
+    """
+
+    corpus: AffectTraces
+    settings: PenSettings
+    grid: pd.DataFrame
+    frames: Frames
+    source_splits: dict[str, list[SourceSplit]]
+    splits: dict[str, list[TargetSplit]]
+    source: Source
+    adapted: Adapted
+    predictions: dict[str, dict[str, Tensor]]
+
+
+def train(
+    name: str, profile: str, seed: int = 0, root: str | os.PathLike | None = None, device: str = "cpu"
+) -> Experiment:
+    """Everything trained, or from the cache.
+
+    Where people share videos, a third kind of split holds half of these out, and has networks of its own: source people
+    are trained without these videos too.
+    """
+    chosen, corpus = data.settings(profile, seed, device), data.load(name, profile, seed, root)
+    start = None
+    if corpus.inputs.dtype == torch.uint8:
+        start = starting_network(name == "simulated", chosen.pretraining, profile, root, device)
+    frames, split = data.prepare(corpus, chosen, start, device)
+    of_source, splits = data.draw_splits(frames, chosen, split)
+    chosen, grid = choose_lambdas(frames, of_source, chosen, device)
+    source = train_source(frames, of_source, chosen, device=device)
+    adapted = adapt(frames, source, splits, chosen, device)
+    predictions, source_splits = predict(frames, source, adapted), dict.fromkeys(splits, of_source)
+    if np.isin(frames.video[frames.target_rows], frames.video[frames.source_rows()]).any():
+        source_splits["video"], held_out = data.draw_video_splits(frames, chosen)
+        of_videos = train_source(frames, source_splits["video"], chosen, device=device)
+        predictions |= predict(frames, of_videos, adapt(frames, of_videos, held_out, chosen, device))
+        splits |= held_out
+    return Experiment(corpus, chosen, grid, frames, source_splits, splits, source, adapted, predictions)
 
 
 # --- baselines without a model --------------------------------------------------------------------------------
@@ -166,6 +227,12 @@ def score(sums: np.ndarray) -> dict[str, np.ndarray]:
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
+def kept(scores: Mapping[str, np.ndarray]) -> dict[str, Field]:
+    """A :func:`score` as evidence keeps it."""
+    axes = {3: ("seed", "share", "dimension"), 4: ("seed", "share", "person", "dimension")}
+    return {name: Field(v, axes[v.ndim], "label" if name == "rmse" else "") for name, v in scores.items()}
+
+
 def table(scores: Mapping[str, Mapping], shares: Sequence[int], what: str = "ccc") -> pd.DataFrame:
     """Table 1: CCC or RMSE pooled over people, mean over seeds, by dimension and model down and n across.
 
@@ -191,3 +258,57 @@ def arm(scores: Mapping[str, Mapping], name: str, shares: slice, last_epoch: flo
     ccc = (float(scores[of]["ccc"][:, shares].mean(dtype=float)) for of in (name, "constant", "ridge"))
     dead = (scores[name]["spread"][:, shares] < DEAD).any((1, 2)).mean()
     return Arm("CCC", *ccc, last_epoch, float(dead))
+
+
+def score_all(of: Experiment, names: Collection[str] = ()) -> dict[str, dict[str, dict[str, Field]]]:
+    """The :func:`score`, as evidence keeps it, of each model and baseline, or of those named, by kind of split.
+
+    Without shared videos nobody's video is anybody else's, and ``video mean`` is left out.
+    """
+    found = {}
+    for kind, splits in of.splits.items():
+        predicted = of.predictions[kind] | baselines(of.frames, splits)
+        # first of the source people, then of the adapted frames alone, as SN and PEN are tuned
+        sets = [(s.train, *t.adapt) for s, t in zip(of.source_splits[kind], splits, strict=True)]
+        fitted = partial(ridge, of.frames, at=of.frames.target_rows)
+        predicted["ridge"] = torch.stack([torch.stack([*map(fitted, of_seed)]) for of_seed in sets])
+        if "video" not in of.splits:
+            del predicted["video mean"]
+        wanted = [name for name in predicted if not names or name in names]
+        found[kind] = {name: kept(score(person_sums(predicted[name], of.frames, splits))) for name in wanted}
+    return found
+
+
+def last_fall(history: History) -> np.ndarray:
+    """By which part of itself the loss of training fell over the last tenth of a copy's epochs, of each copy (C,)."""
+    losses = np.array(history.train)
+    # without validation the epoch that is kept is a copy's own last one
+    last = np.full(losses.shape[1], len(losses)) if history.val else np.array(history.best_epoch)
+    before = np.maximum(last - 1 + -last // 10, 0)
+    copies = np.arange(len(last))
+    return 1 - losses[last - 1, copies] / losses[before, copies]
+
+
+def progress(source: Source, adapted: Adapted) -> pd.DataFrame:
+    """How far training came: epochs, share of seeds whose best one is the last, and :func:`last_fall`, mean over seeds.
+
+    A row for each stage on source people, and for each model and share on the random split, which validates nothing.
+    """
+    rows = {}
+    for stage, history in source.histories.items():
+        epochs, best = len(history.train), np.array(history.best_epoch)
+        name = f"{stage if stage == 'gate' else stage.upper()} on source people"
+        rows[name] = epochs, (best == epochs).mean(), last_fall(history).mean()
+    for start, (model, history), share in itertools.product("st", adapted.histories.items(), adapted.shares):
+        copies = adapted.copies(start, "random", share)
+        epochs, fall = max(history.best_epoch[copy] for copy in copies), last_fall(history)[copies].mean()
+        rows[f"{start}-{model.upper()}, {share}%"] = epochs, np.nan, fall
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["epochs", "best is last", "last fall of the loss"])
+
+
+def identity_skill(frames: Frames, split: SourceSplit) -> float:
+    """How well a logistic regression tells source people apart on frames left out: 0 by chance, 1 without an error."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    x, chance = frames.features.numpy(), 1 / len(frames.source)
+    model.fit(x[split.train], frames.person[split.train])
+    return float((model.score(x[split.val], frames.person[split.val]) - chance) / (1 - chance))
