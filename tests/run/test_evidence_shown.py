@@ -110,6 +110,8 @@ def test_the_banner_says_what_is_shown(checkout):
     date = layout.check_complete(commit("full", "ferplus"))["started"][:10]
     made = f"full on ferplus, 2 seeds, {date}"
     assert show().banner() == f"Recorded evidence of {made}: nothing but the visible loop is trained here."
+    commit("quick", "meld", FEATURES="hog")
+    assert show(CORPUS="meld").banner().startswith("Recorded evidence of quick on meld with hog, 2 seeds, ")
     assert show(CORPUS="simulated").banner().endswith("is trained here. A demonstration, no answer.")
     assert show(PROFILE="quick").banner().startswith("Profile quick on simulated: everything below is trained now")
 

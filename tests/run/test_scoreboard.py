@@ -208,6 +208,21 @@ def test_a_strip_has_zero_in_the_middle_and_what_is_claimed_on_the_right(effect,
     assert strip(Line("", dataclasses.replace(answer, answer="not a test"), margin)) == ""
 
 
+def test_a_notebook_begins_with_its_own_answers_in_a_line_each(checkout, monkeypatch):
+    monkeypatch.setattr(layout, "results_root", lambda: checkout / "results")
+    ran("full", "ferplus", {"uncnet.c1": 0.4, "uncnet.c8": 2.0, "uncnet.c10": "the weights"})
+    found = {row.id: row for row in scoreboard.of_notebook(NAME)}
+    assert list(found) == CLAIMS
+    first, apart, needs = scoreboard.so_far([found[f"uncnet.c{i}"] for i in (1, 8, 10)]).splitlines()
+    low, high = (found["uncnet.c1"].lines[0].ends[i] for i in (0, 2))
+    assert first == (
+        f"- {found['uncnet.c1'].claim.statement} **holds**; 0.400 [{low:.3f}, {high:.3f}] (printed 0.301); "
+        "paper's corpus, other features"
+    )
+    assert "**holds**; a 2.000 [" in apart and "; b 2.000 [" in apart
+    assert needs.startswith(f"- {found['uncnet.c10'].claim.statement} **not yet**")
+
+
 def test_an_equivalence_is_drawn_by_its_margin(checkout):
     ran("full", "ferplus", {"uncnet.c2": 0.0})
     (row,) = rows("uncnet.c2")

@@ -126,7 +126,8 @@ def command(notebook: str, corpus: str = "", parameters: Mapping = {}, profile: 
 
 def banner(shown: Shown) -> str:
     """What a reader must know of what is shown, in a line or two."""
-    profile, corpus = shown.about["profile"], shown.about["corpus"]
-    made = f"{profile} on {corpus}, {len(shown.about['seeds'])} seeds, {shown.run['started'][:10]}"
-    demonstration = "" if profile == "full" else " A demonstration, no answer."
+    about, features = shown.about, shown.about["parameters"].get("FEATURES")
+    place = f"{about['corpus']} with {features}" if features else about["corpus"]
+    made = f"{about['profile']} on {place}, {len(about['seeds'])} seeds, {shown.run['started'][:10]}"
+    demonstration = "" if about["profile"] == "full" else " A demonstration, no answer."
     return f"Recorded evidence of {made}: nothing but the visible loop is trained here.{demonstration}"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from uncertain_affect import corpora
+from uncertain_affect.compute import paths
 from uncertain_affect.evidence import claims, printed
 from uncertain_affect.evidence.claims import Answer
 from uncertain_affect.evidence.printed import Claim
@@ -420,6 +421,25 @@ def drawn(rows: Sequence[Row]) -> pd.DataFrame:
                 table.append((row.id, label, stated, effect, low, high, line.answer.answer, row.found.corpus))
     columns = ["claim", "label", "printed", "effect", "low", "high", "answer", "corpus"]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(columns[2:6], float))
+
+
+def of_notebook(notebook: str) -> list[Row]:
+    """The claims that a notebook judges, with the answers that are committed."""
+    return [row for row in board(paths.project_root() / "results") if row.notebook == notebook]
+
+
+def so_far(rows: Sequence[Row]) -> str:
+    """What came out, a line for each claim: the sentence, the answer in bold, measured beside printed, on what."""
+    lines = []
+    for row in rows:
+        said = [f"{row.claim.statement} **{row.answer}**"]
+        for line in row.lines:
+            a = line.answer
+            if a.effect is not None:
+                stated = "" if a.printed is None else f" (printed {a.printed:.3f})"
+                said.append(f"{line.letter} {a.effect:.3f} [{a.low:.3f}, {a.high:.3f}]{stated}".strip())
+        lines.append(f"- {'; '.join([*said, row.evidence] if row.evidence else said)}")
+    return "\n".join(lines)
 
 
 def disagreements(rows: Sequence[Row]) -> list[str]:
