@@ -53,7 +53,7 @@ def test_full_is_the_protocol_of_the_paper_and_quick_shrinks_its_work():
     # with a published face network's features the epochs are the printed ones too
     own = settings("full", seed=7, features="casia-webface")
     assert own == dataclasses.replace(full, seeds=full.seeds[:5], as_printed=True)
-    assert settings("quick", 7, "casia-webface") == dataclasses.replace(quick, lr_factor=1)
+    assert settings("quick", 7, "casia-webface") == dataclasses.replace(quick, lr_factor=1, max_epochs=60)
     with pytest.raises(ValueError, match='PROFILE must be "quick" or "full", not \'fast\''):
         settings("fast")
 

@@ -93,8 +93,12 @@ def test_a_dead_network_is_named_and_a_correlation_with_it_is_none(made):
     kept = store.rounded(made._replace(arms=arms).evidence({"UncNet": ("U_a", "U_e")}))
     tested = uncnet_evidence.Tested.read(kept, 2)
     u, d = tested.arms["UncNet"]["U_a"], tested.disagreement
+    assert tested.dead.tolist() == [False, True]
     alone = np.corrcoef(u[0], d[0])[0, 1]
     assert tested.effect(moment_sums(u, d), pearson_from_sums).estimate == pytest.approx(alone / 2)
+    if len(made.worlds) == 1:  # where no network is dead, it is an error as ever
+        with pytest.raises(ValueError, match="seed 1, cluster 0 is not finite"):
+            dataclasses.replace(tested, dead=np.zeros(2, bool)).effect(moment_sums(u, d), pearson_from_sums)
 
 
 def test_what_a_run_says_of_itself(made):
@@ -155,5 +159,5 @@ def test_what_an_arm_has_learnt():
     assert measured == pytest.approx([0.55, 0.55, 0.5, 0.5]) and which == "1"
     assert table.loc[LOGISTIC, ["accuracy", "AUROC"]].tolist() == [1, 1]
     arm = uncnet_evidence.learnt(table, "ours", "AUROC")
-    assert dataclasses.astuple(arm) == ("AUROC", pytest.approx(0.55), 0.5, 1.0, 0.5, 0.5)
+    assert dataclasses.astuple(arm) == ("AUROC", pytest.approx(0.55), 0.5, 1.0, 0.5, 0.5, (1,))
     assert uncnet_evidence.learnt(table, "ours").metric == "accuracy"

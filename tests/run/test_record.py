@@ -313,6 +313,19 @@ def test_a_claim_is_no_test_where_what_it_requires_does_not_hold_or_was_not_meas
         assert run.judge("uncnet.c2", effect(0.0)).reason == reason
 
 
+def test_what_is_found_without_dead_seeds_stands_beside_the_answer_in_which_they_count():
+    run = make_run()
+    run.learnt("UncNet", dataclasses.replace(LEARNT, dead=0.1, dead_at=(1,)))
+    values = np.random.default_rng(0).normal(0.4, 0.02, (10, 30))
+    values[1] = 0.0
+    answer = run.judge("uncnet.c1", effect_interval(values))
+    without = effect_interval(np.delete(values, 1, 0))
+    assert answer.effect == pytest.approx(values.mean()) and answer.answer == "holds"
+    assert answer.flags == (f"without 1 dead seed(s) {without.estimate:.3f}, holds",)
+    run.learnt("UncNet", LEARNT)
+    assert run.judge("uncnet.c1", effect_interval(values)).flags == ()
+
+
 @pytest.mark.parametrize(
     ("claim", "given", "message"),
     [

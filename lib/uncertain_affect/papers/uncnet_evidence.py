@@ -136,7 +136,9 @@ def _auroc(probs: Tensor, labels: Tensor) -> float:
 def learnt(table: pd.DataFrame, arm: str, metric: str = "accuracy") -> Arm:
     """An arm of :func:`what_is_learnt` beside constant and logistic regression, by one of the two metrics."""
     score, last_epoch, dead = table.loc[arm, [metric, "last epoch", "dead"]]
-    return Arm(metric, score, table.loc[CONSTANT, metric], table.loc[LOGISTIC, metric], last_epoch, dead)
+    at = table.get("which dead", {}).get(arm, "")
+    beside = (table.loc[CONSTANT, metric], table.loc[LOGISTIC, metric])
+    return Arm(metric, score, *beside, last_epoch, dead, tuple(int(place) for place in at.split(", ") if place))
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------
@@ -266,6 +268,7 @@ class Tested:
         clusters: (N,) which images count as one observation, see :class:`uncnet.TestImages`.
         subsets: (N,) masks by name.
         arms: by arm and name of `MEASURES`, (S, N); U_t is there where U_a and U_e are.
+        dead: (S,) seeds in which a network of any arm is, see :func:`what_is_learnt`.
     """
 
     votes: np.ndarray
@@ -273,6 +276,7 @@ class Tested:
     clusters: np.ndarray
     subsets: dict[str, np.ndarray]
     arms: dict[str, dict[str, np.ndarray]]
+    dead: np.ndarray
 
     @classmethod
     def read(cls, tree: Mapping, n_seeds: int) -> "Tested":
@@ -286,7 +290,9 @@ class Tested:
                 measures["U_t"] = measures["U_a"] + measures["U_e"]
         votes = tree["votes"].astype(np.float64)
         spread = np.broadcast_to(votes, (n_seeds, *votes.shape[1:]))
-        return cls(spread, len(votes), tree["clusters"], tree["subsets"], arms)
+        dead = ", ".join(tree["learnt"].get("which dead", ())).split(", ")
+        is_dead = np.array([str(seed) in dead for seed in range(n_seeds)])
+        return cls(spread, len(votes), tree["clusters"], tree["subsets"], arms, is_dead)
 
     @property
     def disagreement(self) -> np.ndarray:
@@ -311,13 +317,12 @@ class Tested:
     def effect(self, sums: np.ndarray, f: Statistic, subset: str = "all") -> Effect:
         """A statistic of sums (S, N, K) over a subset of the images, with its interval over seeds and clusters.
 
-        In a seed in which it has no value, as a correlation with what a dead network says of all images alike, it
-        counts as 0.
+        In a seed with a dead network, which says the same of all images, a correlation may have no value, and counts
+        as 0.
         """
         keep = self.subsets[subset]
-        of_clusters = cluster_sums(sums[:, keep], self.clusters[keep])
-        values = pseudo_values(of_clusters, f)
-        values[~np.isfinite(f(of_clusters.sum(1)))] = 0.0
+        values = pseudo_values(cluster_sums(sums[:, keep], self.clusters[keep]), f)
+        values[self.dead & ~np.isfinite(values).all(1)] = 0.0
         return effect_interval(values)
 
     def describe(self) -> str:

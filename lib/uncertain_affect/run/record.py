@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, TypeAdapter
 
@@ -20,7 +21,7 @@ from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.compute.devices import choose_device
 from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed, store
-from uncertain_affect.evidence.claims import Answer, Arm, Effect, Part, judge, judge_apart
+from uncertain_affect.evidence.claims import Answer, Arm, Effect, Part, effect_interval, judge, judge_apart
 from uncertain_affect.run import layout, reading
 from uncertain_affect.run.layout import AGAIN, NO_CORPUS, PROFILES, RECORDED
 from uncertain_affect.run.provenance import peak_memory_mib, provenance
@@ -184,17 +185,28 @@ class Run:
             bounds["planned"] = self.profile == "full"
             rule = "weakest" if rule == "quoted" else rule
             answer = judge(judged, rule, **bounds) if judged else Answer("needs other data")
-            apart[letter] = self._as_a_test(answer, claim)
+            apart[letter] = self._as_a_test(answer, claim, self._without_dead(claim, judged, rule, bounds))
         answer = apart[""] if "" in apart else judge_apart(apart)
         self.answers[id_] = answer
         return answer
 
-    def _as_a_test(self, answer: Answer, claim: printed.Claim) -> Answer:
+    def _without_dead(self, claim: printed.Claim, judged: Mapping[str, Part], rule: str, bounds: Mapping) -> list[str]:
+        """What is found without the seeds in which an arm is dead, if there are any; in the answer they count."""
+        arms = [self.arms[name] for name in claim.requires.get("learnt", []) if name in self.arms]
+        dead = sorted({place for arm in arms for place in arm.dead_at})
+        values = {name: part.effect.values for name, part in judged.items() if part.effect is not None}
+        if not dead or any(v is None or len(v) < len(dead) + 2 for v in values.values()):
+            return []
+        alive = {n: judged[n]._replace(effect=effect_interval(np.delete(v, dead, 0))) for n, v in values.items()}
+        answer = judge(alive, rule, **bounds)
+        return [f"without {len(dead)} dead seed(s) {answer.effect:.3f}, {answer.answer}"]
+
+    def _as_a_test(self, answer: Answer, claim: printed.Claim, flags: Iterable[str] = ()) -> Answer:
         """The answer, or that it is none: what `requires` asks for does not hold, or was not measured."""
         if answer.effect is None:
             return answer
         arms = {name: self.arms[name] for name in claim.requires.get("learnt", []) if name in self.arms}
-        flags = tuple(f"{name} is weaker than linear" for name, arm in arms.items() if arm.weaker_than_linear)
+        flags = (*flags, *(f"{name} is weaker than linear" for name, arm in arms.items() if arm.weaker_than_linear))
         if reason := next(self._unmet(claim), None):
             return replace(answer, answer="not a test", reason=reason, flags=flags)
         return replace(answer, flags=flags)

@@ -88,7 +88,7 @@ def tapped_features(
 ) -> dict[str, np.ndarray]:
     """Features of a face network at several taps in one pass, cached: {tap: float32 (N, channels)}.
 
-    The backbones and layers of UncNet's Table 1. Inception-ResNet-v1 takes about 40 ms an image on one CPU core, and
+    The backbones and layers of UncNet's Table 1. Inception-ResNet-v1 takes 20 to 40 ms an image on one CPU core, and
     all its taps are computed and cached at once, block after block: what was interrupted goes on where it stopped, and
     each block gets a line on stderr. The small network of the simulated world takes under 1 ms, and is pre-trained when
     it is first needed (`corpora.simulated.identity`).
