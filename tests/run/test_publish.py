@@ -101,7 +101,7 @@ def everything(checkout):
 def test_results_are_copied_without_the_executed_notebook_and_the_place_of_the_data(checkout, profile):
     folder = finish(checkout, profile)
     target = promote(folder)
-    assert target == checkout / "results" / profile / "ferplus" / NAME
+    assert target == checkout / "results" / profile / "ferplus+hog" / NAME
     names = sorted(path.name for path in target.rglob("*") if path.is_file())
     assert names == ["claims.json", "run.json", "table2.csv"]
     assert (target / "claims.json").read_bytes() == (folder / "claims.json").read_bytes()
@@ -146,7 +146,7 @@ def test_a_quick_run_refreshes_the_committed_notebook(checkout):
     assert all(word not in text for word in ("/home/me", "papermill", "widget", "injected", "stderr"))
     assert [path.name for path in (checkout / "notebooks").iterdir()] == [f"{NAME}.ipynb"]
     once = everything(checkout)
-    promote(checkout / "results" / "local" / "quick" / "ferplus" / NAME)
+    promote(checkout / "results" / "local" / "quick" / "ferplus+hog" / NAME)
     assert everything(checkout) == once
 
 
@@ -248,11 +248,11 @@ def test_every_finished_full_run_is_promoted_but_those_without_their_corpus(chec
     with pytest.raises(ValueError, match=r"no finished full run .* under .*local: run `make reproduce PROFILE=full`"):
         publish.promote_all()
     finish(checkout, "full")
-    unfinished = checkout / "results" / "local" / "full" / "ferplus" / ".12_two.1.partial"
+    unfinished = checkout / "results" / "local" / "full" / "ferplus+hog" / ".12_two.1.partial"
     unfinished.mkdir()
     (unfinished / "run.json").touch()
     results = checkout / "results"
-    assert publish.promote_all() == [results / "full" / "ferplus" / NAME]
+    assert publish.promote_all() == [results / "full" / "ferplus+hog" / NAME]
     board = pd.read_csv(results / "scoreboard.csv").set_index("claim")
     assert board.loc["uncnet.c1", ["profile", "answer"]].tolist() == ["full", "holds"]
 
@@ -261,13 +261,13 @@ def test_a_quick_run_is_promoted_as_a_demonstration_alone_where_its_paper_has_no
     folder, results = finish(checkout), checkout / "results"
     with pytest.raises(ValueError, match="is a quick run, which answers nothing: --demonstration promotes it as such"):
         publish.promote_all([folder])
-    assert publish.promote_all(demonstration=True) == [results / "quick" / "ferplus" / NAME]
+    assert publish.promote_all(demonstration=True) == [results / "quick" / "ferplus+hog" / NAME]
     assert "not yet: demonstration only" in (results / "scoreboard.md").read_text()
 
     other = building.write_notebook(checkout / "notebooks", "12_two", "SEED = 0", corpora=["ferplus"]).stem
     full = finish(checkout, "full", name=other, effects={"uncnet.c2": (0.0, -0.01, 0.01)})
-    assert publish.promote_all(demonstration=True) == [results / "full" / "ferplus" / other]
-    assert (results / "quick" / "ferplus" / NAME / "claims.json").is_file()  # what was committed stays
+    assert publish.promote_all(demonstration=True) == [results / "full" / "ferplus+hog" / other]
+    assert (results / "quick" / "ferplus+hog" / NAME / "claims.json").is_file()  # what was committed stays
     for runs in ([folder], [full, folder]):
         with pytest.raises(ValueError, match="its paper has a full one on ferplus, which answers"):
             publish.promote_all(runs, demonstration=True)
@@ -346,7 +346,7 @@ def test_the_manifest_names_what_a_paper_prints_and_nothing_else(checkout):
     assert content["version"] == "https://codecheck.org.uk/spec/config/1.0/"
     assert content["paper"]["authors"] == [{"name": "The Uncertain Affect developers"}]
     assert "reference" not in content["paper"]  # CITATION.cff has no address
-    run = f"results/quick/ferplus/{NAME}"
+    run = f"results/quick/ferplus+hog/{NAME}"
     assert [entry["file"] for entry in content["manifest"]] == [
         "results/scoreboard.csv",
         f"{run}/tables/table2.csv",
