@@ -219,7 +219,9 @@ def test_a_notebook_begins_with_its_own_answers_in_a_line_each(checkout, monkeyp
         f"- {found['uncnet.c1'].claim.statement} **holds**; 0.400 [{low:.3f}, {high:.3f}] (printed 0.301); "
         "paper's corpus, other features"
     )
-    assert "**holds**; a 2.000 [" in apart and "; b 2.000 [" in apart
+    assert (
+        "**holds**; a (UncNet - Baseline) 2.000 [" in apart and "; b (low U_e - all, low U_a - all, …) 2.000 [" in apart
+    )
     assert needs.startswith(f"- {found['uncnet.c10'].claim.statement} **not yet**")
 
 

@@ -85,6 +85,13 @@ class Line:
     letter: str
     answer: Answer
     margin: float | None
+    parts: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The letter, and of what: ``a (ECE Baseline, ECE UncNet)``; empty for the only assertion."""
+        some = ", ".join(self.parts[:2]) + (", …" if len(self.parts) > 2 else "")
+        return f"{self.letter} ({some})" if self.letter and some else self.letter
 
     @property
     def ends(self) -> tuple[float, float, float, float | None]:
@@ -225,15 +232,14 @@ def _assertions(answer: Answer) -> dict[str, Answer]:
 
 def _lines(claim: Claim, answer: Answer) -> Iterator[Line]:
     for letter, a in _assertions(answer).items():
-        margin = None
+        margin, (_, parts) = None, claim.assertions()[letter]
         if kind(a.answer) in JUDGED:
-            _, parts = claim.assertions()[letter]
             ends = (a.effect, a.low, a.high)
             shown = [name for name, part in a.parts.items() if (part.effect, part.low, part.high) == ends]
             # of one part alone the name is not kept
             name = shown[0] if shown else next(iter(parts)) if len(parts) == 1 else ""
             margin = parts.get(name, {}).get("margin")
-        yield Line(letter, a, margin)
+        yield Line(letter, a, margin, tuple(parts))
 
 
 def board(results: Path) -> list[Row]:
@@ -414,11 +420,10 @@ def drawn(rows: Sequence[Row]) -> pd.DataFrame:
     """What a figure of strips draws: a row for each assertion judged, as claimed positive."""
     table = []
     for row in rows:
-        for line in row.lines:
-            if kind(line.answer.answer) in JUDGED:
-                low, effect, high, stated = line.ends
-                label = f"{line.letter}: {row.claim.statement}" if line.letter else row.claim.statement
-                table.append((row.id, label, stated, effect, low, high, line.answer.answer, row.found.corpus))
+        for i, line in enumerate(x for x in row.lines if kind(x.answer.answer) in JUDGED):
+            low, effect, high, stated = line.ends
+            label = line.label if i else f"{row.claim.statement} {line.label}".strip()
+            table.append((row.id, label, stated, effect, low, high, line.answer.answer, row.found.corpus))
     columns = ["claim", "label", "printed", "effect", "low", "high", "answer", "corpus"]
     return pd.DataFrame(table, columns=columns).astype(dict.fromkeys(columns[2:6], float))
 
@@ -437,7 +442,7 @@ def so_far(rows: Sequence[Row]) -> str:
             a = line.answer
             if a.effect is not None:
                 stated = "" if a.printed is None else f" (printed {a.printed:.3f})"
-                said.append(f"{line.letter} {a.effect:.3f} [{a.low:.3f}, {a.high:.3f}]{stated}".strip())
+                said.append(f"{line.label} {a.effect:.3f} [{a.low:.3f}, {a.high:.3f}]{stated}".strip())
         lines.append(f"- {'; '.join([*said, row.evidence] if row.evidence else said)}")
     return "\n".join(lines)
 
