@@ -141,7 +141,7 @@ def _reproduce(args) -> int:
         scheduler=args.scheduler,
         slurm_jobs=args.slurm,
         options=reproduce.RunOptions(html=args.html, **{name: limit for name, limit in limits.items() if limit}),
-        **({"progress": print} if sys.stdout.isatty() else {}),
+        progress=print,
     )
     print(reproduce.summary(outcomes))
     alone = {o.notebook: layout.about(o.notebook).get("corpora") for o in outcomes if o.corpus == layout.NO_CORPUS}
