@@ -408,3 +408,14 @@ def test_what_has_learnt_nothing_is_no_test(arm, problem):
 def test_weaker_than_linear_is_said():
     assert Arm("accuracy", 0.54, 0.30, 0.55).weaker_than_linear
     assert not Arm("accuracy", 0.57, 0.30, 0.55).weaker_than_linear
+
+
+def test_a_printed_value_is_near_within_the_prediction_interval_of_one_more_seed():
+    rng = np.random.default_rng(0)
+    # of one more network it holds the stated 95%, whatever the number of seeds, rounding aside
+    for n in (5, 10):
+        draws = rng.normal(55, 0.4, (4000, n + 1))
+        hits = [claims.near(one[-1], one[:-1], digits=9)[2] for one in draws]
+        assert np.mean(hits) == pytest.approx(0.95, abs=0.012)
+    assert claims.near(0.5, [0.5, 0.5], digits=3)[1:] == (0.0005, True)
+    assert not claims.near(56.0, [50.0, 60.0, 55.0, 58.0], digits=2, tolerance=0.1)[2]

@@ -26,7 +26,7 @@ from uncertain_affect.evidence.intervals import (
 
 __all__ = [
     "Answer", "Arm", "Effect", "Part", "chance", "compare_ranks", "crossed_mean_interval", "decide", "effect_interval",
-    "holm", "judge", "judge_apart", "mean_effect", "plan_seeds",
+    "holm", "judge", "judge_apart", "mean_effect", "near", "plan_seeds",
 ]  # fmt: skip
 
 KINDS = ("greater", "equivalent")
@@ -476,6 +476,27 @@ def holm(parts: Mapping[str, Part]) -> dict[str, Answer]:
         adjusted = {"low": effect.low, "high": effect.high, "answer": found if still else "open"}
         answers[name] = replace(judge({"": part}), **adjusted)
     return {name: answers.get(name) or judge({"": part}) for name, part in parts.items()}
+
+
+# --- values -------------------------------------------------------------------------------------------------
+
+
+def near(printed: float, by_seed: ArrayLike, digits: int, tolerance: float = math.inf) -> tuple[float, float, bool]:
+    """Mean of S seeds, how far from it a printed value may lie, and whether it does.
+
+    The paper reports one network, so that its value is another seed's, rounded: it lies within
+
+        t_{.975, S−1} s √(1 + 1/S) + 10^−digits / 2,
+
+    s being the standard deviation over seeds; and never beyond a tolerance that was fixed beforehand.
+
+    >>> [round(float(x), 3) for x in near(55.75, [55.0, 56.0, 57.0], digits=2)]
+    [56.0, 4.973, 1.0]
+    """
+    values = np.asarray(by_seed, dtype=np.float64)
+    t, n = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1), len(values)
+    reach = min(t * values.std(ddof=1) * math.sqrt(1 + 1 / n) + 0.5 * 10.0**-digits, tolerance)
+    return float(values.mean()), float(reach), bool(abs(values.mean() - printed) <= reach)
 
 
 # --- many methods on several data sets ----------------------------------------------------------------------

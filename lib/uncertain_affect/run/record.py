@@ -21,7 +21,7 @@ from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.compute.devices import choose_device
 from uncertain_affect.compute.replacing import replacing
 from uncertain_affect.evidence import printed, store
-from uncertain_affect.evidence.claims import Answer, Arm, Effect, Part, effect_interval, judge, judge_apart
+from uncertain_affect.evidence.claims import Answer, Arm, Effect, Part, effect_interval, judge, judge_apart, near
 from uncertain_affect.run import layout, reading
 from uncertain_affect.run.layout import AGAIN, NO_CORPUS, PROFILES, RECORDED
 from uncertain_affect.run.provenance import peak_memory_mib, provenance
@@ -362,6 +362,20 @@ def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
             if own and shown and a.printed is not None and tolerance is not None:
                 row["value"] = f"{'near' if abs(a.effect - a.printed) <= tolerance else 'off'} (±{tolerance:g})"
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
+
+
+def values_table(values: Mapping[str, tuple[float, Iterable[float], int]]) -> pd.DataFrame:
+    """Printed values beside those of the seeds: mean, how far the printed one may lie from it, ``near`` or ``off``.
+
+    Args:
+        values: by name the printed value, that of each seed, and digits after the point in print; see
+            :func:`claims.near`.
+    """
+    rows = {}
+    for name, (stated, by_seed, digits) in values.items():
+        mean, reach, is_near = near(stated, list(by_seed), digits)
+        rows[name] = {"printed": stated, "measured": mean, "within": reach, "value": "near" if is_near else "off"}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def with_parts(name: str, answer: Answer) -> Iterator[tuple[str, Answer]]:
