@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -127,6 +128,7 @@ def test_a_network_is_dead_that_answers_the_same_for_99_of_100_faces():
 
 def test_what_was_learnt_is_said_of_every_method(experiment, tested):
     found = ugn_evidence.learnt(experiment, "bp4d", tested)
+    assert pd.DataFrame(found).T.drop(columns="metric").astype(float).notna().all(axis=None)  # as the notebooks show it
     assert list(found) == list(ugn.METHODS)
     last = {method: [] for method in ugn.METHODS}
     for _, branches, graphs in experiment.networks("bp4d"):
