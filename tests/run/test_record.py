@@ -315,7 +315,7 @@ def test_a_claim_is_no_test_where_what_it_requires_does_not_hold_or_was_not_meas
 
 def test_what_is_found_without_dead_seeds_stands_beside_the_answer_in_which_they_count():
     run = make_run()
-    run.learnt("UncNet", dataclasses.replace(LEARNT, dead=0.1, dead_at=(1,)))
+    run.learnt("UncNet", dataclasses.replace(LEARNT, dead=0.1), dead=[1])
     values = np.random.default_rng(0).normal(0.4, 0.02, (10, 30))
     values[1] = 0.0
     answer = run.judge("uncnet.c1", effect_interval(values))

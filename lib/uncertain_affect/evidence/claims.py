@@ -417,7 +417,6 @@ class Arm:
         score, constant, baseline: of the arm, of base rates, and of a plain baseline on the same inputs.
         last_epoch: share of seeds whose best epoch is the last; None for a fixed number of epochs.
         dead: share of seeds with one class for 99% of examples, or without variance.
-        dead_at: their places among the seeds.
     """
 
     metric: str
@@ -426,7 +425,6 @@ class Arm:
     baseline: float
     last_epoch: float | None = None
     dead: float = 0.0
-    dead_at: tuple[int, ...] = ()
 
     def problem(self) -> str:
         """Why comparing it would be no test; empty where it would.

@@ -143,8 +143,7 @@ def learnt(e: Experiment, name: str, tested: ugn.Tested) -> dict[str, dict]:
     baseline = auroc(tested, LINEAR)
     last = {method: float(np.mean(np.array(epochs) == e.settings.max_epochs)) for method, epochs in best.items()}
     arms = {m: Arm("AUROC", auroc(tested, m), 0.5, baseline, last[m], dead(tested, m)) for m in ugn.METHODS}
-    # which seeds are dead is not kept
-    return {method: {k: v for k, v in vars(arm).items() if k != "dead_at"} for method, arm in arms.items()}
+    return {method: asdict(arm) for method, arm in arms.items()}
 
 
 @torch.no_grad()

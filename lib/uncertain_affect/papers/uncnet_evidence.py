@@ -136,9 +136,7 @@ def _auroc(probs: Tensor, labels: Tensor) -> float:
 def learnt(table: pd.DataFrame, arm: str, metric: str = "accuracy") -> Arm:
     """An arm of :func:`what_is_learnt` beside constant and logistic regression, by one of the two metrics."""
     score, last_epoch, dead = table.loc[arm, [metric, "last epoch", "dead"]]
-    at = table.get("which dead", {}).get(arm, "")
-    beside = (table.loc[CONSTANT, metric], table.loc[LOGISTIC, metric])
-    return Arm(metric, score, *beside, last_epoch, dead, tuple(int(place) for place in at.split(", ") if place))
+    return Arm(metric, score, table.loc[CONSTANT, metric], table.loc[LOGISTIC, metric], last_epoch, dead)
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class Run:
     device: str = "cpu"
     answers: dict[str, Answer] = field(default_factory=dict, init=False)
     arms: dict[str, Arm] = field(default_factory=dict, init=False)
+    dead: dict[str, tuple[int, ...]] = field(default_factory=dict, init=False)
     checks: dict[str, float] = field(default_factory=dict, init=False)
     recorded: bool = field(default=False, init=False)
     about: dict = field(default_factory=dict, init=False)
@@ -151,9 +152,9 @@ class Run:
         self._figures[_file_name(name)] = (fig, data.copy())
         return fig
 
-    def learnt(self, arm: str, found: Arm) -> None:
-        """Keep what an arm has learnt, for the claims that require it."""
-        self.arms[arm] = found
+    def learnt(self, arm: str, found: Arm, dead: Iterable[int] = ()) -> None:
+        """Keep what an arm has learnt, for the claims that require it, and the places of its dead seeds."""
+        self.arms[arm], self.dead[arm] = found, tuple(dead)
 
     def check(self, name: str, value: float) -> None:
         """Keep a number that says whether a claim is tested at all, by the name that its ``requires`` has."""
@@ -192,8 +193,7 @@ class Run:
 
     def _without_dead(self, claim: printed.Claim, judged: Mapping[str, Part], rule: str, bounds: Mapping) -> list[str]:
         """What is found without the seeds in which an arm is dead, if there are any; in the answer they count."""
-        arms = [self.arms[name] for name in claim.requires.get("learnt", []) if name in self.arms]
-        dead = sorted({place for arm in arms for place in arm.dead_at})
+        dead = sorted({place for name in claim.requires.get("learnt", []) for place in self.dead.get(name, ())})
         values = {name: part.effect.values for name, part in judged.items() if part.effect is not None}
         if not dead or any(v is None or len(v) < len(dead) + 2 for v in values.values()):
             return []
