@@ -15,6 +15,7 @@ from uncertain_affect.evidence.claims import Ranks
 METHODS = ("Baseline", "UncNet", "U_a", "U_e", "U_t", "GN-D", "UGN")
 COLOURS = dict(zip(METHODS, sns.color_palette("colorblind"), strict=False))
 COLOURS["UncNet, dropout off"] = (0.45, 0.45, 0.45)
+COLOURS |= {"one rate, dropout off": (0.7, 0.7, 0.7), "one rate, dropout on": (0.8, 0.65, 0.45)}
 COLOURS |= dict(zip(["Tea", "Stu1", "Stu2", "Stu3", "TS", "MC"], sns.color_palette("dark"), strict=False))
 # what was measured, whatever the method, where it stands beside what is printed
 COLOURS |= {"printed": (0.0, 0.0, 0.0), "recordings": (0.0, 0.267, 0.533), "simulated": (0.867, 0.667, 0.2)}
