@@ -90,6 +90,13 @@ def strips(effects: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+def answers(effects: pd.DataFrame):
+    """The figure at the head of a notebook: :func:`strips` of its claims, with what the signs mean."""
+    fig, ax = plt.subplots(figsize=(8, 0.45 * max(len(effects), 1) + 0.6))
+    strips(effects, ax).set_title("diamond: printed, dot and line: measured, on grey: as claimed", fontsize=9)
+    return fig
+
+
 def block_diagram(blocks: list[tuple[str, str, bool]], title: str):
     """A row of boxes joined by arrows: (name, output size, frozen or unused) in the order data flows."""
     fig, ax = plt.subplots(figsize=(1.35 * len(blocks), 1.9))

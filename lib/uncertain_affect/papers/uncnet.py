@@ -33,7 +33,7 @@ ONE_RATE = "one rate"
 # of one network, at the rate that validation chooses: only inference differs
 OFF, ON = f"{ONE_RATE}, dropout off", f"{ONE_RATE}, dropout on"
 ARMS = ("Baseline", "UncNet", CONTROL, OFF, ON)
-QUICK_EPOCHS = 60  # at most, on these features: at the printed rate Baseline goes on gaining for hundreds
+QUICK_EPOCHS = 60  # at most, on a published network's features, from which Baseline learns for hundreds
 PRINTED_EPOCHS = {"Baseline": 403, "UncNet": 819}  # the checkpoints in the authors' notebook
 
 

@@ -21,7 +21,6 @@ from uncertain_affect.metrics import entropy_decomposition
 from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
 from uncertain_affect.papers import uncnet
 from uncertain_affect.papers.predictions import Predictions
-from uncertain_affect.training.features import find_weights
 
 CONSTANT, LOGISTIC = "constant", "logistic regression"
 # of the logistic regression's L2 penalty; validation data choose
@@ -34,12 +33,6 @@ RECIPE = code_key(__name__)
 
 
 # --- what is compared ------------------------------------------------------------------------------------------
-
-
-def default_features(corpus: str, root: str | None = None) -> str:
-    """The paper's own face network on FER+ where its weights are in the data root, else HOG."""
-    own = "casia-webface"
-    return own if corpus == "ferplus" and own in find_weights(root) else "hog"
 
 
 def inputs(worlds: list[Expressions], features: list[np.ndarray], kind: str) -> uncnet.Faces:

@@ -364,17 +364,17 @@ def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
-def values_table(values: Mapping[str, tuple[float, Iterable[float], int]]) -> pd.DataFrame:
+def values_table(values: Mapping[str, tuple]) -> pd.DataFrame:
     """Printed values beside those of the seeds: mean, how far the printed one may lie from it, ``near`` or ``off``.
 
     Args:
-        values: by name the printed value, that of each seed, and digits after the point in print; see
-            :func:`claims.near`.
+        values: by name the arguments of :func:`claims.near`: the printed value, that of each seed, digits after the
+            point in print, and the tolerance where a claim has fixed one.
     """
     rows = {}
-    for name, (stated, by_seed, digits) in values.items():
-        mean, reach, is_near = near(stated, list(by_seed), digits)
-        rows[name] = {"printed": stated, "measured": mean, "within": reach, "value": "near" if is_near else "off"}
+    for name, given in values.items():
+        mean, reach, is_near = near(*given)
+        rows[name] = {"printed": given[0], "measured": mean, "within": reach, "value": "near" if is_near else "off"}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
