@@ -16,6 +16,7 @@ from PIL import Image
 from uncertain_affect.models.backbones import (
     PUBLISHED_RESNETS,
     PUBLISHED_WEIGHTS,
+    READINGS,
     TAPS,
     InceptionResnetV1,
     ResNet,
@@ -180,6 +181,19 @@ def test_faces_are_resized_as_pillow_does():
     for images in (torch.zeros(2, 3, 48, 48, dtype=torch.uint8), torch.zeros(2, 48, 48)):
         with pytest.raises(ValueError, match=r"grey images are uint8 \(N, H, W\)"):
             prepare_faces(images)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_each_reading_is_resized_as_pillow_does_and_standardised_on_request(reading):
+    resizing, pixels = reading.split(", ")
+    how = Image.Resampling[resizing.upper()]
+    pillow = np.stack([np.asarray(Image.fromarray(face).resize((160, 160), how)) for face in FACES.numpy()])
+    expected = pillow if pixels == "raw" else (pillow - 127.5) / 128
+    ours = prepare_faces(FACES, reading).numpy()
+    np.testing.assert_allclose(ours[:, 1], expected, atol=1 if pixels == "raw" else 1 / 128)
+    assert np.mean(ours[:, 1] == expected.astype(np.float32)) > 0.99
+    with pytest.raises(ValueError, match="unknown reading 'bilinear': choose among nearest, raw; bicubic, raw"):
+        prepare_faces(FACES, "bilinear")
 
 
 def test_the_small_network_takes_pictures_of_its_size_alone():

@@ -54,6 +54,9 @@ def test_full_is_the_protocol_of_the_paper_and_quick_shrinks_its_work():
     own = settings("full", seed=7, features="casia-webface")
     assert own == dataclasses.replace(full, seeds=full.seeds[:5], as_printed=True)
     assert settings("quick", 7, "casia-webface") == dataclasses.replace(quick, lr_factor=1, max_epochs=60)
+    # a simulated world is a replicate, of fewer faces, which are learnt at quick's rates
+    worlds = settings("full", 7, "simulated-skewed", "simulated")
+    assert worlds == dataclasses.replace(quick, seeds=tuple(range(7, 27)), patience=10)
     with pytest.raises(ValueError, match='PROFILE must be "quick" or "full", not \'fast\''):
         settings("fast")
 
@@ -175,11 +178,11 @@ def test_every_seed_has_a_simulated_world_of_its_own(monkeypatch):
     drawn = []
     monkeypatch.setattr(uncnet.corpora, "load", lambda *args, **options: drawn.append((args, options)) or len(drawn))
     settings = uncnet.settings("quick", seed=7)
-    assert uncnet.load("simulated", "quick", settings, thin="skin_tone") == [6, 7, 8, 9, 10]
+    assert uncnet.load("simulated", settings, thin="skin_tone") == [6, 7, 8, 9, 10]
     assert [options["seed"] for _, options in drawn] == 2 * [7, 8, 9, 10, 11]  # drawn, then taken from the cache
     assert {options["thin"] for _, options in drawn} == {"skin_tone"}
     drawn.clear()
-    assert uncnet.load("ferplus", "quick", settings, "root") == [1]
+    assert uncnet.load("ferplus", settings, "root") == [1]
     assert drawn == [(("ferplus", "root"), {})]
 
 

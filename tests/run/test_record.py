@@ -20,6 +20,7 @@ from uncertain_affect.compute import replacing
 from uncertain_affect.evidence import printed
 from uncertain_affect.evidence.claims import effect_interval
 from uncertain_affect.metrics import f1_from_sums, f1_sums, ratio, ratio_sums
+from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
 from uncertain_affect.run import layout, provenance, record
 
 PARAMETERS = {"PROFILE": "quick", "SEED": 0}
@@ -366,16 +367,28 @@ def test_the_table_of_answers_shows_the_sentence_effects_sizes_and_parts():
     assert (table.loc[["uncnet.c8", "uncnet.c3"], ["printed", "effect"]] == "").all(axis=None)
 
 
-def test_values_are_compared_only_on_the_papers_own_corpus_with_its_own_features():
-    def table(corpus, own_features):
+def test_a_size_is_as_printed_only_on_the_papers_own_corpus_with_its_own_features():
+    def size(corpus, own_features):
         run = made(corpus=corpus)
         run.judge("uncnet.c1", effect(0.34))
-        run.judge("uncnet.c2", effect(0.15))
-        return record.answers_table(run, own_features)
+        return record.answers_table(run, own_features).at["uncnet.c1", "size"]
 
-    assert list(table("ferplus", True)["value"]) == ["near (±0.05)", "off (±0.05)"]
-    assert "value" not in table("ferplus", False)
-    assert "value" not in table("simulated", True)
+    assert size("ferplus", True) == "larger"
+    assert size("ferplus", False) == size("simulated", True) == "larger here"
+
+
+def test_a_run_that_names_no_features_takes_the_papers_own_where_their_weights_are(tmp_path):
+    def features(corpus, named="", profile="quick"):
+        own = PARAMETERS | {"FEATURES": named, "DATA_ROOT": str(tmp_path)}
+        return record.Run("11_uncnet_disagreement", profile=profile, corpus=corpus, parameters=own).parameters[
+            "FEATURES"
+        ]
+
+    assert features("ferplus") == ""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / PUBLISHED_WEIGHTS["casia-webface"][0]).touch()
+    assert features("ferplus") == "casia-webface" and features("ferplus", "hog") == "hog"
+    assert features("simulated") == ""
 
 
 def test_intervals_have_a_row_for_each_effect():
@@ -429,6 +442,12 @@ def test_tables_of_all_corpora_come_from_runs_of_one_profile_and_never_from_the_
     found = record.recorded_on("12_uncnet_calibration", "table2", "quick")
     assert {corpus: table.loc["UncNet", "ECE"] for corpus, table in found.items()} == {"ferplus": 1.5, "simulated": 2.5}
     assert record.recorded_on("12_uncnet_calibration", "table3", "quick") == {}
+    commit(checkout, "quick", "ferplus+hog", 4.5)  # other features are another run
+    assert list(record.recorded_on("12_uncnet_calibration", "table2", "quick")) == [
+        "ferplus",
+        "ferplus+hog",
+        "simulated",
+    ]
 
 
 def test_beside_keeps_the_printed_order_and_shows_what_is_missing():

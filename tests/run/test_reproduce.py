@@ -16,6 +16,7 @@ import nbformat
 import pytest
 
 from uncertain_affect.compute import paths
+from uncertain_affect.models.backbones import PUBLISHED_WEIGHTS
 from uncertain_affect.run import layout, reproduce
 from uncertain_affect.run.reproduce import SelectionError
 
@@ -383,6 +384,16 @@ def test_a_plan_says_what_recorded_runs_took(checkout, notebook):
         "2 notebooks, 200 s on the machine that recorded them, one after another; 1 not recorded yet",
     ]
     assert not (checkout / "results" / "local").exists()
+
+
+def test_a_plan_names_the_papers_own_features_where_their_weights_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce.corpora, "is_available", lambda *_: True)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / PUBLISHED_WEIGHTS["casia-webface"][0]).touch()
+    asked = {"corpus": "ferplus", "root": str(tmp_path)}
+    for named, place in (({}, "ferplus+casia-webface"), ({"FEATURES": "hog"}, "ferplus+hog")):
+        [job] = reproduce.plan(reproduce.select(["11"]), parameters={"PROFILE": "full"} | named, **asked)
+        assert job.place == Path("full", place)
 
 
 # --- parameters -------------------------------------------------------------------------------------------

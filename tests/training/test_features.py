@@ -122,22 +122,22 @@ def test_an_extraction_that_was_cut_off_goes_on_and_says_how_far_it_is(images, r
     monkeypatch.setattr(cache, "BLOCK_BYTES", 4 * sum(width for _, width in TAPS.values()))  # an image a block
     seen, tapped = [], InceptionResnetV1.tapped_features
 
-    def cut(self, batch):
+    def cut(self, batch, *how):
         if len(seen) == 2:
             seen.append("cut")
             raise KeyboardInterrupt
         seen.append(batch)
-        return tapped(self, batch)
+        return tapped(self, batch, *how)
 
     monkeypatch.setattr(InceptionResnetV1, "tapped_features", cut)
     with pytest.raises(KeyboardInterrupt):
         tapped_features(images, "casia-webface", root=root)
     assert re.fullmatch(
-        r"casia-webface features: 1 of 3 images, [\d.]+ a second, \d+ min left\n"
-        r"casia-webface features: 2 of 3 images, .*\n", capfd.readouterr().err
+        r"casia-webface features \(nearest, raw\): 1 of 3 images, [\d.]+ a second, \d+ min left\n"
+        r"casia-webface features \(nearest, raw\): 2 of 3 images, .*\n", capfd.readouterr().err
     )  # fmt: skip
     whole = tapped_features(images, "casia-webface", root=root)
-    assert len(seen) == 4 and capfd.readouterr().err.startswith("casia-webface features: 3 of 3")
+    assert len(seen) == 4 and capfd.readouterr().err.startswith("casia-webface features (nearest, raw): 3 of 3")
     expected = tapped(network, torch.tensor(images))
     for tap in TAPS:
         np.testing.assert_allclose(whole[tap], expected[tap], rtol=1e-4, atol=1e-4)

@@ -46,6 +46,9 @@ TAPS = {
     "mixed_8b": ("block8", 1792),  # the last Block8, unscaled and without ReLU
 }
 
+# How a face is fed to a published network: resized, and its pixel values. UncNet's export had the first.
+READINGS = ("nearest, raw", "bicubic, raw", "nearest, standardised", "bicubic, standardised")
+
 # An inception module is a tuple of parallel branches; a branch is a tuple of convolutions, each
 # (channels, kernel, stride). The empty branch is the 3x3 max-pooling of stride 2.
 BLOCK35 = (((32, 1, 1),), ((32, 1, 1), (32, 3, 1)), ((32, 1, 1), (32, 3, 1), (32, 3, 1)))
@@ -145,12 +148,14 @@ class InceptionResnetV1(nn.Module):
         modules = {TAPS[tap][0]: tap for tap in taps}
         return {modules[name]: x for name, x in _outputs_of(self.named_children(), x, modules).items()}
 
-    def tapped_features(self, images: Tensor, taps: Iterable[str] = tuple(TAPS)) -> dict[str, Tensor]:
+    def tapped_features(
+        self, images: Tensor, taps: Iterable[str] = tuple(TAPS), reading: str = READINGS[0]
+    ) -> dict[str, Tensor]:
         """Globally average-pooled features {tap: (N, channels)} of grey images, uint8 (N, H, W), in one pass.
 
         UncNet's are those of "mixed_7a": 1,792 channels.
         """
-        x = prepare_faces(images).to(self.conv2d_1a.conv.weight.device)
+        x = prepare_faces(images, reading).to(self.conv2d_1a.conv.weight.device)
         return {tap: x.mean((2, 3)) for tap, x in self.tap_maps(x, taps).items()}
 
 
@@ -178,17 +183,23 @@ def _outputs_of(modules: Iterable[tuple[str, nn.Module]], x: Tensor, wanted: Col
     return outputs
 
 
-def prepare_faces(images: Tensor) -> Tensor:
+def prepare_faces(images: Tensor, reading: str = READINGS[0]) -> Tensor:
     """Grey images, uint8 (N, H, W), as the float32 batch (N, 3, 160, 160) the network takes, on the CPU.
 
-    As UncNet's export did: resized by Pillow's default filter of its time, nearest (until version 7, January 2020),
-    and fed as pixel values 0 to 255, which the TensorFlow originals of these weights got from it too.
+    By default as UncNet's export did: resized by Pillow's default filter of its time, nearest (until version 7, January
+    2020), and fed as pixel values 0 to 255. The other of `READINGS` resize by Pillow's bicubic filter, or feed
+    (x - 127.5) / 128, as the network was fed when it learnt to tell people apart.
 
-    Raises ValueError for images of another type or shape.
+    Raises ValueError for images of another type or shape, or another reading.
     """
     check_images(images, images.dtype == torch.uint8 and images.ndim == 3, "grey images are uint8 (N, H, W)")
-    # Pillow's pixel centres are torch's under this name
-    return F.interpolate(images[:, None].cpu(), (160, 160), mode="nearest-exact").float().expand(-1, 3, -1, -1)
+    if reading not in READINGS:
+        raise ValueError(f"unknown reading {reading!r}: choose among {'; '.join(READINGS)}")
+    resizing, pixels = reading.split(", ")
+    # Pillow's pixel centres, and its bicubic kernel, are torch's under these names
+    how = {"mode": "nearest-exact"} if resizing == "nearest" else {"mode": "bicubic", "antialias": True}
+    x = F.interpolate(images[:, None].cpu(), (160, 160), **how).float()
+    return (x if pixels == "raw" else (x - 127.5) / 128).expand(-1, 3, -1, -1)
 
 
 def load_inception_resnet_v1(path: str | Path, num_classes: int) -> InceptionResnetV1:

@@ -233,8 +233,8 @@ def experiment(
         CorpusError: the corpus is not there, or not as it should be.
         ValueError: no such profile.
     """
-    settings = uncnet.settings(profile, seed, features)
-    worlds = uncnet.load(corpus, profile, settings, root, **options)
+    settings = uncnet.settings(profile, seed, features, corpus)
+    worlds = uncnet.load(corpus, settings, root, **options)
     data = inputs(worlds, uncnet.features(worlds, features, root, device), features)
     networks = {name: uncnet.train(data, settings, name, device) for name in ("Baseline", "UncNet")}
     rates = uncnet.losses_by_rate(data, settings, device)

@@ -11,6 +11,7 @@ from uncertain_affect.compute.cache import file_checksum
 from uncertain_affect.evidence import printed, store
 from uncertain_affect.evidence.store import EvidenceError
 from uncertain_affect.run import layout
+from uncertain_affect.training.features import find_weights
 
 # names the folder of the one run to show, in place of the committed ones
 EVIDENCE_VARIABLE = "UNCERTAIN_AFFECT_EVIDENCE"
@@ -32,6 +33,16 @@ def default_corpus(notebook: str) -> str:
     """What is trained on where no corpus is named: the simulated world, where the notebook knows it."""
     own = layout.about(notebook).get("corpora", ["simulated"])
     return "simulated" if "simulated" in own else own[0] if own else layout.NO_CORPUS
+
+
+def default_features(notebook: str, corpus: str, root: str | Path | None = None) -> str:
+    """What is trained with where no features are named: those of a published network by which the paper's claims are
+    decided on the corpus, where the data root has its weights; ``""`` elsewhere, and where features are no parameter.
+    """
+    key = layout.about(notebook).get("paper")
+    claims = printed.load(key).claims.values() if key else ()
+    kinds = [entry.removeprefix(f"{corpus}/") for claim in claims for entry in claim.decides]
+    return next((kind for kind in kinds if kind in find_weights(root)), "")
 
 
 def choose(notebook: str, corpus: str = "", features: str = "") -> Path:

@@ -97,6 +97,9 @@ class Run:
             for name in OF_THE_EVIDENCE:
                 setattr(self, name, shown.about[name])
             self.recorded = True
+        elif self.parameters.get("FEATURES") == "":
+            root = self.parameters.get("DATA_ROOT") or None
+            self.parameters = self.parameters | {"FEATURES": reading.default_features(self.notebook, self.corpus, root)}
         self._evidence: dict[str, Mapping] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self._figures: dict[str, tuple] = {}
@@ -291,19 +294,21 @@ class Run:
 
 
 def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFrame]:
-    """The committed measurements of a table by corpus, of the runs of one profile, the papers' corpora first.
+    """The committed measurements of a table, of the runs of one profile, by corpus, or by corpus and features
+    (``"ferplus+hog"``); the papers' corpora first.
 
     Raises:
         ValueError: a table cannot be read.
     """
     own = [corpus for key in printed.keys() for corpus in printed.load(key).info.get("corpora", [])]
     folders = [f for f in layout.runs(paths.project_root() / "results", notebook) if f.parts[-3] == profile]
-    found = {layout.measured_in(f)[0]: path for f in folders if (path := f / "tables" / f"{table}.csv").is_file()}
     tables = {}
-    for corpus in sorted(found, key=lambda corpus: own.index(corpus) if corpus in own else len(own)):
-        path = found[corpus]
+    for folder in sorted(folders, key=lambda f: (own.index(c) if (c := layout.measured_in(f)[0]) in own else len(own))):
+        path = folder / "tables" / f"{table}.csv"
         try:
-            tables[corpus] = pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])  # a row may be None
+            tables[folder.parts[-2]] = pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])
+        except FileNotFoundError:
+            continue
         except (ValueError, IndexError) as error:
             raise ValueError(f"{path} is no table ({str(error).strip()}): restore it, or {AGAIN}") from error
     return tables
@@ -336,9 +341,8 @@ def intervals(effects: dict[str, Effect], within: tuple[float, float] | None = N
 def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
     """The claims judged so far: sentence, effect as claimed positive with its 95% interval, answer, size and reason.
 
-    The assertions and parts of a claim have a row each below its own. With ``own_features`` (the paper's own features
-    or weights were used), and on its own corpus, a last column says whether each value is ``near`` the printed one or
-    ``off``, by the tolerance stated beside it; elsewhere a size is one ``here``.
+    The assertions and parts of a claim have a row each below its own. Without ``own_features`` (the paper's own
+    features or weights), or on another corpus than its own, a size is one ``here``.
     """
     rows = {}
     for id_, answer in run.answers.items():
@@ -346,7 +350,7 @@ def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
         own = own_features and run.corpus in paper.info.get("corpora", [])
         for name, a in with_parts(id_, answer):
             shown = a.effect is not None
-            rows[name] = row = {
+            rows[name] = {
                 "claim": claim.statement if name == id_ else "",
                 "printed": "" if a.printed is None else f"{a.printed:.3f}",
                 "effect": f"{a.effect:.3f}" if shown else "",
@@ -356,11 +360,6 @@ def answers_table(run: Run, own_features: bool = False) -> pd.DataFrame:
                 "size": f"{a.size} here" if a.size and not own else a.size,
                 "reason": "; ".join(filter(None, (a.reason, *a.flags))),
             }
-            part = name.rpartition(": ")[2] if name != id_ else ""
-            known = part in claim.parts or (not part and not claim.parts)
-            tolerance = claim.stated(part)["tolerance"] if known else None
-            if own and shown and a.printed is not None and tolerance is not None:
-                row["value"] = f"{'near' if abs(a.effect - a.printed) <= tolerance else 'off'} (±{tolerance:g})"
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 

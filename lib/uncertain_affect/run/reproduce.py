@@ -228,6 +228,8 @@ def plan(
             given["CORPUS"] = use
             given["DATA_ROOT"] = paths.from_checkout(folder)
         values = defaults | check_parameters(path, given)
+        if values.get("FEATURES") == "":
+            values["FEATURES"] = reading.default_features(path.stem, use, folder)
         jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, profile, use)))
     return jobs
 

@@ -84,7 +84,12 @@ def frozen_features(
 
 @one_thread()
 def tapped_features(
-    images, kind: str, taps: Iterable[str] | None = None, root: str | Path | None = None, device: str = "cpu"
+    images,
+    kind: str,
+    taps: Iterable[str] | None = None,
+    root: str | Path | None = None,
+    device: str = "cpu",
+    reading: str = backbones.READINGS[0],
 ) -> dict[str, np.ndarray]:
     """Features of a face network at several taps in one pass, cached: {tap: float32 (N, channels)}.
 
@@ -100,9 +105,10 @@ def tapped_features(
         root: the data root, as for a corpus; the published weights are in its folder `weights`.
         device: where to compute, and to pre-train. A published network's features agree between devices up to
             rounding, and share the cache.
+        reading: how a published network is fed, of `backbones.READINGS`.
 
     Raises:
-        ValueError, FileNotFoundError: as `frozen_features`.
+        ValueError, FileNotFoundError: as `frozen_features`; an unknown reading.
     """
     known = taps_of(kind)
     taps, images = list(known if taps is None else taps), _grey_images(images)
@@ -124,13 +130,13 @@ def tapped_features(
 
     def build(start: int, stop: int) -> np.ndarray:
         begun, batches = time.perf_counter(), torch.tensor(images[start:stop]).split(BATCH_SIZE)
-        tapped = [torch.cat(list(network().tapped_features(batch).values()), 1).cpu() for batch in batches]
+        tapped = [torch.cat(list(network().tapped_features(x, known, reading).values()), 1).cpu() for x in batches]
         rate = (stop - start) / (time.perf_counter() - begun)
         done, left = f"{stop:,} of {n:,} images", f"{(n - stop) / rate / 60:.0f} min left"
-        print(f"{kind} features: {done}, {rate:.1f} a second, {left}", file=sys.stderr, flush=True)
+        print(f"{kind} features ({reading}): {done}, {rate:.1f} a second, {left}", file=sys.stderr, flush=True)
         return torch.cat(tapped).numpy()
 
-    key = content_key(NETWORK_RECIPE, kind, file_checksum(path), images)
+    key = content_key(NETWORK_RECIPE, kind, reading, file_checksum(path), images)
     columns = cached_blocks(key, (n, sum(channels)), np.float32, build, kind="features")
     ends = np.cumsum(channels)
     of_tap = {tap: columns[:, end - width : end] for tap, width, end in zip(known, channels, ends, strict=True)}

@@ -85,7 +85,7 @@ def expression(corpus: str, profile: str, settings: AcrossSettings, root: Root =
         options: of the simulated view ferplus, such as thin or noisy_class.
     """
     uncnet_settings = replace(uncnet.settings(profile), seeds=settings.seeds)
-    worlds = uncnet.load(corpus, profile, uncnet_settings, root, **options)
+    worlds = uncnet.load(corpus, uncnet_settings, root, size=profile, **options)
     tasks = [_faces(world, corpus, seed) for world, seed in zip(worlds, settings.seeds, strict=False)]
     first = replace(tasks[0], checksum=worlds[0].checksum())
     if len(tasks) == 1:
