@@ -303,7 +303,7 @@ def recorded_on(notebook: str, table: str, profile: str) -> dict[str, pd.DataFra
     own = [corpus for key in printed.keys() for corpus in printed.load(key).info.get("corpora", [])]
     folders = [f for f in layout.runs(paths.project_root() / "results", notebook) if f.parts[-3] == profile]
     tables = {}
-    for folder in sorted(folders, key=lambda f: (own.index(c) if (c := layout.measured_in(f)[0]) in own else len(own))):
+    for folder in sorted(folders, key=lambda f: own.index(c) if (c := layout.measured_in(f)[0]) in own else len(own)):
         path = folder / "tables" / f"{table}.csv"
         try:
             tables[folder.parts[-2]] = pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])
