@@ -166,6 +166,16 @@ def test_parts_and_other_runs_are_folded_beneath_and_disagreement_is_printed(che
         "any of the three uncertainties is higher. holds (FER+ with hog, full); fails (the simulated world with hog, f"
     )
     assert line in page.partition("## Where full runs disagree")[2]
+    assert scoreboard.so_far(rows("uncnet.c5")).endswith("; but fails (the simulated world with hog, full)")
+
+
+def test_unlike_assertions_disagree_apart(checkout):
+    gains = {"UncNet - Baseline": 1.0} | {f"low {u} - all": 1.0 for u in ("U_e", "U_a", "U_t")}
+    ran("full", "ferplus", {"uncnet.c8": gains})
+    ran("full", "simulated", {"uncnet.c8": gains | {"UncNet - Baseline": -1.0}})
+    (row,) = rows("uncnet.c8")
+    assert scoreboard.differing(row) == ["a fails (the simulated world with hog, full)"]
+
     found = scoreboard.found_frame(rows("uncnet.c5"))
     assert list(found["part"]) == ["", *printed.claim("uncnet.c5").parts] * 2
     assert list(found["decides"]) == [True] * 4 + [False] * 4

@@ -443,20 +443,33 @@ def so_far(rows: Sequence[Row]) -> str:
             if a.effect is not None:
                 stated = "" if a.printed is None else f" (printed {a.printed:.3f})"
                 said.append(f"{line.label} {a.effect:.3f} [{a.low:.3f}, {a.high:.3f}]{stated}".strip())
-        lines.append(f"- {'; '.join([*said, row.evidence] if row.evidence else said)}")
+        said += [row.evidence] if row.evidence else []
+        said += [f"but {', '.join(others)}"] if (others := differing(row)) else []
+        lines.append(f"- {'; '.join(said)}")
     return "\n".join(lines)
+
+
+def differing(row: Row) -> list[str]:
+    """What full runs on other data or features say of an assertion, where it is not what is said on the scoreboard."""
+    if row.found is None:
+        return []
+    said, others = _assertions(row.found.answer), [one for one in row.others if one.profile == "full"]
+    return [
+        f"{letter} {a.answer} ({one.place})".strip()
+        for one in others
+        for letter, a in _assertions(one.answer).items()
+        if letter in said and {kind(a.answer), kind(said[letter].answer)} <= JUDGED.keys()
+        if kind(a.answer) != kind(said[letter].answer)
+    ]
 
 
 def disagreements(rows: Sequence[Row]) -> list[str]:
     """Claims on which full runs give different answers, a line each."""
-    lines = []
-    for row in rows:
-        full = [one for one in (row.found, *row.others) if one is not None and one.profile == "full"]
-        judged = {one.place: one.answer.answer for one in full if kind(one.answer) in JUDGED}
-        if len(set(judged.values())) > 1:
-            said = "; ".join(f"{answer} ({place})" for place, answer in judged.items())
-            lines.append(f"{row.claim.statement} {said}")
-    return lines
+    return [
+        f"{row.claim.statement} {', '.join(row.said)} ({row.found.place}); {'; '.join(others)}"
+        for row in rows
+        if (others := differing(row))
+    ]
 
 
 def untested(rows: Sequence[Row]) -> dict[str, list[Row]]:
