@@ -167,6 +167,9 @@ def test_parts_and_other_runs_are_folded_beneath_and_disagreement_is_printed(che
     )
     assert line in page.partition("## Where full runs disagree")[2]
     assert scoreboard.so_far(rows("uncnet.c5")).endswith("; but fails (the simulated world with hog, full)")
+    found = scoreboard.found_frame(rows("uncnet.c5"))
+    assert list(found["part"]) == ["", *printed.claim("uncnet.c5").parts] * 2
+    assert list(found["decides"]) == [True] * 4 + [False] * 4
 
 
 def test_unlike_assertions_disagree_apart(checkout):
@@ -175,10 +178,6 @@ def test_unlike_assertions_disagree_apart(checkout):
     ran("full", "simulated", {"uncnet.c8": gains | {"UncNet - Baseline": -1.0}})
     (row,) = rows("uncnet.c8")
     assert scoreboard.differing(row) == ["a fails (the simulated world with hog, full)"]
-
-    found = scoreboard.found_frame(rows("uncnet.c5"))
-    assert list(found["part"]) == ["", *printed.claim("uncnet.c5").parts] * 2
-    assert list(found["decides"]) == [True] * 4 + [False] * 4
 
 
 def test_what_was_not_tested_is_grouped_by_what_is_missing(checkout):
