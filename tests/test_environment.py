@@ -138,12 +138,23 @@ def test_what_every_build_of_torch_needs_is_in_the_lock():
     assert named <= set(pins(LOCKS[0]))
 
 
-def test_conda_and_the_makefile_ask_for_the_same_python_and_the_makefile_installs_torch_and_then_the_lock():
-    oldest = version(PROJECT["requires-python"].removeprefix(">="))
+# what conda-forge calls otherwise than PyPI
+ON_CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "jupyter_client": "jupyter-client", "dask-core": "dask"}
+
+
+def test_conda_brings_what_pyproject_names_in_the_same_ranges_and_the_project_by_pip():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    python, make = environment["dependencies"]
-    assert version(python.removeprefix("python=")) >= oldest
-    assert (environment["name"], make) == (PROJECT["name"], "make")
+    assert (environment["name"], environment["channels"]) == (PROJECT["name"], ["conda-forge"])
+    *packages, by_pip = environment["dependencies"]
+    assert by_pip == {"pip": ["--editable ."]}  # beside this file: nothing is left for pip to bring
+    names = [re.match(r"[a-z0-9_-]+", line)[0] for line in packages]
+    found = [ON_CONDA.get(name, name) + line[len(name) :] for name, line in zip(names, packages, strict=True)]
+    python = f"python{PROJECT['requires-python']}"
+    assert sorted(found) == sorted([python, "pip", "make", *PROJECT["dependencies"], *EXTRAS["test"]])
+
+
+def test_the_makefile_asks_for_the_projects_python_and_installs_torch_and_then_the_lock():
+    oldest = version(PROJECT["requires-python"].removeprefix(">="))
     installed = re.findall(r"(--require-hashes )?-r requirements/(torch|main|site)\.txt", MAKEFILE)
     assert installed == [("", "torch"), ("--require-hashes ", "main"), ("--require-hashes ", "site")]
     assert f"sys.version_info < {oldest}" in MAKEFILE
