@@ -139,7 +139,12 @@ def test_what_every_build_of_torch_needs_is_in_the_lock():
 
 
 # what conda-forge calls otherwise than PyPI
-ON_CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "jupyter_client": "jupyter-client", "dask-core": "dask"}
+ON_CONDA = {
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+    "jupyter_client": "jupyter-client",
+    "dask-core": "dask",
+}
 
 
 def test_conda_brings_what_pyproject_names_in_the_same_ranges_and_the_project_by_pip():

@@ -363,7 +363,6 @@ def test_record_with_nothing_to_record_and_only_to_refresh_what_is_generated(che
     (checkout / "README.md").write_text("<!-- scoreboard -->\nold\n<!-- /scoreboard -->\n")
     assert cli.main(["record", "--refresh"]) == 0
     assert "**51 claims.** On recordings 0." in (checkout / "README.md").read_text()
-    assert (checkout / "codecheck.yml").is_file()
     assert cli.main(["record", "--refresh", "some/run"]) == 2
     assert "--refresh takes no runs" in capsys.readouterr().err
 

@@ -306,13 +306,15 @@ def test_what_is_frozen_is_what_its_commit_says():
 # --- what is generated ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["results/scoreboard.csv", "results/scoreboard.md", "README.md", "codecheck.yml"])
+@pytest.mark.parametrize(
+    "name", ["results/scoreboard.csv", "results/scoreboard.md", "README.md", "results/verdicts.svg"]
+)
 def test_what_is_generated_must_follow_from_the_results(checkout, name):
     commit()
     results = checkout / "results"
     assert problems(results) == []
     path = checkout / name
-    path.write_text(path.read_text().replace("claim", "clam", 1))
+    path.write_text(path.read_text().replace("answer", "anwser", 1))
     expected = [f"{path} is not what the results give: rebuild it with `uncertain-affect record --refresh`"]
     assert problems(results) == expected
     if name != "README.md":  # what is to be written into must be text

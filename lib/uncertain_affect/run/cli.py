@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command("record", _record, "promote finished full runs to the committed results")
     add("run", nargs="*", type=Path, help="folder of a finished run (default: all under results/local)")
     add("--demonstration", action="store_true", help="quick runs too, where their paper has no full one on the corpus")
-    generated = "the scoreboard, the README's table and codecheck.yml"
+    generated = "the scoreboard and the README's summary"
     add("--refresh", action="store_true", help=f"only rebuild {generated}")
     add("--outputs", nargs="+", metavar="NOTEBOOK", help="only run these with what is recorded, and keep their outputs")
 

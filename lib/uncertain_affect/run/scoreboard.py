@@ -39,6 +39,15 @@ WORDS = {
     "not a test": "what must happen first did not: a network learnt nothing, say, or a treatment never arrived",
     "not yet": "no full run; a quick one is a demonstration, no answer",
 }
+# on the README
+FINDINGS = ("uncnet.c1", "uncnet.c6", "uncnet.c8")
+# an answer in the picture: its words, its colour, and that of the number on it
+BARS = {
+    "holds": ("holds", "#1b7837", "#ffffff"), "holds in part": ("holds in part", "#a6dba0", "#222222"),
+    "mixed": ("differs in its parts", "#80b1d3", "#222222"), "no effect": ("no effect", "#e7d4a8", "#222222"),
+    "fails": ("fails", "#762a83", "#ffffff"), "open": ("open", "#bdbdbd", "#222222"),
+    "not a test": ("not a test", "#e0e0e0", "#222222"), NOT_YET: ("no answer yet", "#f5f5f5", "#222222"),
+}  # fmt: skip
 SIZES = {"as printed": "as large as printed", "size open": "size open", "negligible": "though negligible"}
 EXPLORATORY = "In exploratory runs, not judged by the claims as they were fixed beforehand,"
 WIDTH = 21  # characters of a strip, zero in the middle
@@ -509,8 +518,18 @@ LEGEND = (
 
 
 def compact(rows: Sequence[Row]) -> str:
-    """The headline and a table of all claims, for the README."""
-    return _page("readme.md.j2", rows)
+    """The headline and what came out of `FINDINGS`, for the README."""
+    of = {row.id: row for row in rows}
+    return page("readme.md.j2", headline=headline(rows), findings=so_far([of[id_] for id_ in FINDINGS if id_ in of]))
+
+
+def verdicts(rows: Sequence[Row]) -> str:
+    """How many claims of each paper have which answer, as a picture in SVG."""
+    counts = defaultdict(Counter)
+    for row in rows:
+        counts[paper_name(row.paper)][row.kind if row.kind in BARS else NOT_YET] += 1
+    said = (f"{name}: {', '.join(f'{of[k]} {BARS[k][0]}' for k in BARS if of[k])}" for name, of in counts.items())
+    return page("verdicts.svg.j2", counts=counts, bars=BARS, label="; ".join(said))
 
 
 def markdown(rows: Sequence[Row]) -> str:

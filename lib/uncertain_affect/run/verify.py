@@ -1,9 +1,9 @@
 """Whether results are what a notebook recorded: their form, their checksums, and what can be rebuilt from them.
 
 What a run measured cannot be known without running it again. What follows from its files can: of each file, whether it
-is the one that was recorded; of each table, figure and answer, whether the evidence gives the same; of the scoreboard,
-the README's table and codecheck.yml, whether the recorded answers give them; of the claims, whether they are those that
-were frozen before any run was judged.
+is the one that was recorded; of each table, figure and answer, whether the evidence gives the same; of the scoreboard
+and the README's summary, whether the recorded answers give them; of the claims, whether they are those that were frozen
+before any run was judged.
 """
 
 import contextlib
@@ -99,7 +99,7 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def check_generated() -> list[str]:
-    """What in the scoreboard, the README's table and codecheck.yml does not follow from the committed results."""
+    """What in the scoreboard and the README's summary does not follow from the committed results."""
     problems = []
     try:
         generated = publish.generated()
