@@ -35,14 +35,15 @@ def default_corpus(notebook: str) -> str:
     return "simulated" if "simulated" in own else own[0] if own else layout.NO_CORPUS
 
 
-def default_features(notebook: str, corpus: str, root: str | Path | None = None) -> str:
-    """What is trained with where no features are named: those of a published network by which the paper's claims are
-    decided on the corpus, where the data root has its weights; ``""`` elsewhere, and where features are no parameter.
+def own_features(notebook: str, corpus: str, parameters: Mapping, root: str | Path | None = None) -> dict:
+    """``FEATURES`` where that parameter is ``""``: those of a published network by which the paper's claims are decided
+    on the corpus, where the data root has its weights, else ``""``.
     """
     key = layout.about(notebook).get("paper")
-    claims = printed.load(key).claims.values() if key else ()
-    kinds = [entry.removeprefix(f"{corpus}/") for claim in claims for entry in claim.decides]
-    return next((kind for kind in kinds if kind in find_weights(root)), "")
+    if parameters.get("FEATURES") != "" or not key:
+        return {}
+    kinds = [entry.removeprefix(f"{corpus}/") for claim in printed.load(key).claims.values() for entry in claim.decides]
+    return {"FEATURES": next((kind for kind in kinds if kind in find_weights(root)), "")}
 
 
 def choose(notebook: str, corpus: str = "", features: str = "") -> Path:

@@ -97,9 +97,9 @@ class Run:
             for name in OF_THE_EVIDENCE:
                 setattr(self, name, shown.about[name])
             self.recorded = True
-        elif self.parameters.get("FEATURES") == "":
+        else:
             root = self.parameters.get("DATA_ROOT") or None
-            self.parameters = self.parameters | {"FEATURES": reading.default_features(self.notebook, self.corpus, root)}
+            self.parameters = self.parameters | reading.own_features(self.notebook, self.corpus, self.parameters, root)
         self._evidence: dict[str, Mapping] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self._figures: dict[str, tuple] = {}

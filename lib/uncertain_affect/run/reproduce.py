@@ -225,11 +225,9 @@ def plan(
             raise SelectionError(f"{path.name}: PROFILE is {profile!r}; it must be one of {allowed}")
         use = choose_corpus(path, corpus, folder)
         if "CORPUS" in defaults:
-            given["CORPUS"] = use
-            given["DATA_ROOT"] = paths.from_checkout(folder)
+            given |= {"CORPUS": use, "DATA_ROOT": paths.from_checkout(folder)}
         values = defaults | check_parameters(path, given)
-        if values.get("FEATURES") == "":
-            values["FEATURES"] = reading.default_features(path.stem, use, folder)
+        values |= reading.own_features(path.stem, use, values, folder)
         jobs.append(Job(path, use, values, *_recorded_seconds(path.stem, profile, use)))
     return jobs
 
