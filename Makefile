@@ -51,7 +51,7 @@ record: setup
 # the book in build/site, from the committed notebooks; once .venv/site-ready is there, without a network
 site: .venv/site-ready
 	rm -rf build/book build/site && mkdir -p build && cp -r site build/book
-	cp -r notebooks results/scoreboard.md build/book
+	cp -r notebooks results/scoreboard.md results/verdicts.svg build/book
 	$(BIN)/sphinx-build -q --fail-on-warning build/book build/site
 	@echo "the book: build/site/index.html"
 
