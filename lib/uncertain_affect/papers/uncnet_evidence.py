@@ -313,7 +313,7 @@ class Tested:
         """
         keep = self.subsets[subset]
         values = pseudo_values(cluster_sums(sums[:, keep], self.clusters[keep]), f)
-        values[self.dead & ~np.isfinite(values).all(1)] = 0.0
+        values[self.dead[: len(values)] & ~np.isfinite(values).all(1)] = 0.0
         return effect_interval(values)
 
     def describe(self) -> str:
