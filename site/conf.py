@@ -54,8 +54,8 @@ def _check(app: Sphinx, docname: str, content: list[str]) -> None:
 
 
 def _from_the_book(app: Sphinx, docname: str, content: list[str]) -> None:
-    """Pages in site/ reach the notebooks beside it; in the book these lie below."""
-    content[0] = content[0].replace("](../notebooks/", "](notebooks/")
+    """Pages in site/ reach the notebooks and the picture of the answers beside it; in the book these lie below."""
+    content[0] = content[0].replace("](../notebooks/", "](notebooks/").replace("](../results/", "](")
 
 
 def _describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
