@@ -360,7 +360,8 @@ def last_fall(progress: pd.DataFrame, models: Sequence[str]) -> float:
     >>> last_fall(table, ["s-PEN"])
     0.2
     """
-    own = [row for row in progress.index if row.startswith(tuple(f"{m}{s}" for m in models for s in (" on", ", ")))]
+    names = {row: (row.removesuffix(" on source people"), row.rpartition(", ")[0]) for row in progress.index}
+    own = [row for row, either in names.items() if not set(models).isdisjoint(either)]
     return float(progress.loc[own, "last fall of the loss"].max(skipna=False))
 
 
