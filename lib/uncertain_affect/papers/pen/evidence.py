@@ -69,14 +69,9 @@ class Experiment(NamedTuple):
 
 
 def train(
-    name: str,
-    profile: str,
-    seed: int = 0,
-    root: str | os.PathLike | None = None,
-    device: str = "cpu",
-    penalties: Sequence[float] = (),
-    printed: bool = False,
-) -> Experiment:
+    name: str, profile: str, seed: int = 0, root: str | os.PathLike | None = None, device: str = "cpu",
+    penalties: Sequence[float] = (), printed: bool = False,
+) -> Experiment:  # fmt: skip
     """Everything trained, or from the cache.
 
     Where people share videos, a third kind of split holds half of these out, and has networks of its own: source people

@@ -82,13 +82,9 @@ class Source(NamedTuple):
 
 
 def train_source(
-    of: Sequence[Replicate],
-    settings: PenSettings,
-    variants: Mapping[str, Variant],
-    tuning: Literal["joint", "individual"] = "joint",
-    keep_best: bool = True,
-    device: str = "cpu",
-) -> Source:
+    of: Sequence[Replicate], settings: PenSettings, variants: Mapping[str, Variant],
+    tuning: Literal["joint", "individual"] = "joint", keep_best: bool = True, device: str = "cpu",
+) -> Source:  # fmt: skip
     """Steps 2 and 3 of Algorithm 1's source learning, all replicates side by side, or from the cache.
 
     SN is tuned on the features; the experts start as SN; the gate is trained alone (alpha_c + lambda_1 alpha_r), then
@@ -213,12 +209,9 @@ class Adapted(NamedTuple):
 
 
 def adapt(
-    of: Sequence[Replicate],
-    source: Source,
-    settings: PenSettings,
-    device: str = "cpu",
-    groups: Sequence[str] = ("s-SN", "s-PEN", "t-SN", "t-PEN"),
-) -> Adapted:
+    of: Sequence[Replicate], source: Source, settings: PenSettings, device: str = "cpu",
+    groups: Sequence[str] = STAGES[2:],
+) -> Adapted:  # fmt: skip
     """Adapt SN and PEN to the target people without their identities (equation 8), or take them from the cache.
 
     The source networks and random ones (t-SN, t-PEN), all experts and the gate. A random one sees features from a
