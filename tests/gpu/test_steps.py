@@ -141,14 +141,12 @@ def test_ugn_with_its_fine_tuned_residual_network():
 
 @pytest.mark.parametrize("tuning", ["joint", "individual"])
 def test_pen(tuning):
-    data = pen_data.frames()
-    small = dataclasses.replace(pen_data.SMALL, grid=(0.1, 1.0), sn_epochs=1, gate_epochs=1, adapt_epochs=1)
-    of_source, of_target = pen.draw_splits(data, small)
+    small = dataclasses.replace(pen_data.SMALL, epochs=1, adapt_epochs=1)
+    of = [pen.data.replicate(pen_data.frames(), small, seed) for seed in small.seeds]
 
     def work(device):
-        chosen, _ = pen.choose_lambdas(data, of_source, small, device)
-        source = pen.train_source(data, of_source, chosen, tuning=tuning, device=device)
-        return pen.predict(data, source, pen.adapt(data, source, of_target, small, device))
+        source = pen.train_source(of, small, pen_data.WAYS, tuning=tuning, device=device)
+        return pen.predict(of, source, pen.adapt(of, source, small, device))
 
     on_both(work)
 

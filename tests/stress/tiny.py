@@ -20,7 +20,7 @@ from uncertain_affect.models.backbones import SmallResNet
 from uncertain_affect.papers import across, distill, pen, rock, ugn, uncnet
 from uncertain_affect.papers.across.methods import probabilities
 from uncertain_affect.papers.distill.evidence import clustered, scaled, temperature_scaling, temperatures
-from uncertain_affect.papers.pen.evidence import baselines, person_sums
+from uncertain_affect.papers.pen.evidence import person_sums, plain
 from uncertain_affect.papers.rock import search
 from uncertain_affect.papers.rock.evidence import attention_weights
 from uncertain_affect.training.finetune import FineTuningSettings, finetune, starting_network
@@ -128,31 +128,27 @@ def traces() -> AffectTraces:
 
 def of_pen():
     trunk = FineTuningSettings(width=4, lr=1e-2, epochs=1)
-    settings = pen.data.PenSettings(
-        (0, 1), trunk, trunk, grid=(0.0, 1e-2), sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
-        min_steps=20, shares=(10, 50), gap=2.0, batch_size=8,
+    settings = pen.PenSettings(
+        (0, 1), None, trunk, rates=(("Adam", 1e-2), ("Adam", 1e-1)), grid=(1e-3, 1e-2), epochs=3, joint_epochs=2,
+        adapt_epochs=4, adapt_steps=20, shares=(10, 50), gap=2.0, batch_size=8,
     )  # fmt: skip
     corpus = traces()
-    frames = pen.frames(corpus, corpus.inputs, "abc", "xy")
-    folds, kinds = pen.draw_splits(frames, settings)
-    settings, table = pen.choose_lambdas(frames, folds, settings)
-    yield "lambdas", table.to_numpy()
+    frames = pen.data.whitened(pen.frames(corpus, corpus.inputs, "abc", "xy"))
+    of = [pen.data.replicate(frames, settings, seed) for seed in settings.seeds]
+    settings, chosen = pen.choose(of, settings)
+    yield from ((name, table.to_numpy()) for name, table in chosen.items())
+    ways = pen.training.variants(settings)
     for tuning in ("individual", "joint"):
-        source = pen.train_source(frames, folds, settings, tuning=tuning, early_stop=tuning == "joint")
+        source = pen.train_source(of, settings, ways, tuning=tuning, keep_best=tuning == "joint")
         yield tuning, source.pen.expert_weight
-    adapted = pen.adapt(frames, source, kinds, settings)
-    for kind, of_kind in pen.predict(frames, source, adapted).items():
+    for kind, of_kind in pen.predict(of, source, pen.adapt(of, source, settings)).items():
         for model, said in of_kind.items():
-            yield f"{kind} {model}", said
-            yield f"{kind} {model} sums", person_sums(said, frames, kinds[kind])
-        for name, said in baselines(frames, kinds[kind]).items():
+            yield f"{kind} {model}", torch.stack(said)
+            yield f"{kind} {model} sums", person_sums(said, of, kind)
+        for name, said in plain(of[0], kind).items():
             yield f"{kind} {name}", said
-    held_out, videos = pen.data.draw_video_splits(frames, settings)
-    yield "videos", np.concatenate([fold.train for fold in held_out] + [s.test for s in videos["video"]])
-    numbered = np.array([f"P{'abcxy'.index(name) + 1}" for name in corpus.person])
-    pictures = torch.randint(256, (len(corpus), 16, 16), generator=generator()).byte()
-    prepared, _ = pen.prepare(dataclasses.replace(corpus, inputs=pictures, person=numbered), settings)
-    yield "features", prepared.features
+    videos = [pen.data.with_videos_held_out(one, settings) for one in of]
+    yield "videos", np.concatenate([part for one in videos for part in (one.source.train, one.target["video"].test)])
 
 
 def videos() -> AffectVideos:

@@ -6,14 +6,16 @@ import torch
 
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.papers import pen
+from uncertain_affect.papers.pen import training
 from uncertain_affect.training.finetune import FineTuningSettings
 
 SOURCE, TARGET = ("a", "b", "c"), ("x", "y")
 TRUNK = FineTuningSettings(width=2, lr=1e-2, epochs=1)
-SMALL = pen.data.PenSettings(
-    seeds=(0, 1), pretraining=TRUNK, trunk=TRUNK, sn_epochs=3, gate_epochs=3, joint_epochs=2, adapt_epochs=4,
-    min_steps=0, shares=(10, 50), gap=2.0, batch_size=8,
+SMALL = pen.PenSettings(
+    seeds=(0, 1), pretraining=None, trunk=TRUNK, rates=(), grid=(), epochs=3, joint_epochs=2, adapt_epochs=4,
+    adapt_steps=12, shares=(10, 50), gap=2.0, batch_size=8,
 )  # fmt: skip
+WAYS = training.variants(SMALL)
 
 
 def generator(seed=0):
@@ -44,19 +46,19 @@ def data():
 
 @pytest.fixture(scope="session")
 def drawn(data):
-    return pen.draw_splits(data, SMALL)
+    return [pen.data.replicate(data, SMALL, seed) for seed in SMALL.seeds]
 
 
 @pytest.fixture(scope="session")
-def source(data, drawn):
-    return pen.train_source(data, drawn[0], SMALL)
+def source(drawn):
+    return pen.train_source(drawn, SMALL, WAYS)
 
 
 @pytest.fixture(scope="session")
-def adapted(data, drawn, source):
-    return pen.adapt(data, source, drawn[1], SMALL)
+def adapted(drawn, source):
+    return pen.adapt(drawn, source, SMALL)
 
 
 @pytest.fixture(scope="session")
-def predictions(data, source, adapted):
-    return pen.predict(data, source, adapted)
+def predictions(drawn, source, adapted):
+    return pen.predict(drawn, source, adapted)

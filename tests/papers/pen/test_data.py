@@ -11,17 +11,23 @@ from uncertain_affect.papers import pen
 from .conftest import SOURCE, TARGET, corpus
 
 
-def test_full_is_the_protocol_of_the_paper_and_quick_shrinks_work_alone():
-    quick, full = (pen.settings(profile, seed=7) for profile in ("quick", "full"))
-    assert full.seeds == tuple(range(7, 27)) and full.shares == (5, 10, 20, 30, 50)
-    assert (full.sn_epochs, full.gate_epochs, full.joint_epochs, full.adapt_epochs) == (30, 30, 5, 30)
-    assert (full.lambda_0, full.lambda_1, full.lr, full.rho, full.eps) == (1e-3, 1e-3, 1.0, 0.95, 1e-7)
-    assert set(full.grid) == {1e-4, 1e-3, 1e-2, 1e-1, 0, 1, 10, 100}
-    assert (full.trunk.depth, full.trunk.width, full.trunk.epochs) == (50, 64, 10)
-    on_cpu = pen.settings("full", device="cpu")
-    assert (on_cpu.trunk.depth, on_cpu.trunk.width) == (18, 32) and on_cpu.grid == full.grid
-    narrow = {"pretraining": quick.pretraining, "trunk": quick.trunk}
-    assert replace(full, seeds=full.seeds[:5], grid=(), **narrow) == quick and quick.trunk.epochs == 10
+def test_full_decides_by_twelve_seeds_and_quick_shrinks_work_alone():
+    quick, full = (pen.settings(profile, seed=7, device="cpu") for profile in ("quick", "full"))
+    assert full.seeds == tuple(range(7, 19)) and full.shares == quick.shares == (5, 10, 20, 30, 50)
+    assert (
+        pen.data.AS_PRINTED in full.rates
+        and 0 not in full.grid
+        and {1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100} == {*full.grid}
+    )
+    assert (full.lambda_0, full.lambda_1) == (1e-3, 1e-3) and set(full.rate) == set(pen.data.STAGES)
+    with_gpu = pen.settings("full")
+    assert (with_gpu.trunk.depth, with_gpu.trunk.width, with_gpu.trunk.epochs) == (50, 64, 10)
+    of_paper = full.as_printed()
+    assert (of_paper.epochs, of_paper.joint_epochs, of_paper.anneal) == (30, 5, 1.0)
+    assert set(of_paper.rate.values()) == {("Adadelta", 1.0)}
+    less = {"trunk": full.trunk, "pretraining": full.pretraining, "rates": full.rates, "grid": full.grid}
+    times = ("epochs", "joint_epochs", "adapt_epochs", "adapt_steps", "seeds")
+    assert replace(quick, **less, **{name: getattr(full, name) for name in times}) == full
     with pytest.raises(ValueError, match='PROFILE must be "quick" or "full", not \'fast\''):
         pen.settings("fast")
 

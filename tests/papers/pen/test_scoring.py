@@ -51,16 +51,13 @@ def test_nearest_adapted_frame_agrees_with_a_search():
             assert torch.equal(nearest[place], f.labels[best])
 
 
-def test_mean_trace_and_video_mean_worked_by_hand(worked):
+def test_mean_trace_worked_by_hand(worked):
     seconds = torch.arange(5) * 0.01
     # a and b lie at 0 and .2, and v1 lies .1 above v0
     torch.testing.assert_close(evidence.mean_trace(worked)[:, 0], torch.cat([0.1 + seconds, 0.2 + seconds]))
     torch.testing.assert_close(evidence.mean_trace(worked)[:, 1], torch.full((10,), 0.25))
-    # five seconds rise to .04
-    torch.testing.assert_close(evidence.video_mean(worked)[:, 0], torch.tensor([0.12] * 5 + [0.22] * 5))
     # without v1 the same second of v0 stands in for it, or the mean of the others
     torch.testing.assert_close(evidence.mean_trace(worked, [1])[:, 0], torch.cat([0.1 + seconds, 0.1 + seconds]))
-    torch.testing.assert_close(evidence.video_mean(worked, [1])[:, 0], torch.full((10,), 0.12))
 
 
 def test_mean_trace_where_everyone_has_a_recording_of_their_own():
@@ -74,26 +71,29 @@ def test_mean_trace_where_everyone_has_a_recording_of_their_own():
         torch.testing.assert_close(trace[place], f.labels[same if len(same) else rows].mean(0))
 
 
-def test_baselines_fall_back_on_means(worked):
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_what_stands_beside_falls_back_on_means(worked):
     split = pen.data.TargetSplit(np.array([22, 28]), (np.array([21]), np.array([20, 21, 24])))
-    predicted = evidence.baselines(worked, [split, split])
-    assert tuple(predicted) == evidence.BASELINES and all(p.shape == (2, 3, 10, 2) for p in predicted.values())
-    source_mean, of_x = worked.labels[:20].mean(0), worked.labels[[20, 21, 24]].mean(0)
-    torch.testing.assert_close(predicted["constant"][1, 2], source_mean.expand(10, 2))
-    torch.testing.assert_close(predicted["person mean"][0, 2], of_x.expand(10, 2))
-    for name in ("nearest adapted frame", "person mean"):
-        torch.testing.assert_close(predicted[name][0, 0], source_mean.expand(10, 2))
-    torch.testing.assert_close(predicted["nearest adapted frame"][0, 2, 5:], of_x.expand(5, 2))
-    torch.testing.assert_close(predicted["mean trace"][0, 1], evidence.mean_trace(worked))
-    torch.testing.assert_close(predicted["video mean"][1, 0], evidence.video_mean(worked))
-    without = evidence.baselines(worked, [split._replace(held_out=(1,))])["constant"][0, 0, 0]
-    torch.testing.assert_close(without, worked.labels[[*range(5), *range(10, 15)]].mean(0))
+    fold = pen.data.SourceSplit(np.arange(12), np.arange(12, 16), np.arange(16, 20))
+    predicted = evidence.plain(pen.data.Replicate(0, worked, fold, {"random": split}), "random")
+    assert tuple(predicted) == evidence.PLAIN and all(p.shape == (3, 10, 2) for p in predicted.values())
+    source_mean, of_x = worked.labels[:20].mean(0).double(), worked.labels[[20, 21, 24]].mean(0).double()
+    torch.testing.assert_close(predicted["constant"][2], source_mean.expand(10, 2))
+    torch.testing.assert_close(predicted["nearest adapted frame"][0], source_mean.expand(10, 2))
+    torch.testing.assert_close(predicted["nearest adapted frame"][2, 5:], of_x.expand(5, 2))
+    torch.testing.assert_close(predicted["mean trace"][1], evidence.mean_trace(worked).double())
+    # features are constant: least squares are the mean of what is known
+    torch.testing.assert_close(predicted["SN, least squares"][0, 0], worked.labels[:12].mean(0).double())
+    torch.testing.assert_close(predicted["SN, least squares"][2, 0], of_x)
+    held_out = pen.data.Replicate(0, worked, fold, {"video": split._replace(held_out=(1,))})
+    without = evidence.plain(held_out, "video")["constant"][0, 0]
+    torch.testing.assert_close(without, worked.labels[[*range(5), *range(10, 15)]].mean(0).double())
 
 
 @pytest.fixture(scope="module")
-def sums(data, drawn, predictions):
+def sums(drawn, predictions):
     """Sums (S, 1 + A, P, 2, 6) of each model on the random split."""
-    return {m: evidence.person_sums(p, data, drawn[1]["random"]) for m, p in predictions["random"].items()}
+    return {m: evidence.person_sums(p, drawn, "random") for m, p in predictions["random"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_scores_are_those_of_the_test_frames(data, drawn, predictions, sums, sco
     predicted, of = predictions["random"]["s-SN"], scores["s-SN"]
     assert sums["s-SN"].shape == (2, 3, 2, 2, 6) and {array.dtype.name for array in of.values()} == {"float32"}
     for seed, n, d in itertools.product(range(2), range(3), range(2)):
-        test = np.isin(data.target_rows, drawn[1]["random"][seed].test)
-        x, y = predicted[seed, n, test, d].double(), data.labels[data.target_rows][test, d].double()
+        test = np.isin(data.target_rows, drawn[seed].target["random"].test)
+        x, y = predicted[seed][n, test, d].double(), data.labels[data.target_rows][test, d].double()
         assert of["ccc"][seed, n, :, d].mean() == pytest.approx(ccc(x, y), abs=1e-6)
         assert of["rmse"][seed, n, d] == pytest.approx(rmse(x, y), abs=1e-6)
         assert of["spread"][seed, n, d] == pytest.approx(float(x.std() / y.std()), abs=1e-6)
@@ -124,21 +124,22 @@ def test_contrasts_of_scores_are_contrasts_of_pooled_ccc(sums, scores):
 
 
 def test_constant_labels_and_missing_predictions_have_no_ccc(data, drawn, predictions, scores):
-    of_seeds, predicted, labels = drawn[1]["random"], predictions["random"]["s-SN"].clone(), data.labels.clone()
+    predicted, labels = [p.clone() for p in predictions["random"]["s-SN"]], data.labels.clone()
     labels[data.person == 4, 1] = 0.3
-    of = evidence.score(evidence.person_sums(predicted, replace(data, labels=labels), of_seeds))
+    changed = [one._replace(frames=replace(data, labels=labels)) for one in drawn]
+    of = evidence.score(evidence.person_sums(predicted, changed, "random"))
     assert np.isnan(of["person ccc"]).sum((0, 1)).tolist() == [[0, 0], [0, 6]]
     assert np.isfinite(of["ccc"]).all() and np.isfinite(of["rmse"]).all()
     assert all(np.isnan(array[:, 0]).all() and np.isfinite(array[:, 1:]).all() for array in scores["t-PEN"].values())
-    predicted[0, 1, data.target_rows == of_seeds[0].test[0]] = math.nan  # one frame alone
+    predicted[0][1, data.target_rows == drawn[0].target["random"].test[0]] = math.nan  # one frame alone
     with pytest.raises(ValueError, match="is not finite"):
-        evidence.person_sums(predicted, data, of_seeds)
+        evidence.person_sums(predicted, drawn, "random")
 
 
 def test_table_has_a_row_for_each_dimension_and_model(sums, scores):
     shown = evidence.table(scores, SMALL.shares)
     assert shown.columns.tolist() == [0, 10, 50]
-    assert shown.index.tolist() == [(d, m) for d in pen.DIMENSIONS for m in pen.MODELS]
+    assert shown.index.tolist() == [(d, m) for d in pen.DIMENSIONS for m in scores]
     expected = ccc_from_sums(sums["s-PEN"].sum(2))[:, 2, 1].mean()
     assert shown.loc[("arousal", "s-PEN"), 50] == pytest.approx(expected, abs=1e-6)
     errors, expected = evidence.table(scores, SMALL.shares, "rmse"), rmse_from_sums(sums["t-SN"].sum(2))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from uncertain_affect.papers import pen
+from uncertain_affect.papers.pen import evidence
 from uncertain_affect.training import finetune
 from uncertain_affect.training.fit import History
 
@@ -59,9 +60,9 @@ def test_blocked_halves_are_contiguous_runs_with_a_gap():
 
 def test_held_out_videos_are_held_out_of_everything():
     f = frames(n_videos=4)
-    source, kinds = pen.data.draw_video_splits(f, replace(SMALL, seeds=(0, 1, 2)))
-    assert len({split.held_out for split in kinds["video"]}) > 1
-    for known, split in zip(source, kinds["video"], strict=True):
+    drawn = [pen.data.with_videos_held_out(pen.data.replicate(f, SMALL, seed), SMALL) for seed in range(3)]
+    assert len({of.target["video"].held_out for of in drawn}) > 1
+    for known, split in ((of.source, of.target["video"]) for of in drawn):
         assert len(split.held_out) == 2 and set(f.video[split.test]) == set(split.held_out)
         assert set(f.video[np.concatenate([*known, *split.adapt])]) == set(range(4)) - set(split.held_out)
         # n% are one video after another, in order of time
@@ -70,10 +71,10 @@ def test_held_out_videos_are_held_out_of_everything():
             assert len(set(f.video[rows])) == 1 and sorted(f.time[rows]) == list(range(16))
 
 
-def test_source_people_train_with_four_fifths_of_their_frames(data):
+def test_source_people_train_choose_and_judge_with_frames_of_their_own(data):
     split = pen.data.source_split(data, generator())
-    assert sorted([*split.train, *split.val]) == data.source_rows().tolist()
-    assert np.bincount(data.person[split.train]).tolist() == [32, 32, 32]
+    assert sorted(np.concatenate(split)) == data.source_rows().tolist()
+    assert [np.bincount(data.person[rows]).tolist() for rows in split] == [[24] * 3, [8] * 3, [8] * 3]
     assert set(split.train) != set(pen.data.source_split(data, generator(1)).train)
 
 
@@ -97,21 +98,21 @@ def pictures(people=("train_1", "train_2", "dev_1")):
     return replace(made, inputs=images, valence_arousal=made.valence_arousal.float())
 
 
-def test_pictures_become_features_tuned_on_the_labels_of_one_split(empty_cache):
+def test_pictures_become_features_tuned_on_the_labels_of_one_split(empty_cache, monkeypatch):
     made = pictures()
-    f, split = pen.prepare(made, SMALL)
-    assert (f.source, f.target, f.features.shape) == (("train_1", "train_2"), ("dev_1",), (30, 16))
-    assert len(split.train) == 16 and len(split.val) == 4 and not np.isin(split.train, f.target_rows).any()
+    monkeypatch.setattr(pen.data, "load", lambda *_: made)
+    given, corpora = pen.data.replicates("recola", "quick", SMALL)
+    f, split = given[0].frames, given[0].source
+    assert (f.source, f.target, corpora) == (("train_1", "train_2"), ("dev_1",), [made])
+    assert len(split.train) == 12 and len(split.val) == 4 and not np.isin(split.train, f.target_rows).any()
+    assert all(np.array_equal(of.source.train, split.train) for of in given) and len(given) == 2
     others, own = made.valence_arousal + 1, made.valence_arousal.clone()
     others[split.train] = made.valence_arousal[split.train]
     own[split.train[0]] += 1
     for labels, same in ((others, True), (own, False)):
-        changed, _ = pen.prepare(replace(made, valence_arousal=labels), SMALL)
-        assert torch.equal(changed.features, f.features) is same
-    given, _ = pen.draw_splits(f, SMALL, split)
-    assert all(np.array_equal(s.train, split.train) for s in given) and len(given) == 2
-    own, _ = pen.draw_splits(f, SMALL)
-    assert np.array_equal(own[0].train, split.train) and not np.array_equal(own[1].train, split.train)
+        monkeypatch.setattr(pen.data, "load", lambda *_, y=labels: replace(made, valence_arousal=y))
+        changed = pen.data.replicates("recola", "quick", SMALL)[0][0]
+        assert torch.equal(changed.frames.features, f.features) is same
 
 
 def test_features_are_tuned_with_the_squared_error_summed_over_dimensions(monkeypatch):
@@ -119,17 +120,39 @@ def test_features_are_tuned_with_the_squared_error_summed_over_dimensions(monkey
 
     def tune(images, targets, rows, loss, n_outputs, settings, seed, **options):
         seen.update(options, loss=loss, n_outputs=n_outputs, settings=settings, seed=seed)
-        return finetune.FineTuned(torch.zeros(len(images), 3), History())
+        return finetune.FineTuned(torch.randn(len(images), 3, generator=generator()), History())
 
     monkeypatch.setattr(pen.data, "finetune", tune)
-    f, _ = pen.prepare(pictures(), replace(SMALL, seeds=(7, 8)), start="a network")
-    assert (seen["n_outputs"], seen["settings"], seen["seed"], seen["start"]) == (2, TRUNK, 7, "a network")
+    monkeypatch.setattr(pen.data, "load", lambda *_: pictures())
+    pen.data.replicates("recola", "quick", replace(SMALL, seeds=(7, 8)))
+    assert (seen["n_outputs"], seen["settings"], seen["seed"], seen["start"]) == (2, TRUNK, 7, None)
     error = seen["loss"](torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
-    assert error.item() == 2.5 and torch.equal(f.features, torch.zeros(30, 3))  # as they are
+    assert error.item() == 2.5
 
 
-def test_hand_made_features_are_standardised_on_training_frames():
-    made = corpus(people=("P1", "P3", "P2"))
-    f, split = pen.prepare(replace(made, inputs=5 + 3 * made.inputs), SMALL)
-    torch.testing.assert_close(f.features[split.train].mean(0), torch.zeros(6), rtol=0, atol=1e-5)
-    torch.testing.assert_close(f.features[split.train].std(0), torch.ones(6))
+def test_whitened_features_are_uncorrelated_over_source_people_and_fit_the_same(data):
+    mixing = torch.randn(6, 8, generator=generator())  # two of eight directions are empty
+    f = pen.data.whitened(replace(data, features=data.features @ mixing + 5))
+    known = f.features[f.source_rows()].double()
+    assert f.features.shape[1] == 6
+    torch.testing.assert_close(known.T @ known / (len(known) - 1), torch.eye(6).double(), rtol=0, atol=1e-4)
+    rows, at = f.source_rows(), f.target_rows
+    solved = evidence.least_squares(f, rows, at), evidence.least_squares(data, rows, at)
+    torch.testing.assert_close(*solved, rtol=0, atol=1e-4)
+
+
+def test_everybody_of_ceap360vr_is_source_and_target_once(monkeypatch):
+    made = corpus(people=("P1", "P3", "P2", "P4"))
+    monkeypatch.setattr(pen.data, "load", lambda *_: made)
+    of, _ = pen.data.replicates("ceap360vr", "quick", SMALL)
+    assert [(one.seed, one.frames.source[0]) for one in of] == [(0, "P1"), (1, "P1"), (0, "P2"), (1, "P2")]
+    assert [one.frames.target for one in of[::2]] == [("P2", "P4"), ("P1", "P3")]
+
+
+def test_every_seed_draws_a_simulated_world_at_one_frame_a_second(monkeypatch):
+    asked = []
+    monkeypatch.setattr(pen.data, "load", lambda *given: asked.append(given) or pictures())
+    monkeypatch.setattr(pen.data, "finetune", lambda images, *_, **__: finetune.FineTuned(images.float().mean(2), None))
+    of, worlds = pen.data.replicates("simulated", "full", SMALL)
+    assert asked == [("simulated", "quick", 0), ("simulated", "quick", 1)] and len(worlds) == 2
+    assert of[0].frames is not of[1].frames and [one.seed for one in of] == [0, 1]

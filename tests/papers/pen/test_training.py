@@ -1,4 +1,5 @@
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,12 @@ import torch
 from uncertain_affect.models.pen import PersonalizedExpertNetwork, SharedNetwork
 from uncertain_affect.papers import pen
 from uncertain_affect.papers.pen import training
+from uncertain_affect.papers.pen.training import Variant
 from uncertain_affect.training.fit import generators
 
-from .conftest import SMALL
+from .conftest import SMALL, WAYS
+
+ONE = {"s-PEN": Variant(1e-3, 1e-3)}
 
 
 def assert_same(a: torch.nn.Module, b: torch.nn.Module, copies=slice(None), others=slice(None), atol=0.0):
@@ -23,193 +27,202 @@ def experts(model):
     return model.expert_weight.detach().unflatten(-1, (3, 2))
 
 
-def errors(network, data, splits):
-    """Squared error of each copy on its own validation frames."""
-    predictions = [pen.predict_rows(network, data, split.val)[copy] for copy, split in enumerate(splits)]
-    return [(p - data.labels[s.val]).square().sum(1).mean().item() for p, s in zip(predictions, splits, strict=True)]
+def errors(network, data, rows_of_copies):
+    """Squared error of each copy on some frames of its own."""
+    found = []
+    for copy, rows in enumerate(rows_of_copies):
+        predicted = pen.predict_rows(network, data, rows)[copy]
+        found.append((predicted - data.labels[rows]).square().sum(1).mean().item())
+    return found
 
 
-def test_training_is_torch_adadelta_on_the_seeds_own_minibatches(data, drawn, empty_cache):
-    split, order = drawn[0][1], generators([1], 1)[0]
-    trained = pen.train_source(data, [split], replace(SMALL, seeds=(1,), sn_epochs=2))
+@pytest.mark.parametrize("anneal", [1.0, 0.01])
+def test_training_is_torch_adadelta_on_the_seeds_own_minibatches(data, drawn, anneal, empty_cache):
+    one, order = drawn[1], generators([1], 1)[0]
+    settings = replace(SMALL.as_printed(), seeds=(1,), epochs=2, joint_epochs=1, anneal=anneal)
+    trained = pen.train_source([one], settings, ONE)
     reference, losses = SharedNetwork(6, generators([1], 0)), []
     optimiser = torch.optim.Adadelta(reference.parameters(), lr=1.0, rho=0.95, eps=1e-7)
-    for _ in range(2):
-        shuffled = split.train[torch.randperm(len(split.train), generator=order).numpy()]
-        for rows in torch.from_numpy(shuffled).split(8):
+    for epoch in range(2):
+        shuffled = one.source.train[torch.randperm(len(one.source.train), generator=order).numpy()]
+        for step, rows in enumerate(torch.from_numpy(shuffled).split(8)):
+            # of 18 steps less than one warms up
+            optimiser.param_groups[0]["lr"] = anneal ** ((9 * epoch + step) / 18)
             optimiser.zero_grad()
             (reference(data.features[rows])[0] - data.labels[rows]).square().sum(1).mean().backward()
             optimiser.step()
-        losses.append(errors(reference, data, [split]))
-    assert_same(trained.sn, reference, atol=1e-6)
-    torch.testing.assert_close(trained.histories["sn"].val, losses, rtol=1e-4, atol=0)
+        losses.append(errors(reference, data, [one.source.val]))
+    torch.testing.assert_close(trained.histories["SN"].val, losses, rtol=1e-4, atol=0)
     assert losses[1] < losses[0]
+    assert_same(trained.sn, reference, atol=1e-6)
+    at_the_end = trained.histories["SN"].traces["after"]
+    assert at_the_end == pytest.approx(errors(reference, data, [one.source.train]), rel=1e-4)
 
 
 def test_the_gate_is_trained_before_the_experts_part_and_a_strong_penalty_flattens_it(data, drawn, empty_cache):
-    gate_only, pairs = replace(SMALL, joint_epochs=0, gate_epochs=60), [(1e-3, 0.0), (1e-3, 100.0)]
-    trained = pen.train_source(data, drawn[0], gate_only, pairs)
-    shared = trained.sn.weight.repeat(2, 1, 1).unsqueeze(2)
-    torch.testing.assert_close(experts(trained.pen), shared.expand(-1, -1, 3, -1))
+    ways = {"free": Variant(1e-3, 0.0), "flat": Variant(1e-3, 100.0), "none": Variant(0.0, 0.0, "none")}
+    still = {**SMALL.rate, "PEN": ("Adam", 1e-2)}
+    trained = pen.train_source(drawn, replace(SMALL, epochs=60, joint_epochs=1, rate=still), ways)
     start = PersonalizedExpertNetwork(6, 3, generators([0, 1], 2))
-    assert not torch.isclose(trained.pen.gate_weight[:2], start.gate_weight).any()
+    apart = experts(trained.network("none"))
+    assert (apart[:, :, 0] - apart[:, :, 1]).abs().max() > 0  # a mixture parts too, by its random gate
     with torch.no_grad():
-        gates = trained.pen(data.features).gate
-    of_people = torch.stack([gates[:, data.person == i].mean(1) for i in range(3)])
-    free, flat = (of_people - 1 / 3).abs().amax((0, 2)).split(2)
+        gates = {name: trained.network(name)(data.features).gate for name in ways}
+        untrained = start(data.features).gate
+    of_people = {n: torch.stack([g[:, data.person == i].mean(1) for i in range(3)]) for n, g in gates.items()}
+    free, flat = ((of_people[name] - 1 / 3).abs().amax((0, 2)) for name in ("free", "flat"))
     assert flat.max() < 0.05 < free.max()
-    # joint training then moves each expert its own way
-    joint = experts(pen.train_source(data, drawn[0], replace(gate_only, joint_epochs=2)).pen)
-    assert (joint[:, :, 0] - joint[:, :, 1]).abs().min() > 0
+    # told nobody's name, it moves by one epoch of joint training alone
+    assert (gates["none"] - untrained).abs().max() < (gates["free"] - untrained).abs().max()
 
 
-def test_early_stopping_leaves_copies_at_their_best_validation_epoch_else_at_their_last(data, drawn, empty_cache):
-    rough = replace(SMALL, lr=30.0, sn_epochs=12, joint_epochs=6)
-    best, last = (pen.train_source(data, drawn[0], rough, early_stop=stop) for stop in (True, False))
-    history = best.histories["sn"]
-    assert np.argmin(history.val, 0).tolist() == [e - 1 for e in history.best_epoch] != [11, 11]
-    assert errors(best.sn, data, drawn[0]) == pytest.approx(np.min(history.val, 0), rel=1e-4)
-    assert best.histories["pen"].val == last.histories["pen"].val
-    assert last.histories["pen"].best_epoch == [6, 6] != best.histories["pen"].best_epoch
-    assert errors(last.pen, data, drawn[0]) == pytest.approx(last.histories["pen"].val[-1], rel=1e-4)
+def test_shuffled_identities_are_the_same_people_in_other_frames(data):
+    true, shuffled = training._people(data)
+    rows = data.source_rows()
+    assert torch.equal(true, torch.from_numpy(data.person)) and (true[rows] != shuffled[rows]).any()
+    assert sorted(true[rows].tolist()) == sorted(shuffled[rows].tolist())
+    assert torch.equal(true[data.target_rows], shuffled[data.target_rows])
 
 
-def test_seeds_do_not_depend_on_which_others_run(data, drawn, source, adapted):
-    alone = replace(SMALL, seeds=(1,))
-    own = pen.train_source(data, drawn[0][1:], alone)
+def test_copies_are_left_at_their_best_validation_epoch_the_start_among_them_or_at_their_last(data, drawn, empty_cache):
+    rough = replace(SMALL, rate={**SMALL.rate, "SN": ("Adam", 0.3), "PEN": ("Adam", 30.0)}, epochs=12, joint_epochs=6)
+    best, last = (pen.train_source(drawn, rough, ONE, keep_best=keep) for keep in (True, False))
+    val = [one.source.val for one in drawn]
+    history = best.histories["SN"]
+    assert np.argmin(history.val, 0).tolist() == [e - 1 for e in history.best_epoch]
+    assert errors(best.sn, data, val) == pytest.approx(np.min(history.val, 0), rel=1e-4)
+    # steps so long that none of them helps: PEN stays SN
+    assert best.histories["PEN"].best_epoch == [0, 0]
+    assert best.histories["PEN"].best_val == pytest.approx(history.best_val, rel=1e-4)
+    assert errors(best.pen, data, val) == pytest.approx(history.best_val, rel=1e-4)
+    assert last.histories["PEN"].best_epoch == [6, 6]
+    assert errors(last.pen, data, val) == pytest.approx(last.histories["PEN"].val[-1], rel=1e-4)
+
+
+def test_seeds_do_not_depend_on_which_others_run(drawn, source, adapted):
+    own = pen.train_source(drawn[1:], SMALL, WAYS)
     assert_same(source.sn, own.sn, [1], atol=1e-5)
-    assert_same(source.pen, own.pen, [1], atol=1e-5)
-    after = pen.adapt(data, own, {"blocked": drawn[1]["blocked"][1:]}, alone)
-    for start, share in itertools.product("st", (10, 50)):
-        here, there = adapted.copies(start, "blocked", share)[1], after.copies(start, "blocked", share)[0]
-        assert_same(adapted.sn, after.sn, here, there, atol=1e-5)
-        assert_same(adapted.pen, after.pen, here, there, atol=1e-5)
+    for name in WAYS:
+        assert_same(source.network(name, 1), own.network(name), atol=1e-5)
+    after = pen.adapt(drawn[1:], own, SMALL)
+    for model, kind in itertools.product(("s-SN", "t-PEN", pen.CONTROLS[0]), ("random", "blocked")):
+        (group, here), (_, there) = adapted.copies(model, kind), after.copies(model, kind)
+        assert_same(adapted.networks[group], after.networks[group], here[1], there[0], atol=1e-5)
 
 
-def test_the_grid_trains_side_by_side_and_is_judged_by_validation(data, drawn):
-    grid = (1e-3, 10.0)
-    chosen, losses = pen.choose_lambdas(data, drawn[0], replace(SMALL, grid=grid))
-    several = pen.train_source(data, drawn[0], SMALL, list(itertools.product(grid, grid)))
-    assert losses.index.tolist() == losses.columns.tolist() == list(grid)
-    assert losses.loc[chosen.lambda_0, chosen.lambda_1] == losses.to_numpy().min()
-    for place, (lambda_0, lambda_1) in enumerate(several.lambdas):
-        alone = pen.train_source(data, drawn[0], replace(SMALL, lambda_0=lambda_0, lambda_1=lambda_1))
-        assert losses.loc[lambda_0, lambda_1] == pytest.approx(np.mean(alone.histories["pen"].best_val), abs=1e-5)
-        assert_same(several.pen, alone.pen, [2 * place, 2 * place + 1], atol=1e-5)
-    same, losses = pen.choose_lambdas(data, drawn[0], SMALL)
-    assert same == SMALL and losses.shape == (1, 1)
-    with pytest.raises(ValueError, match="choose one of the 4 pairs"):
-        pen.adapt(data, several, drawn[1], SMALL)
+def test_worlds_train_side_by_side_as_each_alone(data, drawn):
+    other = replace(data, features=data.features + 1, labels=-data.labels)
+    worlds = [drawn[0], drawn[1]._replace(frames=other)]
+    together, alone = pen.train_source(worlds, SMALL, ONE), pen.train_source(worlds[1:], SMALL, ONE)
+    assert_same(together.network("s-PEN", 1), alone.network("s-PEN"), atol=1e-5)
+    after, own = (pen.adapt(of, source, SMALL) for of, source in ((worlds, together), (worlds[1:], alone)))
+    for model in pen.MODELS:
+        (group, here), (_, there) = after.copies(model, "random"), own.copies(model, "random")
+        assert_same(after.networks[group], own.networks[group], here[1], there[0], atol=1e-5)
 
 
 def test_individual_tuning_fits_each_expert_to_its_person_alone(data, drawn, empty_cache):
     # the frames of one person are all that their expert sees
     labels = data.labels.clone()
     labels[data.person == 1] *= -1
+    still = replace(SMALL, rate={**SMALL.rate, "SN": ("Adam", 0.0)})
     ours, theirs = (
-        pen.train_source(d, drawn[0], replace(SMALL, sn_epochs=0), tuning="individual").pen
+        pen.train_source([one._replace(frames=d) for one in drawn], still, ONE, tuning="individual", keep_best=False)
         for d in (data, replace(data, labels=labels))
     )
-    moved = (experts(ours) - experts(theirs)).abs().amax((0, 1, 3))
+    moved = (experts(ours.pen) - experts(theirs.pen)).abs().amax((0, 1, 3))
     assert moved[0] == moved[2] == 0 < moved[1]
-    assert torch.equal(ours.gate_weight, theirs.gate_weight)
-    tuned, joint = (pen.train_source(data, drawn[0], SMALL, tuning=t).pen for t in ("individual", "joint"))
-    assert not torch.equal(tuned.expert_weight, joint.expert_weight)
 
 
 def test_adaptation_moves_the_source_networks_and_random_ones(data, drawn, source, adapted):
-    still = pen.adapt(data, source, drawn[1], replace(SMALL, lr=0.0))
-    random = SharedNetwork(6, generators([0, 1], 20)), PersonalizedExpertNetwork(6, 3, generators([0, 1], 21))
-    order = list(itertools.product("st", ("random", "blocked"), (10, 50)))
-    for place in order:
-        sn, mixture = (source.sn, source.pen) if place[0] == "s" else random
-        assert_same(still.sn, sn, still.copies(*place))
-        assert_same(still.pen, mixture, still.copies(*place))
-    for p, q in zip(adapted.pen.parameters(), source.pen.parameters(), strict=True):  # every expert and the gate
-        assert (p[adapted.copies("s", "random", 50)] != q).all()
-    # start, kind, seed, share, the last fastest
-    numbers = [[0, 2], [1, 3], [4, 6], [5, 7], [8, 10], [9, 11], [12, 14], [13, 15]]
-    assert [adapted.copies(*place) for place in order] == numbers
+    still = pen.adapt(drawn, source, replace(SMALL, rate=dict.fromkeys(SMALL.rate, ("Adam", 0.0))))
+    random = SharedNetwork(6, generators([0], 20)), PersonalizedExpertNetwork(6, 3, generators([0], 21))
+    for kind, place in itertools.product(("random", "blocked"), (0, 1)):
+        for model in ("s-SN", *WAYS):
+            group, copies = still.copies(model, kind)
+            assert_same(still.networks[group], source.network(model, 0), copies[0, place : place + 1])
+        for model, start in zip(("t-SN", "t-PEN"), random, strict=True):
+            group, copies = still.copies(model, kind)
+            assert_same(still.networks[group], start, copies[0, place : place + 1])
+    # model, kind, replicate, share, the last fastest
+    assert adapted.copies("s-PEN", "random")[1].tolist() == [[0, 1], [2, 3]]
+    assert adapted.copies("s-PEN", "blocked")[1].tolist() == [[4, 5], [6, 7]]
+    assert adapted.copies(pen.CONTROLS[0], "random")[1].tolist() == [[8, 9], [10, 11]]
+    assert adapted.copies("t-SN", "blocked")[0] == "t-SN"
 
 
-def test_small_sets_adapt_for_as_many_passes_or_the_least_number_of_steps(data, drawn, source, adapted):
-    # an epoch is 40 frames (50% of 80): four passes over 8 frames are 32 of them, over 40 four epochs; the blocked
-    # 50% are 36 frames
-    epochs = adapted.histories["sn"].best_epoch
-    assert [epochs[c] for c in adapted.copies("s", "random", 10)] == [1, 1]
-    assert [epochs[c] for c in adapted.copies("t", "random", 50)] == [4, 4]
-    more = pen.adapt(data, source, drawn[1], replace(SMALL, min_steps=25))  # of 8 frames: 200
-    assert set(more.histories["pen"].best_epoch) == {5}
-    # a copy that stops early is where it would be had all stopped then
-    short = pen.adapt(data, source, drawn[1], replace(SMALL, adapt_epochs=1))
-    for start, (share, same) in itertools.product("st", ((10, True), (50, False))):
-        at = adapted.copies(start, "random", share)
-        assert torch.equal(adapted.pen.expert_weight[at], short.pen.expert_weight[at]) is same
+def test_a_fifth_of_the_adapted_frames_chooses_the_epoch(data, drawn, adapted):
+    for one, (place, share) in itertools.product(drawn, enumerate(SMALL.shares)):
+        rows = one.target["random"].adapt[place]
+        train, val = training._fifth(rows, one.seed, place)
+        assert sorted([*train, *val]) == rows.tolist() and len(val) == round(0.2 * len(rows)) > 0, share
+    copies = adapted.copies("s-SN", "random")[1]
+    own = [training._fifth(one.target["random"].adapt[1], one.seed, 1)[1] for one in drawn]
+    network = training.select_copies(adapted.networks["s-SN"], copies[:, 1])
+    best = np.array(adapted.histories["s-SN"].best_val)[copies[:, 1]]
+    assert errors(network, data, own) == pytest.approx(best, rel=1e-4)
 
 
 def test_test_frames_and_identities_do_not_matter_to_adaptation(data, drawn, source, adapted):
-    used = torch.from_numpy(np.concatenate([s.adapt[-1] for splits in drawn[1].values() for s in splits])).unique()
+    used = np.concatenate([split.adapt[-1] for one in drawn for split in one.target.values()])
     labels = torch.full_like(data.labels, 9.0)
-    labels[used] = data.labels[used]
+    labels[np.unique(used)] = data.labels[np.unique(used)]
     person = data.person.copy()
     person[data.target_rows] = 3 + np.random.default_rng(0).integers(2, size=len(data.target_rows))
-    blind = pen.adapt(replace(data, labels=labels, person=person), source, drawn[1], SMALL)
-    assert_same(adapted.sn, blind.sn)
-    assert_same(adapted.pen, blind.pen)
+    blind = [one._replace(frames=replace(data, labels=labels, person=person)) for one in drawn]
+    again = pen.adapt(blind, source, SMALL)
+    for group, network in adapted.networks.items():
+        assert_same(network, again.networks[group])
 
 
 def test_predictions_are_those_of_each_network(data, source, adapted, predictions):
     x = data.features[data.target_rows]
-    with torch.no_grad():
-        before, after, shared = source.pen(x).mean, adapted.pen(x).mean, adapted.sn(x)
-    for kind in ("random", "blocked"):
-        assert tuple(predictions[kind]) == pen.MODELS
-        torch.testing.assert_close(predictions[kind]["s-PEN"][:, 0], before)
-        assert predictions[kind]["t-SN"][:, 0].isnan().all() and predictions[kind]["t-PEN"][:, 0].isnan().all()
-        for start, (place, share) in itertools.product("st", enumerate((10, 50), start=1)):
-            at = adapted.copies(start, kind, share)
-            torch.testing.assert_close(predictions[kind][f"{start}-PEN"][:, place], after[at])
-            torch.testing.assert_close(predictions[kind][f"{start}-SN"][:, place], shared[at])
+    for kind, model in itertools.product(("random", "blocked"), ("s-SN", "s-PEN", "t-SN", "t-PEN", *pen.CONTROLS)):
+        group, copies = adapted.copies(model, kind)
+        with torch.no_grad():
+            after = training._predictions(adapted.networks[group], x)
+            before = None if model.startswith("t-") else training._predictions(source.network(model), x)
+        for seed, of_seed in enumerate(predictions[kind][model]):
+            torch.testing.assert_close(of_seed[1:], after[copies[seed]])
+            first = torch.full_like(of_seed[0], math.nan) if before is None else before[seed]
+            torch.testing.assert_close(of_seed[0], first, equal_nan=True)
 
 
-def test_stages_are_trained_once_and_know_what_they_depend_on(data, drawn, empty_cache, monkeypatch):
+def test_stages_are_trained_once_and_know_what_they_depend_on(drawn, empty_cache, monkeypatch):
     trained = []
 
     def counted(*args, fit=training.fit, **options):
-        trained.append(options["label"])
+        trained.append(options["label"].removesuffix(", adaptation"))
         return fit(*args, **options)
 
     monkeypatch.setattr(training, "fit", counted)
-    every, again = ["SN", "gate", "PEN", "SN, adaptation", "PEN, adaptation"], []
-    for change, tuning, stages in (
-        ({}, "joint", every),
-        ({}, "joint", []),
-        ({"adapt_epochs": 5}, "joint", ["SN, adaptation", "PEN, adaptation"]),
-        ({"lambda_0": 0.1}, "joint", ["PEN", "PEN, adaptation"]),
-        ({"lambda_1": 0.1}, "joint", ["gate", "PEN", "PEN, adaptation"]),
-        ({"batch_size": 4}, "joint", every),
-        ({}, "individual", ["PEN", "PEN, adaptation"]),
+    every, slow = ["SN", "gate", "PEN", "s-SN", "s-PEN", "t-SN", "t-PEN"], {**SMALL.rate, "t-SN": ("Adam", 1e-3)}
+    for change, way, stages in (
+        ({}, {}, every),
+        ({}, {}, []),
+        ({"adapt_epochs": 5}, {}, every[3:]),
+        ({"rate": slow}, {}, ["t-SN"]),
+        ({}, {"lambda_0": 0.1}, ["PEN", "s-PEN"]),
+        ({}, {"lambda_1": 0.1}, ["gate", "PEN", "s-PEN", "t-PEN"]),
+        ({}, {"identities": "none"}, ["gate", "PEN", "s-PEN"]),
+        ({"batch_size": 4}, {}, every),
     ):
         trained.clear()
-        source = pen.train_source(data, drawn[0], replace(SMALL, **change), tuning=tuning)
-        again.append((source, pen.adapt(data, source, drawn[1], replace(SMALL, **change))))
+        settings, ways = replace(SMALL, **change), {"s-PEN": ONE["s-PEN"]._replace(**way)}
+        pen.adapt(drawn, pen.train_source(drawn, settings, ways), settings)
         assert trained == stages
-    (first, adapted), (second, adapted_again) = again[:2]
-    assert first.histories["gate"] == second.histories["gate"]
-    assert_same(first.pen, second.pen)
-    assert_same(adapted.pen, adapted_again.pen)
 
 
-def test_an_interrupted_stage_goes_on_where_it_stopped(data, drawn, source, empty_cache, monkeypatch):
+def test_an_interrupted_stage_goes_on_where_it_stopped(drawn, source, empty_cache, monkeypatch):
     monkeypatch.setattr("uncertain_affect.training.fit.SECONDS_BETWEEN_CHECKPOINTS", -1)
-    real, calls = training.affect_squared_error, iter(range(19))  # twelve batches an epoch, and one of validation
+    real, calls = training.affect_squared_error, iter(range(16))  # nine batches an epoch, and two to validate
     with monkeypatch.context() as patch:
         patch.setattr(training, "affect_squared_error", lambda *args: (next(calls), real(*args))[1])
         with pytest.raises(StopIteration):  # in the second epoch
-            pen.train_source(data, drawn[0], SMALL)
+            pen.train_source(drawn, SMALL, WAYS)
     assert len(list(empty_cache.rglob("*.checkpoint"))) == 1
-    resumed = pen.train_source(data, drawn[0], SMALL)
+    resumed = pen.train_source(drawn, SMALL, WAYS)
     assert_same(resumed.sn, source.sn)
     assert_same(resumed.pen, source.pen)
-    assert resumed.histories["sn"].val == source.histories["sn"].val
+    assert resumed.histories["SN"].val == source.histories["SN"].val
     assert not list(empty_cache.rglob("*.checkpoint"))

@@ -5,5 +5,5 @@ printed, and inference is on target frames outside the adaptation set (the fixed
 """
 
 # ruff: noqa: F401 - the names of the package, from its modules
-from uncertain_affect.papers.pen.data import DIMENSIONS, draw_splits, frames, load, prepare, roles, settings
-from uncertain_affect.papers.pen.training import MODELS, adapt, choose_lambdas, predict, predict_rows, train_source
+from uncertain_affect.papers.pen.data import DIMENSIONS, PenSettings, Replicate, frames, load, roles, settings
+from uncertain_affect.papers.pen.training import CONTROLS, MODELS, adapt, choose, predict, predict_rows, train_source

@@ -6,8 +6,8 @@ Source people train and validate, target people adapt and test.
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,69 +20,91 @@ from uncertain_affect import corpora
 from uncertain_affect.corpora import ceap360vr
 from uncertain_affect.corpora.base import AffectTraces
 from uncertain_affect.losses import affect_squared_error
-from uncertain_affect.models.backbones import ResNet
-from uncertain_affect.training.finetune import FineTuningSettings, finetune
+from uncertain_affect.training.finetune import FineTuningSettings, finetune, starting_network
 from uncertain_affect.training.fit import generators
 
 DIMENSIONS = ("valence", "arousal")
+
+
+# Of the features, and which of them are no rounding: the paper has 2,048 for 3,150 frames at n = 5%, here 135 are few.
+COMPONENTS, LEAST_SD = 32, 1e-4
+
+# An optimiser of torch and its highest rate.
+Rate = tuple[str, float]
+AS_PRINTED: Rate = ("Adadelta", 1.0)
+# on source people, and in adaptation from there or from random weights
+STAGES = ("SN", "PEN", "s-SN", "s-PEN", "t-SN", "t-PEN")
 
 
 @dataclass(frozen=True)
 class PenSettings:
     """Everything that decides a run.
 
-    Given by the paper: 30 epochs "for training the models", 5 in joint training, the weights 1e-3 of the losses, the
-    grid they were chosen from (0 stands among its powers of ten) and Adadelta "with the default parameters", which
-    were these in Keras at the time. Not given: the batch size (Keras's default is taken) and how long adaptation goes
-    on. Here it is the 30 epochs that were "enough for the models' loss to converge"; a few frames are gone through
-    more often, until there have been as many steps as a random start needs to get near convergence.
+    Given by the paper: Adadelta "with the default parameters", which had the rate 1 in Keras at the time, 30 epochs
+    "for training the models", 5 in joint training, the weights 1e-3 of the losses and the grid they were chosen from.
+    Not given: the batch size (Keras's default is taken) and how long adaptation goes on.
+
+    Here training goes on until it has come to rest: the rate rises over the first twentieth of the steps and then
+    falls exponentially, to ``anneal`` of its highest. Optimisers, rates, lambda_0 and lambda_1 are chosen on validation
+    frames, by one search for SN and PEN, see `training.choose`. Every copy is left at its best validation epoch, the
+    start among them; in adaptation a fifth of the adapted frames validates.
 
     Of the first stage, which tunes the residual network, the paper gives 10 epochs "without overfitting".
 
     Attributes:
-        pretraining: how the residual network learns from other simulated pictures before.
+        seeds: of the simulated corpus each draws a world of its own.
+        pretraining: how the residual network learns from other simulated pictures before; None to start at random.
         trunk: how it is tuned on source people.
-        grid: values tried for lambda_0 and lambda_1, see :func:`choose_lambdas`; empty to take those here.
-        min_steps: minibatches of adaptation at least; of the paper's frames, 30 epochs of 5% are 2,953.
+        rates: optimisers and highest rates to choose from.
+        grid: values tried for lambda_0 and lambda_1; 0, which the paper lists too, is a row and no candidate.
+        rate, lambda_0, lambda_1: what was chosen, the rate of each of `STAGES`.
+        epochs: of SN, of the gate alone and of joint training, passes over the source people's training frames.
+        adapt_epochs, adapt_steps: minibatches of adaptation, whatever n, and after how many parts of them is validated.
         shares: n, the percentages of each target person's frames that adapt; 0 always stands before them.
         gap: seconds between test and adaptation frames where halves are contiguous.
     """
 
     seeds: tuple[int, ...]
-    pretraining: FineTuningSettings
+    pretraining: FineTuningSettings | None
     trunk: FineTuningSettings
-    grid: tuple[float, ...] = ()
-    sn_epochs: int = 30
-    gate_epochs: int = 30
-    joint_epochs: int = 5
-    adapt_epochs: int = 30
-    min_steps: int = 1000
+    rates: tuple[Rate, ...] = (AS_PRINTED, ("Adam", 1e-3), ("Adam", 1e-2), ("Adam", 1e-1))
+    grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    rate: Mapping[str, Rate] = field(default_factory=lambda: dict.fromkeys(STAGES, ("Adam", 1e-2)))
     lambda_0: float = 1e-3
     lambda_1: float = 1e-3
+    epochs: int = 40
+    joint_epochs: int = 40
+    adapt_epochs: int = 60
+    adapt_steps: int = 3000
+    anneal: float = 1e-4
     batch_size: int = 32
-    lr: float = 1.0
-    rho: float = 0.95
-    eps: float = 1e-7
     shares: tuple[int, ...] = (5, 10, 20, 30, 50)
     gap: float = 10.0
+
+    def as_printed(self) -> "PenSettings":
+        """The same with the paper's own training: a row of its own, whatever validation has chosen."""
+        return replace(self, rate=dict.fromkeys(STAGES, AS_PRINTED), epochs=30, joint_epochs=5, anneal=1.0)
 
 
 def settings(profile: str, seed: int = 0, device: str = "cuda") -> PenSettings:
     """The settings of a profile; seeds count up from ``seed``.
 
-    The paper's ResNet-50 needs a GPU: quick has a ResNet-18 a quarter as wide as published, full on a CPU half.
+    The paper's ResNet-50 needs a GPU. On a CPU full has a ResNet-18 a quarter as wide as published; quick one half as
+    wide as that, tuned from a random start, two seeds, and nothing to choose from.
 
     Raises:
         ValueError: no such profile.
     """
     if profile == "quick":
-        start, trunk = FineTuningSettings(width=16, lr=3e-3), FineTuningSettings(width=16, lr=2e-3)
-        return PenSettings(tuple(range(seed, seed + 5)), start, trunk)
+        trunk = FineTuningSettings(width=8, lr=3e-3, epochs=2)
+        short = {"epochs": 8, "joint_epochs": 8, "adapt_epochs": 10, "adapt_steps": 300}
+        return PenSettings((seed, seed + 1), None, trunk, rates=(), grid=(), **short)
     if profile == "full":
-        depth, width = (18, 32) if device == "cpu" else (50, 64)
-        trunk = FineTuningSettings(depth=depth, width=width, lr=2e-3)
-        grid = (1e-4, 1e-3, 1e-2, 1e-1, 0.0, 1.0, 10.0, 100.0)
-        return PenSettings(tuple(range(seed, seed + 20)), trunk, trunk, grid)
+        if device != "cpu":
+            trunk = FineTuningSettings(depth=50, lr=2e-3)
+            return PenSettings(tuple(range(seed, seed + 12)), trunk, trunk)
+        start, trunk = FineTuningSettings(width=16, lr=3e-3), FineTuningSettings(width=16, lr=2e-3)
+        return PenSettings(tuple(range(seed, seed + 12)), start, trunk)
     raise ValueError(f'PROFILE must be "quick" or "full", not {profile!r}')
 
 
@@ -208,10 +230,11 @@ def frames(corpus: AffectTraces, features: np.ndarray | Tensor, source: Iterable
 
 
 class SourceSplit(NamedTuple):
-    """Rows of the source people's frames that train and that validate, both ascending."""
+    """Rows of the source people's frames that train, that validate, and that judge, each ascending."""
 
     train: np.ndarray
     val: np.ndarray
+    judge: np.ndarray
 
 
 class TargetSplit(NamedTuple):
@@ -228,13 +251,22 @@ class TargetSplit(NamedTuple):
     held_out: tuple[int, ...] = ()
 
 
-# Splits of the source people, one per seed, and of the target people, by kind.
-SplitsOfSeeds = tuple[list[SourceSplit], dict[str, list[TargetSplit]]]
+class Replicate(NamedTuple):
+    """What one seed trains on: frames, and how source and target people's are split, by kind of split."""
+
+    seed: int
+    frames: Frames
+    source: SourceSplit
+    target: dict[str, TargetSplit]
+
+
 Halves = tuple[np.ndarray, np.ndarray, float]
 
 
 def source_split(frames: Frames, generator: torch.Generator, held_out: Sequence[int] = ()) -> SourceSplit:
-    """A random 80% of each source person's frames for training and the others for validation (section 4).
+    """Of each source person's frames a random 60% that train, 20% that validate and 20% that judge.
+
+    The paper has 80% for training and 20% for validation (section 4): what chooses may not judge.
 
     Args:
         frames: of all people.
@@ -247,7 +279,7 @@ def source_split(frames: Frames, generator: torch.Generator, held_out: Sequence[
     usable, parts = frames.source_rows(held_out), []
     for i, name in enumerate(frames.source):
         rows = _shuffled(usable[frames.person[usable] == i], generator)
-        parts.append(np.split(rows, [round(0.8 * len(rows))]))
+        parts.append(np.split(rows, [round(0.6 * len(rows)), round(0.8 * len(rows))]))
         if not len(parts[-1][0]):
             cure = "the gate would have more experts than people; leave the person out"
             raise ValueError(f"no frame of source person {name} is left for training ({len(rows)} usable): {cure}")
@@ -344,49 +376,76 @@ def _shuffled(rows: np.ndarray, generator: torch.Generator) -> np.ndarray:
     return rows[torch.randperm(len(rows), generator=generator).numpy()]
 
 
-def draw_splits(frames: Frames, settings: PenSettings, split: SourceSplit | None = None) -> SplitsOfSeeds:
-    """One split of the source people, and one random and one blocked split of the target people, for every seed.
+# kinds of split that share networks trained on source people, and the stream that draws them
+KINDS = {"random": (random_split, 11), "blocked": (blocked_split, 12)}
 
-    Given a ``split`` of the source people, because the features are tuned on it, it serves all seeds.
+
+def replicate(frames: Frames, settings: PenSettings, seed: int, split: SourceSplit | None = None) -> Replicate:
+    """The splits of one seed: a random and a blocked one of the target people; ``split``, if given, of the source's."""
+    random, blocked = (make(frames, generators([seed], stream)[0], settings) for make, stream in KINDS.values())
+    source = split or source_split(frames, generators([seed], 10)[0])
+    return Replicate(seed, frames, source, dict(zip(KINDS, (random, blocked), strict=True)))
+
+
+def with_videos_held_out(of: Replicate, settings: PenSettings) -> Replicate:
+    """The same seed with half of the videos held out of everything, the split of the source people included."""
+    target = video_split(of.frames, generators([of.seed], 13)[0], settings)
+    source = source_split(of.frames, generators([of.seed], 10)[0], target.held_out)
+    return of._replace(source=source, target={"video": target})
+
+
+def whitened(frames: Frames) -> Frames:
+    """The same with the principal components of the features, at most `COMPONENTS`, each of variance 1.
+
+    They are those of the source people's frames. What is linear in them is linear in the features; but a rate that fits
+    one direction fits them all, so that training can come to rest.
     """
-    random = [random_split(frames, g, settings) for g in generators(settings.seeds, 11)]
-    blocked = [blocked_split(frames, g, settings) for g in generators(settings.seeds, 12)]
-    source = [split or source_split(frames, g) for g in generators(settings.seeds, 10)]
-    return source, {"random": random, "blocked": blocked}
+    known = frames.features[frames.source_rows()].double()
+    _, sd, directions = torch.linalg.svd(known - known.mean(0), full_matrices=False)
+    n = min(COMPONENTS, int((sd > LEAST_SD * sd[0]).sum()))
+    scale = directions[:n].T / (sd[:n] / math.sqrt(len(known) - 1))
+    return replace(frames, features=((frames.features.double() - known.mean(0)) @ scale).float())
 
 
-def draw_video_splits(frames: Frames, settings: PenSettings) -> SplitsOfSeeds:
-    """As :func:`draw_splits`, with videos held out of everything, the splits of the source people included."""
-    target = [video_split(frames, g, settings) for g in generators(settings.seeds, 13)]
-    source = [source_split(frames, g, t.held_out) for g, t in zip(generators(settings.seeds, 10), target, strict=True)]
-    return source, {"video": target}
+def replicates(
+    name: str, profile: str, settings: PenSettings, root: str | os.PathLike | None = None, device: str = "cpu"
+) -> tuple[list[Replicate], list[AffectTraces]]:
+    """What each seed trains on, and the corpora it comes from, one for each simulated world.
 
-
-def prepare(
-    corpus: AffectTraces, settings: PenSettings, start: ResNet | None = None, device: str = "cpu"
-) -> tuple[Frames, SourceSplit]:
-    """Frames of the corpus, and the split of the source people's frames behind their features.
+    Of the simulated corpus every seed has a world, at one frame a second in full too: there more people count for more
+    than more frames. CEAP-360VR comes twice, the odd numbers as source people and then, after all seeds, the even ones.
 
     Images become the pooled features of a residual network under SN's linear layer that is tuned with alpha^y on the
     training frames of the split: step 1 of Algorithm 1's source learning. They are all that any network sees, those
-    trained on target people alone included (the paper's footnote 3). Hand-made features get zero mean and unit
-    variance over the same frames. One network, and so one split, serves all seeds.
+    trained on target people alone included (the paper's footnote 3). One network, and so one split, serves all seeds
+    of recordings.
 
-    Args:
-        corpus: nothing is learnt from labels outside the training frames.
-        settings: the residual network is trained with the first seed.
-        start: the network to start from, see :func:`finetune.starting_network`.
-        device: where to train.
+    Raises:
+        CorpusError: as :func:`corpora.load`.
     """
-    images = corpus.inputs.dtype == torch.uint8
-    raw = frames(corpus, torch.zeros(len(corpus), 1) if images else corpus.inputs, *roles(corpus))
-    split = source_split(raw, generators(settings.seeds[:1], 10)[0])
-    if images:
-        tuned = finetune(
-            corpus.inputs, raw.labels, torch.from_numpy(split.train), affect_squared_error, raw.labels.shape[1],
-            settings.trunk, settings.seeds[0], loss_key="alpha^y of valence and arousal", start=start, device=device,
-            label="PEN's backbone",
-        )  # fmt: skip
-        return replace(raw, features=tuned.features), split
-    known = raw.features[split.train]
-    return replace(raw, features=(raw.features - known.mean(0)) / known.std(0).clamp(min=1e-6)), split
+    if name == "simulated":
+        worlds = [load(name, "quick", seed) for seed in settings.seeds]
+        start = settings.pretraining and starting_network(True, settings.pretraining, "quick", root, device)
+        parts = zip(worlds, settings.seeds, strict=True)
+        return [_tuned(world, settings, (seed,), start, device)[0] for world, seed in parts], worlds
+    corpus = load(name, profile, settings.seeds[0], root)
+    if corpus.inputs.dtype == torch.uint8:
+        start = settings.pretraining and starting_network(False, settings.pretraining, profile, root, device)
+        return _tuned(corpus, settings, settings.seeds, start, device), [corpus]
+    source, target = roles(corpus)
+    ways = [(source, target), (target, source)] if name == "ceap360vr" else [(source, target)]
+    sides = [whitened(frames(corpus, corpus.inputs, *way)) for way in ways]
+    return [replicate(side, settings, seed) for side in sides for seed in settings.seeds], [corpus]
+
+
+def _tuned(corpus: AffectTraces, settings: PenSettings, seeds: Sequence[int], start, device: str) -> list[Replicate]:
+    """The replicates of one corpus of images, whose network is tuned with the first seed."""
+    raw = frames(corpus, torch.zeros(len(corpus), 1), *roles(corpus))
+    split = source_split(raw, generators(seeds[:1], 10)[0])
+    tuned = finetune(
+        corpus.inputs, raw.labels, torch.from_numpy(split.train), affect_squared_error, raw.labels.shape[1],
+        settings.trunk, seeds[0], loss_key="alpha^y of valence and arousal", start=start, device=device,
+        label="PEN's backbone",
+    )  # fmt: skip
+    side = whitened(replace(raw, features=tuned.features))
+    return [replicate(side, settings, seed, split) for seed in seeds]

@@ -1,31 +1,33 @@
 """PEN's experiment: what both notebooks train on one corpus, and what of it tables and answers are computed from."""
 
-import itertools
 import os
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from uncertain_affect.corpora.base import AffectTraces
-from uncertain_affect.evidence.claims import Arm
-from uncertain_affect.evidence.resampling import cluster_sums, pseudo_values
+from uncertain_affect.evidence.claims import Arm, Effect, effect_interval
+from uncertain_affect.evidence.resampling import Statistic, cluster_sums, pseudo_values
 from uncertain_affect.evidence.store import Field
 from uncertain_affect.metrics.sums import ccc_from_sums, moment_sums, rmse_from_sums
-from uncertain_affect.papers.pen import data
-from uncertain_affect.papers.pen.data import DIMENSIONS, Frames, PenSettings, SourceSplit, TargetSplit
-from uncertain_affect.papers.pen.training import Adapted, Source, adapt, choose_lambdas, predict, train_source
-from uncertain_affect.training.finetune import starting_network
+from uncertain_affect.papers.pen import data, training
+from uncertain_affect.papers.pen.data import DIMENSIONS, Frames, PenSettings, Replicate, SourceSplit
+from uncertain_affect.papers.pen.training import Adapted, Source, Variant
 from uncertain_affect.training.fit import History
 
-BASELINES = ("nearest adapted frame", "mean trace", "video mean", "person mean", "constant")
+SOLVED = "SN, least squares"
+PLAIN = ("constant", "ridge", SOLVED, "nearest adapted frame", "mean trace")
+# Settings are chosen with this seed beyond the others: of the simulated corpus in one more world.
+CHOOSING = 1000
 
 # The penalties that a ridge regression on standardised features chooses from.
 PENALTIES = np.logspace(-2, 4, 13)
@@ -34,6 +36,8 @@ PENALTIES = np.logspace(-2, 4, 13)
 CONSTANT = 1e-12
 # Predictions whose standard deviation is below this part of the labels' do not vary.
 DEAD = 0.01
+# A loss that falls by less over the last tenth of the epochs has come to rest.
+AT_REST = 1e-3
 
 
 # --- what is trained -------------------------------------------------------------------------------------------
@@ -43,49 +47,64 @@ class Experiment(NamedTuple):
     """A corpus, what was trained on it, and the predictions, see :func:`train`.
 
     Attributes:
-        settings: with the loss weights that were chosen.
-        grid: of :func:`choose_lambdas`.
-        source_splits: by kind of split of the target people, one per seed.
-        splits: of the target people, by kind: ``random``, ``blocked``, and where people share videos ``video``.
-        source, adapted: networks of the random and the blocked split.
-        predictions: by kind and model, (S, 1 + A, N_t, 2).
+        corpora: one, or a world for each seed.
+        settings: with what was chosen.
+        choices: of `training.choose`.
+        replicates: by ``all``, for the random and the blocked split, and where people share videos ``video``.
+        source, adapted: networks, by the same.
+        predictions: by kind of split and model, of each replicate (1 + A, N_t, 2).
     """
 
-    corpus: AffectTraces
+    corpora: list[AffectTraces]
     settings: PenSettings
-    grid: pd.DataFrame
-    frames: Frames
-    source_splits: dict[str, list[SourceSplit]]
-    splits: dict[str, list[TargetSplit]]
-    source: Source
-    adapted: Adapted
-    predictions: dict[str, dict[str, Tensor]]
+    choices: dict[str, pd.DataFrame]
+    replicates: dict[str, list[Replicate]]
+    source: dict[str, Source]
+    adapted: dict[str, Adapted]
+    predictions: dict[str, dict[str, list[Tensor]]]
+
+    def of(self, kind: str) -> list[Replicate]:
+        """The replicates of a kind of split."""
+        return self.replicates.get(kind, self.replicates["all"])
 
 
 def train(
-    name: str, profile: str, seed: int = 0, root: str | os.PathLike | None = None, device: str = "cpu"
-) -> Experiment:
+    name: str, profile: str, seed: int = 0, root: str | os.PathLike | None = None, device: str = "cpu",
+    penalties: Sequence[float] = (), printed: bool = False,
+) -> Experiment:  # fmt: skip
     """Everything trained, or from the cache.
 
     Where people share videos, a third kind of split holds half of these out, and has networks of its own: source people
     are trained without these videos too.
+
+    Args:
+        name, profile, seed, root, device: as of the notebooks.
+        penalties: instead of PEN, its controls and the held-out videos train a PEN for each of these lambda_1, by
+            the name ``s-PEN, lambda_1 = 0.1``.
+        printed: in the paper's own training, Adadelta at a rate of 1.
     """
-    chosen, corpus = data.settings(profile, seed, device), data.load(name, profile, seed, root)
-    start = None
-    if corpus.inputs.dtype == torch.uint8:
-        start = starting_network(name == "simulated", chosen.pretraining, profile, root, device)
-    frames, split = data.prepare(corpus, chosen, start, device)
-    of_source, splits = data.draw_splits(frames, chosen, split)
-    chosen, grid = choose_lambdas(frames, of_source, chosen, device)
-    source = train_source(frames, of_source, chosen, device=device)
-    adapted = adapt(frames, source, splits, chosen, device)
-    predictions, source_splits = predict(frames, source, adapted), dict.fromkeys(splits, of_source)
-    if np.isin(frames.video[frames.target_rows], frames.video[frames.source_rows()]).any():
-        source_splits["video"], held_out = data.draw_video_splits(frames, chosen)
-        of_videos = train_source(frames, source_splits["video"], chosen, device=device)
-        predictions |= predict(frames, of_videos, adapt(frames, of_videos, held_out, chosen, device))
-        splits |= held_out
-    return Experiment(corpus, chosen, grid, frames, source_splits, splits, source, adapted, predictions)
+    chosen = data.settings(profile, seed, device)
+    choosing = replace(chosen, seeds=(seed + CHOOSING,))
+    others = data.replicates(name, profile, choosing, root, device)[0] if chosen.rates else []
+    chosen, choices = training.choose(others, chosen, device)
+    chosen = chosen.as_printed() if printed else chosen
+    found, corpora = data.replicates(name, profile, chosen, root, device)
+    ways, groups = training.variants(chosen), data.STAGES[2:]
+    if printed:
+        ways = {"s-PEN": ways["s-PEN"]}
+    elif penalties:
+        groups = ("s-PEN",)
+        ways = {f"s-PEN, lambda_1 = {penalty:g}": Variant(chosen.lambda_0, penalty) for penalty in penalties}
+    replicates = {"all": found}
+    shared = np.isin(found[0].frames.video[found[0].frames.target_rows], found[0].frames.video[found[0].source.train])
+    if shared.any() and not penalties and not printed:
+        replicates["video"] = [data.with_videos_held_out(one, chosen) for one in found]
+    source, adapted, predictions = {}, {}, {}
+    for which, of in replicates.items():
+        source[which] = training.train_source(of, chosen, ways, device=device)
+        adapted[which] = training.adapt(of, source[which], chosen, device, groups)
+        predictions |= training.predict(of, source[which], adapted[which])
+    return Experiment(corpora, chosen, choices, replicates, source, adapted, predictions)
 
 
 # --- baselines without a model --------------------------------------------------------------------------------
@@ -122,13 +141,6 @@ def mean_trace(frames: Frames, held_out: Sequence[int] = ()) -> Tensor:
     return mean
 
 
-def video_mean(frames: Frames, held_out: Sequence[int] = ()) -> Tensor:
-    """The source people's mean label of the same video, (N_t, 2); over everything where none of them has seen it."""
-    rows = frames.source_rows(held_out)
-    means = _means(frames.labels[rows], frames.video[rows], len(frames.videos))
-    return _fill_nan(means[frames.video[frames.target_rows]], source_mean(frames, held_out))
-
-
 def source_mean(frames: Frames, held_out: Sequence[int] = ()) -> Tensor:
     """The source people's mean label, (N_t, 2), the same for every frame."""
     return frames.labels[frames.source_rows(held_out)].mean(0).expand(len(frames.target_rows), 2)
@@ -143,24 +155,28 @@ def _fill_nan(values: Tensor, fallback: Tensor) -> Tensor:
     return torch.where(values.isnan(), fallback, values)
 
 
-def baselines(frames: Frames, splits: Sequence[TargetSplit]) -> dict[str, Tensor]:
-    """Predictions for target frames without a model, (S, 1 + A, N_t, 2), one split per seed, n = 0 first.
+def plain(of: Replicate, kind: str) -> dict[str, Tensor]:
+    """What stands beside the models: predictions (1 + A, N_t, 2) for target frames, n = 0 first, by `PLAIN`.
 
-    ``nearest adapted frame`` falls back on ``person mean`` where a video has no adapted frame, and that on
-    ``constant``, the source people's mean, where the person has none (n = 0). ``mean trace``, ``video mean`` and
-    ``constant`` do not adapt.
+    ``constant`` is the source people's mean. ``ridge`` and SN's closed form, the least squares of least norm, are those
+    of the source people's training frames at n = 0, then of the adapted frames alone. ``nearest adapted frame`` falls
+    back on the mean of the person's adapted frames where a video has none, and that on the constant. ``mean trace``,
+    like the constant, does not adapt.
     """
-    predictions = {name: [] for name in BASELINES}
-    for split in splits:
-        n_shares, mean = len(split.adapt), source_mean(frames, split.held_out)
-        of_person = [_fill_nan(person_mean(frames, rows), mean) for rows in split.adapt]
-        nearest = [nearest_adapted(frames, rows) for rows in split.adapt]
-        nearest = [_fill_nan(labels, fallback) for labels, fallback in zip(nearest, of_person, strict=True)]
-        predictions["nearest adapted frame"].append(torch.stack([mean, *nearest]))
-        predictions["person mean"].append(torch.stack([mean, *of_person]))
-        for name, rule in (("mean trace", mean_trace), ("video mean", video_mean), ("constant", source_mean)):
-            predictions[name].append(rule(frames, split.held_out).expand(1 + n_shares, -1, -1))
-    return {name: torch.stack(of_seeds) for name, of_seeds in predictions.items()}
+    frames, split = of.frames, of.target[kind]
+    mean, known = source_mean(frames, split.held_out), (of.source.train, *split.adapt)
+    nearest = [mean]
+    for rows in split.adapt:
+        fallback = _fill_nan(person_mean(frames, rows), mean)
+        nearest.append(_fill_nan(nearest_adapted(frames, rows), fallback))
+    fixed = {"constant": mean, "mean trace": mean_trace(frames, split.held_out)}
+    fixed = {name: values.expand(len(known), -1, -1) for name, values in fixed.items()}
+    regressions = {"ridge": ridge, SOLVED: least_squares}
+    fitted = {
+        name: torch.stack([f(frames, rows, frames.target_rows) for rows in known]) for name, f in regressions.items()
+    }
+    found = fixed | fitted | {"nearest adapted frame": torch.stack(nearest)}
+    return {name: found[name].double() for name in PLAIN}
 
 
 def ridge(frames: Frames, rows: np.ndarray, at: np.ndarray) -> Tensor:
@@ -173,32 +189,64 @@ def ridge(frames: Frames, rows: np.ndarray, at: np.ndarray) -> Tensor:
     return torch.from_numpy(model.predict(x[at]))
 
 
+def least_squares(frames: Frames, rows: np.ndarray, at: np.ndarray) -> Tensor:
+    """Predictions (n, 2) for the frames ``at`` of what SN would be had it come to rest on the frames in ``rows``."""
+    x = torch.cat([frames.features, torch.ones(len(frames.features), 1)], 1).double()
+    return x[at] @ torch.linalg.lstsq(x[rows], frames.labels[rows].double(), driver="gelsd").solution
+
+
 # --- scores ---------------------------------------------------------------------------------------------------
 
 
-def person_sums(predictions: Tensor, frames: Frames, splits: Sequence[TargetSplit]) -> np.ndarray:
-    """Sums over each target person's test frames for CCC and RMSE: (S, A, N_t, 2) to (S, A, P, 2, 6).
+def frame_sums(predictions: Tensor, frames: Frames, rows: np.ndarray) -> np.ndarray:
+    """Sums of predictions (A, n, 2) for some frames over each person in them, for CCC and RMSE: (A, P, 2, 6).
 
-    The sums are those of `sums.moment_sums` (predictions first), people in the order of ``frames.target``:
-    added over people they give the pooled values. Where all predictions are NaN (t-SN and t-PEN at n = 0) so are the
-    sums.
+    The sums are those of `sums.moment_sums` (predictions first), people in the order of their numbers: added over
+    people they give the pooled values. Where all predictions are NaN (t-SN and t-PEN at n = 0) so are the sums.
 
     Raises:
-        ValueError: not one split per seed, or predictions that are in part not finite.
+        ValueError: predictions that are in part not finite.
     """
-    labels = frames.labels[frames.target_rows].double().numpy()
+    predicted = predictions.double().numpy()
+    undefined = np.isnan(predicted).all((1, 2), keepdims=True)
+    values = moment_sums(np.where(undefined, 0, predicted), frames.labels[rows].double().numpy())
+    added = cluster_sums(values.reshape(*values.shape[:2], -1), frames.person[rows])
+    return np.where(undefined, np.nan, added).reshape(len(added), -1, *values.shape[2:])
+
+
+def person_sums(predictions: Sequence[Tensor], of: Sequence[Replicate], kind: str) -> np.ndarray:
+    """:func:`frame_sums` of predictions (1 + A, N_t, 2) over the test frames of each replicate: (R, 1 + A, P, 2, 6)."""
     sums = []
-    for of_seed, split in zip(predictions.double().numpy(), splits, strict=True):
-        test = np.isin(frames.target_rows, split.test)
-        undefined = np.isnan(of_seed[:, test]).all((1, 2), keepdims=True)
-        values = moment_sums(np.where(undefined, 0, of_seed[:, test]), labels[test])
-        added = cluster_sums(values.reshape(*values.shape[:2], -1), frames.target_person[test])
-        sums.append(np.where(undefined, np.nan, added).reshape(len(added), -1, *values.shape[2:]))
+    for predicted, one in zip(predictions, of, strict=True):
+        test = np.isin(one.frames.target_rows, one.target[kind].test)
+        sums.append(frame_sums(predicted[:, test], one.frames, one.frames.target_rows[test]))
     return np.stack(sums)
 
 
+def by_seed(values: ArrayLike, n_seeds: int, person: int | None = None) -> np.ndarray:
+    """Values of replicates (R, ...) as those of seeds (S, ...), where source and target people have changed places.
+
+    People of both ways stand side by side along the axis ``person`` of the values; without one it is the mean of both.
+    """
+    values = np.asarray(values)
+    ways = values.reshape(-1, n_seeds, *values.shape[1:])
+    return ways.mean(0) if person is None else np.concatenate(list(ways), person)
+
+
+def effect(values: np.ndarray, worlds: bool, f: Statistic | None = None) -> Effect:
+    """The effect of values (S, P), or of a statistic of sums (S, P, K), over seeds and people.
+
+    Where every seed has a world of its own these alone are the replicates: the effect is averaged, or pooled, over the
+    people of a world.
+    """
+    if not worlds:
+        return effect_interval(values, f)
+    values = np.asarray(values, dtype=float)
+    return effect_interval((values.mean(1) if f is None else f(values.sum(1)))[:, None])
+
+
 def score(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """What tables, intervals and answers need of :func:`person_sums` (S, A, P, 2, 6), as 32-bit floats.
+    """What tables, intervals and answers need of :func:`person_sums` (R, A, P, 2, 6), as 32-bit floats.
 
     No label can be worked out from it, as it could be from many sums over many sets of frames.
 
@@ -227,9 +275,10 @@ def score(sums: np.ndarray) -> dict[str, np.ndarray]:
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def kept(scores: Mapping[str, np.ndarray]) -> dict[str, Field]:
-    """A :func:`score` as evidence keeps it."""
+def kept(sums: np.ndarray, n_seeds: int) -> dict[str, Field]:
+    """The :func:`score` of sums (R, A, P, 2, 6) by seed, as evidence keeps it."""
     axes = {3: ("seed", "share", "dimension"), 4: ("seed", "share", "person", "dimension")}
+    scores = {name: by_seed(v, n_seeds, 2 if v.ndim == 4 else None) for name, v in score(sums).items()}
     return {name: Field(v, axes[v.ndim], "label" if name == "rmse" else "") for name, v in scores.items()}
 
 
@@ -260,50 +309,55 @@ def arm(scores: Mapping[str, Mapping], name: str, shares: slice, last_epoch: flo
     return Arm("CCC", *ccc, last_epoch, float(dead))
 
 
-def score_all(of: Experiment, names: Collection[str] = ()) -> dict[str, dict[str, dict[str, Field]]]:
-    """The :func:`score`, as evidence keeps it, of each model and baseline, or of those named, by kind of split.
-
-    Without shared videos nobody's video is anybody else's, and ``video mean`` is left out.
-    """
-    found = {}
-    for kind, splits in of.splits.items():
-        predicted = of.predictions[kind] | baselines(of.frames, splits)
-        # first of the source people, then of the adapted frames alone, as SN and PEN are tuned
-        sets = [(s.train, *t.adapt) for s, t in zip(of.source_splits[kind], splits, strict=True)]
-        fitted = partial(ridge, of.frames, at=of.frames.target_rows)
-        predicted["ridge"] = torch.stack([torch.stack([*map(fitted, of_seed)]) for of_seed in sets])
-        if "video" not in of.splits:
-            del predicted["video mean"]
-        wanted = [name for name in predicted if not names or name in names]
-        found[kind] = {name: kept(score(person_sums(predicted[name], of.frames, splits))) for name in wanted}
+def score_all(of: Experiment) -> dict[str, dict[str, dict[str, Field]]]:
+    """What is :func:`kept` of each model and of what stands beside, by kind of split."""
+    found, n_seeds = {}, len(of.settings.seeds)
+    for kind, predictions in of.predictions.items():
+        beside = [plain(one, kind) for one in of.of(kind)]
+        whole = predictions | {name: [by_name[name] for by_name in beside] for name in PLAIN}
+        found[kind] = {name: kept(person_sums(p, of.of(kind), kind), n_seeds) for name, p in whole.items()}
     return found
 
 
-def last_fall(history: History) -> np.ndarray:
-    """By which part of itself the loss of training fell over the last tenth of a copy's epochs, of each copy (C,)."""
-    losses = np.array(history.train)
-    # without validation the epoch that is kept is a copy's own last one
-    last = np.full(losses.shape[1], len(losses)) if history.val else np.array(history.best_epoch)
-    before = np.maximum(last - 1 + -last // 10, 0)
-    copies = np.arange(len(last))
-    return 1 - losses[last - 1, copies] / losses[before, copies]
+def training_of(history: History, copies: ArrayLike) -> dict[str, float]:
+    """How the training of some copies went, as means over them.
 
-
-def progress(source: Source, adapted: Adapted) -> pd.DataFrame:
-    """How far training came: epochs, share of seeds whose best one is the last, and :func:`last_fall`, mean over seeds.
-
-    A row for each stage on source people, and for each model and share on the random split, which validates nothing.
+    ``best is last`` counts those whose best epoch is the last though the loss of validation had not come to rest: where
+    it is flat its least value lies anywhere. ``at the start`` are those left as they started, because no epoch
+    validated better.
     """
-    rows = {}
+    copies, best, val = np.ravel(copies), np.array(history.best_epoch), np.array(history.val)
+    before, after = (history.traces.get(name, np.full(len(best), np.nan)) for name in ("before", "after"))
+    fall = np.where(before == after, 0.0, 1 - after / np.where(before == 0, 1, before))
+    still = (best == len(val)) & (val[-1] < (1 - AT_REST) * val[-1 - max(len(val) // 10, 1)])
+    columns = {"best epoch": best, "best is last": still, "at the start": best == 0, "last fall of the loss": fall}
+    return {name: float(np.mean(values[copies])) for name, values in columns.items()}
+
+
+def progress(source: Source, adapted: Adapted, kind: str = "random") -> pd.DataFrame:
+    """:func:`training_of` every stage on source people, and of every model and share on one kind of split."""
+    rows, n = {}, len(source.sn.weight)
     for stage, history in source.histories.items():
-        epochs, best = len(history.train), np.array(history.best_epoch)
-        name = f"{stage if stage == 'gate' else stage.upper()} on source people"
-        rows[name] = epochs, (best == epochs).mean(), last_fall(history).mean()
-    for start, (model, history), share in itertools.product("st", adapted.histories.items(), adapted.shares):
-        copies = adapted.copies(start, "random", share)
-        epochs, fall = max(history.best_epoch[copy] for copy in copies), last_fall(history)[copies].mean()
-        rows[f"{start}-{model.upper()}, {share}%"] = epochs, np.nan, fall
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["epochs", "best is last", "last fall of the loss"])
+        for place, name in enumerate(source.variants if stage == "PEN" else [{"SN": "s-SN"}.get(stage, stage)]):
+            copies = np.arange(n) + place * n if stage == "PEN" else np.arange(len(history.best_epoch))
+            rows[f"{name} on source people"] = training_of(history, copies)
+    for group, models in adapted.models.items():
+        for model in models:
+            for share, copies in zip(adapted.shares, adapted.copies(model, kind)[1].T, strict=True):
+                rows[f"{model}, {share}%"] = training_of(adapted.histories[group], copies)
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def last_fall(progress: pd.DataFrame, models: Sequence[str]) -> float:
+    """The largest last fall of the loss of the models compared, on source people and at any n.
+
+    >>> table = pd.DataFrame({"last fall of the loss": [0.1, 0.2, 0.5]}, ["s-PEN, 5%", "s-PEN, 10%", "gate"])
+    >>> last_fall(table, ["s-PEN"])
+    0.2
+    """
+    names = {row: (row.removesuffix(" on source people"), row.rpartition(", ")[0]) for row in progress.index}
+    own = [row for row, either in names.items() if not set(models).isdisjoint(either)]
+    return float(progress.loc[own, "last fall of the loss"].max(skipna=False))
 
 
 def identity_skill(frames: Frames, split: SourceSplit) -> float:
@@ -311,4 +365,4 @@ def identity_skill(frames: Frames, split: SourceSplit) -> float:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     x, chance = frames.features.numpy(), 1 / len(frames.source)
     model.fit(x[split.train], frames.person[split.train])
-    return float((model.score(x[split.val], frames.person[split.val]) - chance) / (1 - chance))
+    return float((model.score(x[split.judge], frames.person[split.judge]) - chance) / (1 - chance))
