@@ -15,7 +15,7 @@ MODULES = sorted(path.relative_to(LIBRARY) for path in LIBRARY.rglob("*.py"))
 FLOORS = (("compute",), ("metrics", "models", "losses"), ("corpora", "training"), ("evidence",), ("papers",),
           ("notebook", "run"))  # fmt: skip
 FLOOR = {package: number for number, floor in enumerate(FLOORS) for package in floor}
-LINES_OF_CODE, LINES_OF_A_MODULE, LINES_OF_TESTS = 15_220, 600, 30_830
+LINES_OF_CODE, LINES_OF_A_MODULE, LINES_OF_TESTS = 15_370, 600, 30_920
 
 
 def imports(path: Path):
