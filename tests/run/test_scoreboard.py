@@ -102,7 +102,8 @@ def test_an_exploratory_run_decides_only_where_no_other_does_and_is_labelled(che
     ran("full", "ferplus", {"uncnet.c1": 0.3}, exploratory=True)
     (row,) = rows("uncnet.c1")
     assert (row.answer, row.found.exploratory) == ("holds", True)
-    assert "| holds (exploratory) |" in scoreboard.compact([row])
+    assert "| holds (exploratory) |" in scoreboard.markdown([row])
+    assert "**holds (exploratory)**" in scoreboard.compact([row])
     assert "as they were fixed beforehand, 1: 1 hold." in scoreboard.headline([row])
     ran("full", "simulated", {"uncnet.c1": -0.3})
     (row,) = rows("uncnet.c1")
@@ -119,7 +120,7 @@ def test_unlike_assertions_have_an_answer_and_a_strip_each_and_count_once(checko
     (row,) = rows("uncnet.c8")
     assert (row.answer, row.kind) == ("a fails, b holds", "mixed")
     assert row.reasons == ["a interval below 0", "b interval above 0; larger than printed here"]
-    text = scoreboard.compact([row])
+    text = scoreboard.markdown([row])
     assert "| `●·········┃·○········`<br>`··········┃···○·····●` | a fails<br>b holds |" in text
     assert "On recordings 1: 1 differ between their assertions." in text
     assert "none of the 2 assertions judged any effect, chance alone would let at most 0.1 hold" in text

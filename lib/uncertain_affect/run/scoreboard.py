@@ -446,7 +446,8 @@ def so_far(rows: Sequence[Row]) -> str:
     """What came out, a line for each claim: the sentence, the answer in bold, measured beside printed, on what."""
     lines = []
     for row in rows:
-        said = [f"{row.claim.statement} **{row.answer}**"]
+        exploratory = " (exploratory)" if row.found and row.found.exploratory else ""
+        said = [f"{row.claim.statement} **{row.answer}{exploratory}**"]
         for line in row.lines:
             a = line.answer
             if a.effect is not None:
