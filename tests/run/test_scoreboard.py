@@ -251,3 +251,7 @@ def test_the_notice_names_every_corpus_whose_labels_are_committed():
     names = {"simulated": "simulated world", "ferplus": "FER+", "emobank": "EmoBank"}
     assert set(names) == set(store.WITH_LABELS) - {"none"}
     assert all(name in text for name in names.values())
+
+
+def test_the_picture_has_every_answer_that_the_headline_counts():
+    assert set(scoreboard.ORDER) <= scoreboard.BARS.keys()

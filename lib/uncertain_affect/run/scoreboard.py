@@ -46,6 +46,7 @@ BARS = {
     "holds": ("holds", "#1b7837", "#ffffff"), "holds in part": ("holds in part", "#a6dba0", "#222222"),
     "mixed": ("differs in its parts", "#80b1d3", "#222222"), "no effect": ("no effect", "#e7d4a8", "#222222"),
     "fails": ("fails", "#762a83", "#ffffff"), "open": ("open", "#bdbdbd", "#222222"),
+    "too small": ("too small to see", "#969696", "#222222"),
     "not a test": ("not a test", "#e0e0e0", "#222222"), NOT_YET: ("no answer yet", "#f5f5f5", "#222222"),
 }  # fmt: skip
 SIZES = {"as printed": "as large as printed", "size open": "size open", "negligible": "though negligible"}
